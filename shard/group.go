@@ -1,0 +1,222 @@
+package shard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/spexio/spex/internal/hclogslog"
+)
+
+// Group is one Raft group on this node. All methods are safe for concurrent use.
+type Group struct {
+	cfg     Config
+	raft    *raft.Raft
+	replica *replica
+	queue   *queue
+
+	// leadTerm is the last term in which this node, as leader, applied Lead.
+	// It only says something together with Raft's present term: see Leading.
+	leadTerm     atomic.Uint64
+	featureLevel atomic.Uint32
+
+	// ctx ends when the group stops; the loops end with it.
+	ctx  context.Context
+	stop context.CancelFunc
+	// proposing is closed when the proposer has ended.
+	proposing chan struct{}
+	// snapshots takes requests for a snapshot at once.
+	snapshots chan chan error
+	// readWake has a token when reads wait.
+	readWake chan struct{}
+
+	closeOnce sync.Once
+	closed    chan struct{}
+	closeErr  error
+
+	// shutdown is closed when Raft and all its goroutines have ended.
+	shutdown     chan struct{}
+	shutdownOnce sync.Once
+
+	mu sync.Mutex // guards the fields below
+	// tasks counts the group's goroutines; it grows only while ending is false.
+	tasks  sync.WaitGroup
+	ending bool
+	// changed is closed, and replaced, at every change of leadership.
+	changed chan struct{}
+	// reads wait for the next confirm round.
+	reads []chan readResult
+}
+
+// Open starts the group on this node: it restores the newest snapshot and joins
+// in. It does not wait until the log is replayed or a leader is known. A group
+// without any state waits for Bootstrap or for a leader that adds it.
+func Open(cfg Config) (*Group, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	cfg.Logger = cfg.Logger.With("group", cfg.ID)
+	r := newReplica(cfg)
+	node, err := raft.NewRaft(raftConfig(cfg), r, cfg.Stores.Logs, cfg.Stores.Stable, cfg.Stores.Snapshots, cfg.Transport)
+	if err != nil {
+		if cause := r.haltCause(); cause != nil {
+			err = errors.Join(err, cause)
+		}
+		return nil, fmt.Errorf("open group %d on node %s: %w", cfg.ID, cfg.NodeID, err)
+	}
+	g := &Group{
+		cfg:       cfg,
+		raft:      node,
+		replica:   r,
+		queue:     newQueue(cfg.QueueCommands),
+		proposing: make(chan struct{}),
+		snapshots: make(chan chan error),
+		readWake:  make(chan struct{}, 1),
+		closed:    make(chan struct{}),
+		shutdown:  make(chan struct{}),
+		changed:   make(chan struct{}),
+	}
+	g.featureLevel.Store(cfg.FeatureLevel)
+	g.ctx, g.stop = context.WithCancel(context.Background())
+	g.spawn(g.leaderLoop)
+	g.spawn(g.proposeLoop)
+	g.spawn(g.readLoop)
+	g.spawn(g.snapshotLoop)
+	g.spawn(g.haltLoop)
+	return g, nil
+}
+
+// raftConfig is how every group of ours runs Raft; see the package comment for
+// the reasons.
+func raftConfig(cfg Config) *raft.Config {
+	rc := raft.DefaultConfig()
+	rc.ProtocolVersion = raft.ProtocolVersionMax
+	rc.LocalID = raft.ServerID(cfg.NodeID)
+	rc.HeartbeatTimeout = cfg.Timing.Heartbeat
+	rc.ElectionTimeout = cfg.Timing.Election
+	rc.LeaderLeaseTimeout = cfg.Timing.LeaderLease
+	rc.CommitTimeout = cfg.Timing.Commit
+	rc.MaxAppendEntries = MaxAppendEntries
+	rc.ShutdownOnRemove = false
+	// BatchApplyCh would let Raft accept an entry and forget it on shutdown.
+	rc.BatchApplyCh = false
+	rc.SnapshotInterval = 365 * 24 * time.Hour
+	rc.SnapshotThreshold = ^uint64(0)
+	rc.PreVoteDisabled = false
+	rc.NoLegacyTelemetry = true
+	rc.Logger = hclogslog.New(cfg.Logger)
+	return rc
+}
+
+// ID is the group's number.
+func (g *Group) ID() uint32 { return g.cfg.ID }
+
+// SetFeatureLevel sets what the entries proposed from now on ask of a replica.
+func (g *Group) SetFeatureLevel(level uint32) { g.featureLevel.Store(level) }
+
+// spawn runs a task that Close waits for. It reports false, and runs nothing,
+// when the group is ending.
+func (g *Group) spawn(task func()) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ending {
+		return false
+	}
+	g.tasks.Go(task)
+	return true
+}
+
+// Close stops the group on this node: it refuses new commands, hands leadership
+// on, lets the batch in flight finish, and then ends Raft, the transport and
+// every goroutine. The steps before the end are bounded by Timing; the end
+// itself by ctx, after which Close returns an error and leaves behind what hangs.
+// A second call waits for the first.
+func (g *Group) Close(ctx context.Context) error {
+	g.closeOnce.Do(func() {
+		defer close(g.closed)
+		g.closeErr = g.close(ctx)
+	})
+	select {
+	case <-g.closed:
+		return g.closeErr
+	case <-ctx.Done():
+		return fmt.Errorf("close group %d: %w", g.cfg.ID, ctx.Err())
+	}
+}
+
+func (g *Group) close(ctx context.Context) error {
+	g.queue.close(g.closedError())
+	g.drain(ctx)
+	g.handOver(ctx)
+	g.mu.Lock()
+	g.ending = true
+	g.mu.Unlock()
+	g.stop()
+	g.beginShutdown()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		<-g.shutdown
+		g.tasks.Wait()
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("close group %d: goroutines still run: %w", g.cfg.ID, ctx.Err())
+	}
+}
+
+// drain waits until the batch in flight is answered. After that no entry of ours
+// is in Raft's channel to the machine, where a shutdown would strand it.
+func (g *Group) drain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, g.cfg.Timing.Drain)
+	defer cancel()
+	select {
+	case <-g.proposing:
+	case <-ctx.Done():
+		g.cfg.Logger.Warn("group stops with a batch in flight")
+	}
+}
+
+// handOver gives leadership to another voter, so that the group need not wait
+// for its followers to miss the leader.
+func (g *Group) handOver(ctx context.Context) {
+	if g.raft.State() != raft.Leader || g.replica.haltCause() != nil {
+		return
+	}
+	if voters, _ := g.members(); len(voters) < 2 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*g.cfg.Timing.Election)
+	defer cancel()
+	if err := g.TransferLeadership(ctx, ""); err != nil {
+		g.cfg.Logger.Warn("leadership was not handed over", "error", err)
+	}
+}
+
+// beginShutdown starts the end of Raft, and closes the transport at once: a
+// goroutine of Raft may be waiting for an answer from a peer.
+func (g *Group) beginShutdown() {
+	g.shutdownOnce.Do(func() {
+		future := g.raft.Shutdown()
+		if t, ok := g.cfg.Transport.(io.Closer); ok {
+			if err := t.Close(); err != nil {
+				g.cfg.Logger.Warn("closing the transport of a group", "error", err)
+			}
+		}
+		go func() {
+			defer close(g.shutdown)
+			if err := future.Error(); err != nil {
+				g.cfg.Logger.Warn("raft shutdown", "error", err)
+			}
+		}()
+	})
+}

@@ -1,0 +1,287 @@
+package shard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/spexio/spex/fsm"
+)
+
+// entryLogOverhead is what a stored entry costs beside its data, roughly.
+const entryLogOverhead = 64
+
+// response is what Apply hands back through Raft's future.
+type response struct {
+	// term is the term that the entry was written in.
+	term    uint64
+	results []fsm.Result
+	// err is set when the machine could not apply the entry.
+	err error
+}
+
+// replica puts a Machine under Raft. Raft calls Apply, Snapshot and Restore from
+// one goroutine; the rest is safe for concurrent use.
+type replica struct {
+	machine   Machine
+	logger    *slog.Logger
+	onApply   func(uint64, []byte, []fsm.Result)
+	onRestore func(uint64)
+	// snapshotBytes of applied log make a snapshot due.
+	snapshotBytes int64
+	// due gets a token when a snapshot is due.
+	due chan struct{}
+	// halted is closed when the machine failed.
+	halted chan struct{}
+
+	mu sync.Mutex // guards the fields below
+	// applied is the index of the last entry that the machine applied.
+	applied uint64
+	// advanced is closed, and replaced, when applied grows. It is nil when nobody waits.
+	advanced chan struct{}
+	// cause is why the replica halted.
+	cause error
+	// bytes and entries count the applied log since the last snapshot.
+	bytes   int64
+	entries uint64
+	// pinnedBytes and pinnedEntries are the part of them that the snapshot
+	// being taken replaces.
+	pinnedBytes   int64
+	pinnedEntries uint64
+}
+
+func newReplica(cfg Config) *replica {
+	return &replica{
+		machine:       cfg.Machine,
+		logger:        cfg.Logger,
+		onApply:       cfg.OnApply,
+		onRestore:     cfg.OnRestore,
+		snapshotBytes: cfg.SnapshotBytes,
+		due:           make(chan struct{}, 1),
+		halted:        make(chan struct{}),
+		applied:       cfg.Machine.Applied(),
+	}
+}
+
+// Apply implements raft.FSM. Raft hands over commands only: configuration
+// changes, barriers and no-ops never reach the machine.
+func (r *replica) Apply(log *raft.Log) any {
+	if log.Type != raft.LogCommand {
+		return response{term: log.Term}
+	}
+	if err := r.haltCause(); err != nil {
+		return response{term: log.Term, err: err}
+	}
+	results, err := r.applyGuarded(log)
+	if err != nil {
+		r.halt(fmt.Errorf("entry %d of term %d: %w", log.Index, log.Term, err))
+		return response{term: log.Term, err: r.haltCause()}
+	}
+	if r.onApply != nil {
+		r.onApply(log.Index, log.Data, results)
+	}
+	r.advance(log.Index, int64(len(log.Data)+entryLogOverhead))
+	return response{term: log.Term, results: results}
+}
+
+func (r *replica) applyGuarded(log *raft.Log) (results []fsm.Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in Apply: %v\n%s", p, debug.Stack())
+		}
+	}()
+	// Invariant: entries come once and in order of their index.
+	if applied := r.machine.Applied(); log.Index <= applied {
+		return nil, fmt.Errorf("the machine has applied index %d already", applied)
+	}
+	return r.machine.Apply(log.Index, log.Data)
+}
+
+// advance notes an applied entry of the given size, and wakes who waits for it.
+func (r *replica) advance(index uint64, size int64) {
+	r.mu.Lock()
+	r.applied = index
+	r.bytes += size
+	r.entries++
+	due := r.bytes >= r.snapshotBytes
+	r.wakeLocked()
+	r.mu.Unlock()
+	if due {
+		signal(r.due)
+	}
+}
+
+func (r *replica) wakeLocked() {
+	if r.advanced != nil {
+		close(r.advanced)
+		r.advanced = nil
+	}
+}
+
+// Snapshot implements raft.FSM: it pins, and Persist writes.
+func (r *replica) Snapshot() (raft.FSMSnapshot, error) {
+	if err := r.haltCause(); err != nil {
+		return nil, fmt.Errorf("no snapshot of a halted group: %w", err)
+	}
+	view, err := r.pin()
+	if err != nil {
+		r.halt(err)
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pinnedBytes, r.pinnedEntries = r.bytes, r.entries
+	return pinned{view: view}, nil
+}
+
+// snapshotDone notes that the snapshot pinned last is on disk.
+func (r *replica) snapshotDone() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.bytes -= r.pinnedBytes
+	r.entries -= r.pinnedEntries
+	r.pinnedBytes, r.pinnedEntries = 0, 0
+}
+
+func (r *replica) pin() (view fsm.Snapshot, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in Snapshot: %v\n%s", p, debug.Stack())
+		}
+	}()
+	view = r.machine.Snapshot()
+	if view == nil {
+		return nil, errors.New("the machine gave no snapshot")
+	}
+	return view, nil
+}
+
+// Restore implements raft.FSM. A machine that cannot be restored keeps its
+// state, but Raft would go on after the snapshot's index: so the group halts.
+// While Open runs, that also keeps Raft from falling back to an older
+// snapshot, behind which the log may have been cut off.
+func (r *replica) Restore(rc io.ReadCloser) error {
+	if err := r.haltCause(); err != nil {
+		return err
+	}
+	if err := r.restoreGuarded(rc); err != nil {
+		r.halt(fmt.Errorf("restore of a snapshot: %w", err))
+		return r.haltCause()
+	}
+	applied := r.machine.Applied()
+	if r.onRestore != nil {
+		r.onRestore(applied)
+	}
+	r.mu.Lock()
+	r.applied = applied
+	r.bytes, r.entries = 0, 0
+	r.pinnedBytes, r.pinnedEntries = 0, 0
+	r.wakeLocked()
+	r.mu.Unlock()
+	return nil
+}
+
+func (r *replica) restoreGuarded(rd io.Reader) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in Restore: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return r.machine.Restore(rd)
+}
+
+// halt stops the replica for good; only the first cause is kept.
+func (r *replica) halt(cause error) {
+	r.mu.Lock()
+	first := r.cause == nil
+	if first {
+		r.cause = cause
+	}
+	r.mu.Unlock()
+	if first {
+		r.logger.Error("group halts on this node", "error", cause)
+		close(r.halted)
+	}
+}
+
+// haltCause is nil while the replica works.
+func (r *replica) haltCause() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.cause
+}
+
+// appliedIndex is the index of the last entry that the machine applied.
+func (r *replica) appliedIndex() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.applied
+}
+
+// sinceSnapshot tells how much log was applied since the last snapshot.
+func (r *replica) sinceSnapshot() (bytes int64, entries uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.bytes, r.entries
+}
+
+// errHalted ends a wait for an index that will not be reached.
+var errHalted = errors.New("halted")
+
+// wait returns nil as soon as the machine has applied the index.
+func (r *replica) wait(ctx context.Context, index uint64, stop <-chan struct{}) error {
+	for {
+		r.mu.Lock()
+		if r.applied >= index {
+			r.mu.Unlock()
+			return nil
+		}
+		if r.advanced == nil {
+			r.advanced = make(chan struct{})
+		}
+		advanced := r.advanced
+		r.mu.Unlock()
+		select {
+		case <-advanced:
+		case <-r.halted:
+			return errHalted
+		case <-stop:
+			return raft.ErrRaftShutdown
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// pinned is a view on its way to the disk.
+type pinned struct{ view fsm.Snapshot }
+
+// Persist implements raft.FSMSnapshot. Raft itself closes or cancels the sink.
+func (p pinned) Persist(sink raft.SnapshotSink) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic while writing a snapshot: %v\n%s", v, debug.Stack())
+		}
+	}()
+	if _, err := p.view.WriteTo(sink); err != nil {
+		return fmt.Errorf("snapshot at index %d: %w", p.view.Index(), err)
+	}
+	return nil
+}
+
+// Release implements raft.FSMSnapshot.
+func (p pinned) Release() { p.view.Release() }
+
+// signal leaves a token in a channel of capacity one.
+func signal(ch chan<- struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
