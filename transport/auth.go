@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"strings"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -110,9 +111,9 @@ func authenticate(ctx context.Context, a Authenticator, fullMethod string) (cont
 		}
 		return nil, status.Error(codes.Unauthenticated, err.Error())
 	}
-	if principal == "" || len(principal) > MaxPrincipalBytes {
+	if principal == "" || len(principal) > MaxPrincipalBytes || !utf8.ValidString(principal) {
 		return nil, status.Errorf(codes.Unauthenticated,
-			"the name of the caller has %d bytes; it must have 1 to %d", len(principal), MaxPrincipalBytes)
+			"the name of the caller has %d bytes; it must have 1 to %d of UTF-8", len(principal), MaxPrincipalBytes)
 	}
 	return IncomingTrace(callctx.WithPrincipal(ctx, principal)), nil
 }
