@@ -119,6 +119,9 @@ func errorFromPlainStatus(st *status.Status) *fsm.Error {
 	case codes.Unimplemented:
 		e.Reason = typesv1.Reason_REASON_FEATURE_LEVEL
 		e.NotApplied = true
+	case codes.Unauthenticated, codes.PermissionDenied:
+		e.Reason = typesv1.Reason_REASON_INVALID_ARGUMENT
+		e.NotApplied = true
 	case codes.InvalidArgument:
 		e.Reason = typesv1.Reason_REASON_INVALID_ARGUMENT
 	default:
@@ -138,6 +141,13 @@ func withDetail(code codes.Code, e *fsm.Error, message string) error {
 		return status.Error(code, message)
 	}
 	return st.Err()
+}
+
+// hasDetail reports whether err is a status with a detail: an error that a
+// handler of ours returned.
+func hasDetail(err error) bool {
+	st, ok := status.FromError(err)
+	return ok && detailOf(st) != nil
 }
 
 func detailOf(st *status.Status) *typesv1.ErrorDetail {

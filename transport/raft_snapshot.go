@@ -1,0 +1,166 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/grpc"
+
+	"github.com/spexio/spex/fsm"
+	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+)
+
+// InstallSnapshot sends a snapshot of args.Size bytes in chunks. Each chunk has
+// a deadline of its own, Timing.SnapshotProgress, so that the whole may take as
+// long as it needs while the receiver keeps up; so has the installation after
+// the last one. A read of data that blocks is not interrupted.
+func (t *RaftTransport) InstallSnapshot(_ raft.ServerID, to raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
+	if t.ctx.Err() != nil {
+		return raft.ErrTransportShutdown
+	}
+	cc, err := t.net.conn(string(to))
+	if err != nil {
+		return t.failed("install snapshot", to, err)
+	}
+	ctx, cancel := context.WithCancelCause(t.ctx)
+	defer cancel(nil)
+	progress := t.net.timing.SnapshotProgress
+	watch := time.AfterFunc(progress, func() {
+		cancel(fmt.Errorf("no progress within %s", progress))
+	})
+	defer watch.Stop()
+
+	answer, err := t.streamSnapshot(ctx, watch, cc, to, args, data)
+	if err != nil {
+		// The cause says more than the "context canceled" that the stream saw.
+		if cause := context.Cause(ctx); cause != nil && t.ctx.Err() == nil {
+			return fmt.Errorf("install snapshot of group %d to node %s: %w", t.group, to, cause)
+		}
+		return t.failed("install snapshot", to, err)
+	}
+	*resp = *raftInstallRespFromProto(answer)
+	return nil
+}
+
+// streamSnapshot sends the request and the chunks. Every step restarts watch.
+func (t *RaftTransport) streamSnapshot(ctx context.Context, watch *time.Timer, cc *grpc.ClientConn, to raft.ServerAddress,
+	args *raft.InstallSnapshotRequest, data io.Reader,
+) (*peerv1.InstallSnapshotResponse, error) {
+	stream, err := peerv1.NewRaftServiceClient(cc).InstallSnapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	send := func(c *peerv1.InstallSnapshotChunk) (ended bool, err error) {
+		watch.Reset(t.net.timing.SnapshotProgress)
+		// io.EOF means that the receiver has answered already; CloseAndRecv has the reason.
+		if err := stream.Send(c); errors.Is(err, io.EOF) {
+			return true, nil
+		} else if err != nil {
+			return false, err
+		}
+		return false, nil
+	}
+	first := &peerv1.InstallSnapshotChunk_Request{Request: raftInstallToProto(args, t.net.target(t.group, string(to)))}
+	ended, err := send(&peerv1.InstallSnapshotChunk{Content: first})
+	for left := args.Size; err == nil && !ended && left > 0; {
+		// Each chunk gets a buffer of its own: a message may still be read after Send.
+		buf := make([]byte, min(left, MaxSnapshotChunkBytes))
+		if n, err := io.ReadFull(data, buf); err != nil {
+			return nil, localError("reading the snapshot, %d bytes before its end: %w", left-int64(n), err)
+		}
+		left -= int64(len(buf))
+		ended, err = send(&peerv1.InstallSnapshotChunk{Content: &peerv1.InstallSnapshotChunk_Data{Data: buf}})
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !ended {
+		if n, _ := io.ReadFull(data, make([]byte, 1)); n > 0 {
+			return nil, localError("the snapshot is larger than the %d bytes that it is said to have", args.Size)
+		}
+	}
+	watch.Reset(t.net.timing.SnapshotInstall)
+	return stream.CloseAndRecv()
+}
+
+// localError is a failure on this side of the stream.
+func localError(format string, args ...any) error {
+	return &fsm.Error{Reason: typesv1.Reason_REASON_INTERNAL, Message: fmt.Errorf(format, args...).Error()}
+}
+
+// snapshotPump reads the stream of an incoming snapshot, since such a read can
+// be ended only by ending the stream. What it reads it writes to a pipe whose
+// other end raft reads: while raft does not, no further chunk is taken, and the
+// flow control of the stream slows the sender down.
+type snapshotPump struct {
+	stream   grpc.ClientStreamingServer[peerv1.InstallSnapshotChunk, peerv1.InstallSnapshotResponse]
+	progress time.Duration
+	// fail ends the call with a cause; the first one counts.
+	fail context.CancelCauseFunc
+	pipe *io.PipeWriter
+	// first receives the request, of which run never sends more than one.
+	first chan *peerv1.InstallSnapshotRequest
+}
+
+// run reads until the end of the stream.
+func (p *snapshotPump) run() {
+	if err := p.pump(); err != nil {
+		p.fail(err)
+		_ = p.pipe.CloseWithError(err) // It never fails.
+		return
+	}
+	_ = p.pipe.Close() // It never fails.
+}
+
+func (p *snapshotPump) pump() error {
+	watch := time.AfterFunc(p.progress, func() {
+		p.fail(fsm.Errorf(typesv1.Reason_REASON_UNAVAILABLE, "nothing of the snapshot arrived within %s", p.progress))
+	})
+	defer watch.Stop()
+	msg, err := p.stream.Recv()
+	if err != nil {
+		return err
+	}
+	req := msg.GetRequest()
+	if req == nil {
+		return snapshotRefusal("the stream of a snapshot does not begin with the request")
+	}
+	left := req.GetSize()
+	if left < 0 {
+		return snapshotRefusal("a snapshot cannot have %d bytes", left)
+	}
+	p.first <- req
+	for {
+		watch.Reset(p.progress)
+		msg, err := p.stream.Recv()
+		watch.Stop()
+		switch {
+		case errors.Is(err, io.EOF) && left == 0:
+			return nil
+		case errors.Is(err, io.EOF):
+			return snapshotRefusal("the snapshot ended %d bytes before its end", left)
+		case err != nil:
+			return err
+		}
+		data := msg.GetData()
+		switch {
+		case len(data) == 0 || len(data) > MaxSnapshotChunkBytes:
+			return snapshotRefusal("a chunk of a snapshot has %d bytes; it must have 1 to %d", len(data), MaxSnapshotChunkBytes)
+		case int64(len(data)) > left:
+			return snapshotRefusal("the snapshot is larger than the %d bytes that its request names", req.GetSize())
+		}
+		if _, err := p.pipe.Write(data); err != nil {
+			return err
+		}
+		left -= int64(len(data))
+	}
+}
+
+func snapshotRefusal(format string, args ...any) error {
+	return fsm.Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT, format, args...)
+}
