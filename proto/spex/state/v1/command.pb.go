@@ -1689,7 +1689,9 @@ type FormCluster struct {
 	FeatureLevel uint32                 `protobuf:"varint,5,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`
 	Nodes        []*Node                `protobuf:"bytes,6,rep,name=nodes,proto3" json:"nodes,omitempty"`
 	// The frozen first configurations, one a shard, in order of shard id from 1.
-	Placements    []*ShardPlacement `protobuf:"bytes,7,rep,name=placements,proto3" json:"placements,omitempty"`
+	Placements []*ShardPlacement `protobuf:"bytes,7,rep,name=placements,proto3" json:"placements,omitempty"`
+	// Which shard each slot belongs to, covering all slots in order.
+	Slots         []*SlotRange `protobuf:"bytes,8,rep,name=slots,proto3" json:"slots,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1773,6 +1775,74 @@ func (x *FormCluster) GetPlacements() []*ShardPlacement {
 	return nil
 }
 
+func (x *FormCluster) GetSlots() []*SlotRange {
+	if x != nil {
+		return x.Slots
+	}
+	return nil
+}
+
+// SlotRange assigns the slots from first to last, both included, to a shard.
+type SlotRange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	First         uint32                 `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"`
+	Last          uint32                 `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
+	Shard         uint32                 `protobuf:"varint,3,opt,name=shard,proto3" json:"shard,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SlotRange) Reset() {
+	*x = SlotRange{}
+	mi := &file_spex_state_v1_command_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SlotRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SlotRange) ProtoMessage() {}
+
+func (x *SlotRange) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_command_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SlotRange.ProtoReflect.Descriptor instead.
+func (*SlotRange) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *SlotRange) GetFirst() uint32 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *SlotRange) GetLast() uint32 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *SlotRange) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
 type Node struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1787,7 +1857,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[22]
+	mi := &file_spex_state_v1_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1799,7 +1869,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[22]
+	mi := &file_spex_state_v1_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1812,7 +1882,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{22}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Node) GetId() string {
@@ -1869,7 +1939,7 @@ type ShardPlacement struct {
 
 func (x *ShardPlacement) Reset() {
 	*x = ShardPlacement{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[23]
+	mi := &file_spex_state_v1_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1881,7 +1951,7 @@ func (x *ShardPlacement) String() string {
 func (*ShardPlacement) ProtoMessage() {}
 
 func (x *ShardPlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[23]
+	mi := &file_spex_state_v1_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1894,7 +1964,7 @@ func (x *ShardPlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardPlacement.ProtoReflect.Descriptor instead.
 func (*ShardPlacement) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{23}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ShardPlacement) GetShard() uint32 {
@@ -1927,7 +1997,7 @@ type RegisterNode struct {
 
 func (x *RegisterNode) Reset() {
 	*x = RegisterNode{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[24]
+	mi := &file_spex_state_v1_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1939,7 +2009,7 @@ func (x *RegisterNode) String() string {
 func (*RegisterNode) ProtoMessage() {}
 
 func (x *RegisterNode) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[24]
+	mi := &file_spex_state_v1_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1952,7 +2022,7 @@ func (x *RegisterNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterNode.ProtoReflect.Descriptor instead.
 func (*RegisterNode) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{24}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RegisterNode) GetNode() *Node {
@@ -1971,7 +2041,7 @@ type MarkShardFormed struct {
 
 func (x *MarkShardFormed) Reset() {
 	*x = MarkShardFormed{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[25]
+	mi := &file_spex_state_v1_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1983,7 +2053,7 @@ func (x *MarkShardFormed) String() string {
 func (*MarkShardFormed) ProtoMessage() {}
 
 func (x *MarkShardFormed) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[25]
+	mi := &file_spex_state_v1_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1996,7 +2066,7 @@ func (x *MarkShardFormed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkShardFormed.ProtoReflect.Descriptor instead.
 func (*MarkShardFormed) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{25}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *MarkShardFormed) GetShard() uint32 {
@@ -2018,7 +2088,7 @@ type ApplySpecification struct {
 
 func (x *ApplySpecification) Reset() {
 	*x = ApplySpecification{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[26]
+	mi := &file_spex_state_v1_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2030,7 +2100,7 @@ func (x *ApplySpecification) String() string {
 func (*ApplySpecification) ProtoMessage() {}
 
 func (x *ApplySpecification) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[26]
+	mi := &file_spex_state_v1_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2043,7 +2113,7 @@ func (x *ApplySpecification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySpecification.ProtoReflect.Descriptor instead.
 func (*ApplySpecification) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{26}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ApplySpecification) GetNamespace() string {
@@ -2077,7 +2147,7 @@ type DeleteSpecification struct {
 
 func (x *DeleteSpecification) Reset() {
 	*x = DeleteSpecification{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[27]
+	mi := &file_spex_state_v1_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2089,7 +2159,7 @@ func (x *DeleteSpecification) String() string {
 func (*DeleteSpecification) ProtoMessage() {}
 
 func (x *DeleteSpecification) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[27]
+	mi := &file_spex_state_v1_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2102,7 +2172,7 @@ func (x *DeleteSpecification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSpecification.ProtoReflect.Descriptor instead.
 func (*DeleteSpecification) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{27}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeleteSpecification) GetNamespace() string {
@@ -2132,7 +2202,7 @@ type ImportModel struct {
 
 func (x *ImportModel) Reset() {
 	*x = ImportModel{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[28]
+	mi := &file_spex_state_v1_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2144,7 +2214,7 @@ func (x *ImportModel) String() string {
 func (*ImportModel) ProtoMessage() {}
 
 func (x *ImportModel) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[28]
+	mi := &file_spex_state_v1_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2157,7 +2227,7 @@ func (x *ImportModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportModel.ProtoReflect.Descriptor instead.
 func (*ImportModel) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{28}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ImportModel) GetNamespace() string {
@@ -2192,7 +2262,7 @@ type ModelImport struct {
 
 func (x *ModelImport) Reset() {
 	*x = ModelImport{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[29]
+	mi := &file_spex_state_v1_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2204,7 +2274,7 @@ func (x *ModelImport) String() string {
 func (*ModelImport) ProtoMessage() {}
 
 func (x *ModelImport) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[29]
+	mi := &file_spex_state_v1_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2217,7 +2287,7 @@ func (x *ModelImport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelImport.ProtoReflect.Descriptor instead.
 func (*ModelImport) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{29}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ModelImport) GetTransitions() []*v1.Transition {
@@ -2250,7 +2320,7 @@ type ChangeModelMode struct {
 
 func (x *ChangeModelMode) Reset() {
 	*x = ChangeModelMode{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[30]
+	mi := &file_spex_state_v1_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2262,7 +2332,7 @@ func (x *ChangeModelMode) String() string {
 func (*ChangeModelMode) ProtoMessage() {}
 
 func (x *ChangeModelMode) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[30]
+	mi := &file_spex_state_v1_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2275,7 +2345,7 @@ func (x *ChangeModelMode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeModelMode.ProtoReflect.Descriptor instead.
 func (*ChangeModelMode) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{30}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ChangeModelMode) GetSpec() *SpecKey {
@@ -2318,7 +2388,7 @@ type ReportShard struct {
 
 func (x *ReportShard) Reset() {
 	*x = ReportShard{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[31]
+	mi := &file_spex_state_v1_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2330,7 +2400,7 @@ func (x *ReportShard) String() string {
 func (*ReportShard) ProtoMessage() {}
 
 func (x *ReportShard) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[31]
+	mi := &file_spex_state_v1_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2343,7 +2413,7 @@ func (x *ReportShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportShard.ProtoReflect.Descriptor instead.
 func (*ReportShard) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{31}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ReportShard) GetShard() uint32 {
@@ -2379,7 +2449,7 @@ type ModelAcknowledgement struct {
 
 func (x *ModelAcknowledgement) Reset() {
 	*x = ModelAcknowledgement{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[32]
+	mi := &file_spex_state_v1_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2391,7 +2461,7 @@ func (x *ModelAcknowledgement) String() string {
 func (*ModelAcknowledgement) ProtoMessage() {}
 
 func (x *ModelAcknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[32]
+	mi := &file_spex_state_v1_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2404,7 +2474,7 @@ func (x *ModelAcknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelAcknowledgement.ProtoReflect.Descriptor instead.
 func (*ModelAcknowledgement) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{32}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ModelAcknowledgement) GetSpec() *SpecKey {
@@ -2549,7 +2619,7 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12 \n" +
 	"\vexplanation\x18\x03 \x01(\tR\vexplanation\x12,\n" +
 	"\x05first\x18\x04 \x01(\v2\x16.spex.state.v1.StepRefR\x05first\x12$\n" +
-	"\x0etime_unix_nano\x18\x05 \x01(\x03R\ftimeUnixNano\"\x92\x02\n" +
+	"\x0etime_unix_nano\x18\x05 \x01(\x03R\ftimeUnixNano\"\xc2\x02\n" +
 	"\vFormCluster\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12!\n" +
@@ -2560,7 +2630,12 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\x05nodes\x18\x06 \x03(\v2\x13.spex.state.v1.NodeR\x05nodes\x12=\n" +
 	"\n" +
 	"placements\x18\a \x03(\v2\x1d.spex.state.v1.ShardPlacementR\n" +
-	"placements\"\xb3\x01\n" +
+	"placements\x12.\n" +
+	"\x05slots\x18\b \x03(\v2\x18.spex.state.v1.SlotRangeR\x05slots\"K\n" +
+	"\tSlotRange\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\rR\x05first\x12\x12\n" +
+	"\x04last\x18\x02 \x01(\rR\x04last\x12\x14\n" +
+	"\x05shard\x18\x03 \x01(\rR\x05shard\"\xb3\x01\n" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12%\n" +
@@ -2615,7 +2690,7 @@ func file_spex_state_v1_command_proto_rawDescGZIP() []byte {
 	return file_spex_state_v1_command_proto_rawDescData
 }
 
-var file_spex_state_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_spex_state_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_spex_state_v1_command_proto_goTypes = []any{
 	(*Entry)(nil),                // 0: spex.state.v1.Entry
 	(*Command)(nil),              // 1: spex.state.v1.Command
@@ -2639,23 +2714,24 @@ var file_spex_state_v1_command_proto_goTypes = []any{
 	(*OutboxItem)(nil),           // 19: spex.state.v1.OutboxItem
 	(*Deviation)(nil),            // 20: spex.state.v1.Deviation
 	(*FormCluster)(nil),          // 21: spex.state.v1.FormCluster
-	(*Node)(nil),                 // 22: spex.state.v1.Node
-	(*ShardPlacement)(nil),       // 23: spex.state.v1.ShardPlacement
-	(*RegisterNode)(nil),         // 24: spex.state.v1.RegisterNode
-	(*MarkShardFormed)(nil),      // 25: spex.state.v1.MarkShardFormed
-	(*ApplySpecification)(nil),   // 26: spex.state.v1.ApplySpecification
-	(*DeleteSpecification)(nil),  // 27: spex.state.v1.DeleteSpecification
-	(*ImportModel)(nil),          // 28: spex.state.v1.ImportModel
-	(*ModelImport)(nil),          // 29: spex.state.v1.ModelImport
-	(*ChangeModelMode)(nil),      // 30: spex.state.v1.ChangeModelMode
-	(*ReportShard)(nil),          // 31: spex.state.v1.ReportShard
-	(*ModelAcknowledgement)(nil), // 32: spex.state.v1.ModelAcknowledgement
-	nil,                          // 33: spex.state.v1.InitInstance.MetaEntry
-	(*v1.Judgement)(nil),         // 34: spex.types.v1.Judgement
-	(*v1.Transition)(nil),        // 35: spex.types.v1.Transition
-	(*v1.Specification)(nil),     // 36: spex.types.v1.Specification
-	(v1.ModelMode)(0),            // 37: spex.types.v1.ModelMode
-	(v1.Verdict)(0),              // 38: spex.types.v1.Verdict
+	(*SlotRange)(nil),            // 22: spex.state.v1.SlotRange
+	(*Node)(nil),                 // 23: spex.state.v1.Node
+	(*ShardPlacement)(nil),       // 24: spex.state.v1.ShardPlacement
+	(*RegisterNode)(nil),         // 25: spex.state.v1.RegisterNode
+	(*MarkShardFormed)(nil),      // 26: spex.state.v1.MarkShardFormed
+	(*ApplySpecification)(nil),   // 27: spex.state.v1.ApplySpecification
+	(*DeleteSpecification)(nil),  // 28: spex.state.v1.DeleteSpecification
+	(*ImportModel)(nil),          // 29: spex.state.v1.ImportModel
+	(*ModelImport)(nil),          // 30: spex.state.v1.ModelImport
+	(*ChangeModelMode)(nil),      // 31: spex.state.v1.ChangeModelMode
+	(*ReportShard)(nil),          // 32: spex.state.v1.ReportShard
+	(*ModelAcknowledgement)(nil), // 33: spex.state.v1.ModelAcknowledgement
+	nil,                          // 34: spex.state.v1.InitInstance.MetaEntry
+	(*v1.Judgement)(nil),         // 35: spex.types.v1.Judgement
+	(*v1.Transition)(nil),        // 36: spex.types.v1.Transition
+	(*v1.Specification)(nil),     // 37: spex.types.v1.Specification
+	(v1.ModelMode)(0),            // 38: spex.types.v1.ModelMode
+	(v1.Verdict)(0),              // 39: spex.types.v1.Verdict
 }
 var file_spex_state_v1_command_proto_depIdxs = []int32{
 	1,  // 0: spex.state.v1.Entry.commands:type_name -> spex.state.v1.Command
@@ -2670,52 +2746,53 @@ var file_spex_state_v1_command_proto_depIdxs = []int32{
 	17, // 9: spex.state.v1.Command.set_model_mode:type_name -> spex.state.v1.SetModelMode
 	18, // 10: spex.state.v1.Command.acknowledge_outbox:type_name -> spex.state.v1.AcknowledgeOutbox
 	21, // 11: spex.state.v1.Command.form_cluster:type_name -> spex.state.v1.FormCluster
-	24, // 12: spex.state.v1.Command.register_node:type_name -> spex.state.v1.RegisterNode
-	25, // 13: spex.state.v1.Command.mark_shard_formed:type_name -> spex.state.v1.MarkShardFormed
-	26, // 14: spex.state.v1.Command.apply_specification:type_name -> spex.state.v1.ApplySpecification
-	27, // 15: spex.state.v1.Command.delete_specification:type_name -> spex.state.v1.DeleteSpecification
-	28, // 16: spex.state.v1.Command.import_model:type_name -> spex.state.v1.ImportModel
-	30, // 17: spex.state.v1.Command.change_model_mode:type_name -> spex.state.v1.ChangeModelMode
-	31, // 18: spex.state.v1.Command.report_shard:type_name -> spex.state.v1.ReportShard
+	25, // 12: spex.state.v1.Command.register_node:type_name -> spex.state.v1.RegisterNode
+	26, // 13: spex.state.v1.Command.mark_shard_formed:type_name -> spex.state.v1.MarkShardFormed
+	27, // 14: spex.state.v1.Command.apply_specification:type_name -> spex.state.v1.ApplySpecification
+	28, // 15: spex.state.v1.Command.delete_specification:type_name -> spex.state.v1.DeleteSpecification
+	29, // 16: spex.state.v1.Command.import_model:type_name -> spex.state.v1.ImportModel
+	31, // 17: spex.state.v1.Command.change_model_mode:type_name -> spex.state.v1.ChangeModelMode
+	32, // 18: spex.state.v1.Command.report_shard:type_name -> spex.state.v1.ReportShard
 	5,  // 19: spex.state.v1.InitInstance.key:type_name -> spex.state.v1.Key
-	33, // 20: spex.state.v1.InitInstance.meta:type_name -> spex.state.v1.InitInstance.MetaEntry
+	34, // 20: spex.state.v1.InitInstance.meta:type_name -> spex.state.v1.InitInstance.MetaEntry
 	5,  // 21: spex.state.v1.Step.key:type_name -> spex.state.v1.Key
 	5,  // 22: spex.state.v1.StepRef.key:type_name -> spex.state.v1.Key
 	8,  // 23: spex.state.v1.RecordVerdict.step:type_name -> spex.state.v1.StepRef
-	34, // 24: spex.state.v1.RecordVerdict.judgement:type_name -> spex.types.v1.Judgement
+	35, // 24: spex.state.v1.RecordVerdict.judgement:type_name -> spex.types.v1.Judgement
 	5,  // 25: spex.state.v1.DeleteInstance.key:type_name -> spex.state.v1.Key
-	35, // 26: spex.state.v1.VersionedTransition.transition:type_name -> spex.types.v1.Transition
+	36, // 26: spex.state.v1.VersionedTransition.transition:type_name -> spex.types.v1.Transition
 	12, // 27: spex.state.v1.ModelContent.transitions:type_name -> spex.state.v1.VersionedTransition
-	36, // 28: spex.state.v1.SpecificationContent.specification:type_name -> spex.types.v1.Specification
+	37, // 28: spex.state.v1.SpecificationContent.specification:type_name -> spex.types.v1.Specification
 	13, // 29: spex.state.v1.SpecificationContent.model:type_name -> spex.state.v1.ModelContent
 	11, // 30: spex.state.v1.InstallSpecification.spec:type_name -> spex.state.v1.SpecKey
 	4,  // 31: spex.state.v1.InstallSpecification.payload:type_name -> spex.state.v1.Payload
-	37, // 32: spex.state.v1.InstallSpecification.mode:type_name -> spex.types.v1.ModelMode
+	38, // 32: spex.state.v1.InstallSpecification.mode:type_name -> spex.types.v1.ModelMode
 	11, // 33: spex.state.v1.ExtendModel.spec:type_name -> spex.state.v1.SpecKey
 	4,  // 34: spex.state.v1.ExtendModel.payload:type_name -> spex.state.v1.Payload
 	11, // 35: spex.state.v1.SetModelMode.spec:type_name -> spex.state.v1.SpecKey
-	37, // 36: spex.state.v1.SetModelMode.mode:type_name -> spex.types.v1.ModelMode
+	38, // 36: spex.state.v1.SetModelMode.mode:type_name -> spex.types.v1.ModelMode
 	11, // 37: spex.state.v1.OutboxItem.spec:type_name -> spex.state.v1.SpecKey
-	35, // 38: spex.state.v1.OutboxItem.transition:type_name -> spex.types.v1.Transition
+	36, // 38: spex.state.v1.OutboxItem.transition:type_name -> spex.types.v1.Transition
 	20, // 39: spex.state.v1.OutboxItem.deviation:type_name -> spex.state.v1.Deviation
-	38, // 40: spex.state.v1.Deviation.verdict:type_name -> spex.types.v1.Verdict
+	39, // 40: spex.state.v1.Deviation.verdict:type_name -> spex.types.v1.Verdict
 	8,  // 41: spex.state.v1.Deviation.first:type_name -> spex.state.v1.StepRef
-	22, // 42: spex.state.v1.FormCluster.nodes:type_name -> spex.state.v1.Node
-	23, // 43: spex.state.v1.FormCluster.placements:type_name -> spex.state.v1.ShardPlacement
-	22, // 44: spex.state.v1.RegisterNode.node:type_name -> spex.state.v1.Node
-	4,  // 45: spex.state.v1.ApplySpecification.payload:type_name -> spex.state.v1.Payload
-	4,  // 46: spex.state.v1.ImportModel.payload:type_name -> spex.state.v1.Payload
-	35, // 47: spex.state.v1.ModelImport.transitions:type_name -> spex.types.v1.Transition
-	11, // 48: spex.state.v1.ChangeModelMode.spec:type_name -> spex.state.v1.SpecKey
-	37, // 49: spex.state.v1.ChangeModelMode.mode:type_name -> spex.types.v1.ModelMode
-	19, // 50: spex.state.v1.ReportShard.items:type_name -> spex.state.v1.OutboxItem
-	32, // 51: spex.state.v1.ReportShard.acknowledgements:type_name -> spex.state.v1.ModelAcknowledgement
-	11, // 52: spex.state.v1.ModelAcknowledgement.spec:type_name -> spex.state.v1.SpecKey
-	53, // [53:53] is the sub-list for method output_type
-	53, // [53:53] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	23, // 42: spex.state.v1.FormCluster.nodes:type_name -> spex.state.v1.Node
+	24, // 43: spex.state.v1.FormCluster.placements:type_name -> spex.state.v1.ShardPlacement
+	22, // 44: spex.state.v1.FormCluster.slots:type_name -> spex.state.v1.SlotRange
+	23, // 45: spex.state.v1.RegisterNode.node:type_name -> spex.state.v1.Node
+	4,  // 46: spex.state.v1.ApplySpecification.payload:type_name -> spex.state.v1.Payload
+	4,  // 47: spex.state.v1.ImportModel.payload:type_name -> spex.state.v1.Payload
+	36, // 48: spex.state.v1.ModelImport.transitions:type_name -> spex.types.v1.Transition
+	11, // 49: spex.state.v1.ChangeModelMode.spec:type_name -> spex.state.v1.SpecKey
+	38, // 50: spex.state.v1.ChangeModelMode.mode:type_name -> spex.types.v1.ModelMode
+	19, // 51: spex.state.v1.ReportShard.items:type_name -> spex.state.v1.OutboxItem
+	33, // 52: spex.state.v1.ReportShard.acknowledgements:type_name -> spex.state.v1.ModelAcknowledgement
+	11, // 53: spex.state.v1.ModelAcknowledgement.spec:type_name -> spex.state.v1.SpecKey
+	54, // [54:54] is the sub-list for method output_type
+	54, // [54:54] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_spex_state_v1_command_proto_init() }
@@ -2753,7 +2830,7 @@ func file_spex_state_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spex_state_v1_command_proto_rawDesc), len(file_spex_state_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,160 @@
+package fsm
+
+import (
+	"slices"
+
+	"github.com/tidwall/btree"
+	"google.golang.org/protobuf/proto"
+
+	statev1 "github.com/spexio/spex/proto/spex/state/v1"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+)
+
+// Slots is the number of slots that identifiers hash to. It never changes;
+// which shard a slot belongs to is data of the catalog.
+const Slots = 16_384
+
+// Catalog is the state machine of group 0: cluster identity, nodes, placement,
+// specifications and implementation models.
+type Catalog struct {
+	machine
+
+	clusterID, clusterName         string
+	shards, replicas, featureLevel uint32
+	// slots covers 0..Slots-1 in order. It is replaced, never changed.
+	slots []*statev1.SlotRange
+	// shardOf is slots spread out, for look-ups.
+	shardOf []uint32
+	nodes   *btree.BTreeG[*statev1.Node]
+	// placements is indexed by shard id - 1. It is replaced, never changed.
+	placements []*statev1.ShardPlacement
+	specs      *btree.BTreeG[*specVersion]
+	models     *btree.BTreeG[*catalogModel]
+}
+
+// CatalogResult is the value of every result of the catalog.
+type CatalogResult struct {
+	Index uint64
+	// Version is the version of the specification for ApplySpecification and
+	// DeleteSpecification, the version of the model for ImportModel, and the mode
+	// revision for ChangeModelMode; 0 for the rest.
+	Version uint64
+	// Changed is false when the state was as asked for already.
+	Changed bool
+	// Added counts the transitions that an import brought.
+	Added int
+}
+
+// NewCatalog returns the machine of a catalog before FormCluster.
+func NewCatalog() *Catalog {
+	return &Catalog{
+		nodes:  newTree(func(a, b *statev1.Node) bool { return a.GetId() < b.GetId() }),
+		specs:  newTree(func(a, b *specVersion) bool { return a.key.Compare(b.key) < 0 }),
+		models: newTree(func(a, b *catalogModel) bool { return a.key.Compare(b.key) < 0 }),
+	}
+}
+
+// Apply applies the data of one log entry and returns a *CatalogResult for each
+// of its commands, nil for Lead and StageChunk. See Shard.Apply for errors.
+func (c *Catalog) Apply(index uint64, data []byte) ([]Result, error) {
+	return c.applyEntry(index, data, catalogSupports, func(_ int, cmd *statev1.Command) Result {
+		switch kind := cmd.GetKind().(type) {
+		case *statev1.Command_FormCluster:
+			return c.applyForm(kind.FormCluster)
+		case *statev1.Command_RegisterNode:
+			return c.applyRegister(kind.RegisterNode)
+		case *statev1.Command_MarkShardFormed:
+			return c.applyFormed(kind.MarkShardFormed)
+		case *statev1.Command_ApplySpecification:
+			return c.applySpecification(kind.ApplySpecification)
+		case *statev1.Command_DeleteSpecification:
+			return c.applyDeleteSpecification(kind.DeleteSpecification)
+		case *statev1.Command_ImportModel:
+			return c.applyImport(kind.ImportModel)
+		case *statev1.Command_ChangeModelMode:
+			return c.applyChangeMode(kind.ChangeModelMode)
+		case *statev1.Command_ReportShard:
+			return c.applyReport(kind.ReportShard)
+		}
+		panic("a command passed catalogSupports that Apply does not know")
+	})
+}
+
+func catalogSupports(cmd *statev1.Command) bool {
+	switch cmd.GetKind().(type) {
+	case *statev1.Command_FormCluster, *statev1.Command_RegisterNode, *statev1.Command_MarkShardFormed,
+		*statev1.Command_ApplySpecification, *statev1.Command_DeleteSpecification, *statev1.Command_ImportModel,
+		*statev1.Command_ChangeModelMode, *statev1.Command_ReportShard:
+		return true
+	}
+	return false
+}
+
+func (c *Catalog) done(version uint64, changed bool) Result {
+	return Result{Value: &CatalogResult{Index: c.applied, Version: version, Changed: changed}}
+}
+
+// applyForm begins the life of the cluster, once.
+func (c *Catalog) applyForm(f *statev1.FormCluster) Result {
+	if c.clusterID == f.GetClusterId() {
+		return c.done(0, false)
+	}
+	if c.clusterID != "" {
+		return refuse(typesv1.Reason_REASON_WRONG_CLUSTER, "this catalog belongs to the cluster %s already", c.clusterID)
+	}
+	shardOf, ok := spreadSlots(f.GetSlots())
+	if !ok || f.GetClusterId() == "" || len(f.GetPlacements()) != int(f.GetShards()) {
+		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "the slots or placements of the new cluster are not complete")
+	}
+	for i, p := range f.GetPlacements() {
+		if p.GetShard() != uint32(i+1) || len(p.GetReplicas()) == 0 {
+			return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "the placement of shard %d is not complete", i+1)
+		}
+	}
+	c.clusterID, c.clusterName = f.GetClusterId(), f.GetClusterName()
+	c.shards, c.replicas, c.featureLevel = f.GetShards(), f.GetReplicas(), f.GetFeatureLevel()
+	c.slots, c.shardOf, c.placements = f.GetSlots(), shardOf, f.GetPlacements()
+	for _, n := range f.GetNodes() {
+		c.nodes.Set(n)
+	}
+	return c.done(0, true)
+}
+
+// spreadSlots checks that the ranges cover every slot once, in order.
+func spreadSlots(ranges []*statev1.SlotRange) ([]uint32, bool) {
+	shardOf := make([]uint32, 0, Slots)
+	for _, r := range ranges {
+		if int(r.GetFirst()) != len(shardOf) || r.GetLast() < r.GetFirst() || r.GetLast() >= Slots || r.GetShard() == 0 {
+			return nil, false
+		}
+		for range r.GetLast() - r.GetFirst() + 1 {
+			shardOf = append(shardOf, r.GetShard())
+		}
+	}
+	return shardOf, len(shardOf) == Slots
+}
+
+func (c *Catalog) applyRegister(r *statev1.RegisterNode) Result {
+	n := r.GetNode()
+	if n.GetId() == "" {
+		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "a node without an id")
+	}
+	if old, ok := c.nodes.Get(n); ok && proto.Equal(old, n) {
+		return c.done(0, false)
+	}
+	c.nodes.Set(n)
+	return c.done(0, true)
+}
+
+func (c *Catalog) applyFormed(m *statev1.MarkShardFormed) Result {
+	i := int(m.GetShard()) - 1
+	if i < 0 || i >= len(c.placements) {
+		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "there is no shard %d", m.GetShard())
+	}
+	if c.placements[i].GetFormed() {
+		return c.done(0, false)
+	}
+	c.placements = slices.Clone(c.placements)
+	c.placements[i] = &statev1.ShardPlacement{Shard: m.GetShard(), Replicas: c.placements[i].GetReplicas(), Formed: true}
+	return c.done(0, true)
+}

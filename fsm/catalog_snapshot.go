@@ -1,0 +1,150 @@
+package fsm
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+
+	statev1 "github.com/spexio/spex/proto/spex/state/v1"
+)
+
+// Snapshot pins the state at the applied index.
+func (c *Catalog) Snapshot() Snapshot {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	header := &statev1.CatalogHeader{
+		AppliedIndex: c.applied, TimeUnixNano: c.now, LedTerm: c.ledTerm, ClusterId: c.clusterID, ClusterName: c.clusterName,
+		Shards: c.shards, Replicas: c.replicas, FeatureLevel: c.featureLevel, Slots: c.slots,
+	}
+	stage, placements, nodes, specs := c.stage.clone(), c.placements, c.nodes.Copy(), c.specs.Copy()
+	var models []*catalogModel
+	c.models.Scan(func(m *catalogModel) bool {
+		pinned := *m
+		pinned.content, pinned.deviations = m.content.clone(), m.deviations.Copy()
+		models = append(models, &pinned)
+		return true
+	})
+	return &view{index: c.applied, records: func(emit func(*statev1.Record) error) error {
+		if err := emit(&statev1.Record{Kind: &statev1.Record_CatalogHeader{CatalogHeader: header}}); err != nil {
+			return err
+		}
+		if err := stage.records(emit); err != nil {
+			return err
+		}
+		if err := each(nodes, func(n *statev1.Node) error {
+			return emit(&statev1.Record{Kind: &statev1.Record_Node{Node: n}})
+		}); err != nil {
+			return err
+		}
+		for _, p := range placements {
+			if err := emit(&statev1.Record{Kind: &statev1.Record_Placement{Placement: p}}); err != nil {
+				return err
+			}
+		}
+		if err := each(specs, func(v *specVersion) error {
+			return emit(&statev1.Record{Kind: &statev1.Record_SpecVersion{SpecVersion: &statev1.SpecVersionRecord{
+				Spec: v.key.Proto(), Specification: v.definition, AppliedAt: v.appliedAt, Deleted: v.deleted,
+			}}})
+		}); err != nil {
+			return err
+		}
+		for _, m := range models {
+			if err := m.records(emit); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+}
+
+func (m *catalogModel) records(emit func(*statev1.Record) error) error {
+	if err := emit(&statev1.Record{Kind: &statev1.Record_CatalogModel{CatalogModel: &statev1.CatalogModelRecord{
+		Spec: m.key.Proto(), Mode: m.mode, ModeRevision: m.revision, Version: m.version, SealDeadline: m.sealDeadline, Acknowledged: m.acknowledged,
+	}}}); err != nil {
+		return err
+	}
+	if err := m.content.records(statev1.ModelRecord_SET_MODEL, emit); err != nil {
+		return err
+	}
+	return each(m.deviations, func(d *deviation) error { return emit(d.record()) })
+}
+
+// StateHash returns the SHA-256 of the state and the index that it belongs to.
+func (c *Catalog) StateHash() (index uint64, sum [sha256.Size]byte, err error) {
+	snap := c.Snapshot()
+	defer snap.Release()
+	return hashOf(snap)
+}
+
+// Restore replaces the state by a snapshot's. On an error the state is as it was.
+func (c *Catalog) Restore(r io.Reader) error {
+	next := &catalogRestore{Catalog: NewCatalog()}
+	if err := readSnapshot(r, next.apply); err != nil {
+		return fmt.Errorf("restore catalog: %w", err)
+	}
+	if !next.header {
+		return fmt.Errorf("restore catalog: %w: no header", ErrSnapshot)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.applied, c.now, c.ledTerm, c.stage = next.applied, next.now, next.ledTerm, next.stage
+	c.clusterID, c.clusterName = next.clusterID, next.clusterName
+	c.shards, c.replicas, c.featureLevel = next.shards, next.replicas, next.featureLevel
+	c.slots, c.shardOf, c.nodes, c.placements = next.slots, next.shardOf, next.nodes, next.placements
+	c.specs, c.models = next.specs, next.models
+	return nil
+}
+
+type catalogRestore struct {
+	*Catalog
+	header bool
+	model  *catalogModel
+}
+
+func (b *catalogRestore) apply(r *statev1.Record) error {
+	switch kind := r.GetKind().(type) {
+	case *statev1.Record_CatalogHeader:
+		h := kind.CatalogHeader
+		b.header = true
+		b.applied, b.now, b.ledTerm = h.GetAppliedIndex(), h.GetTimeUnixNano(), h.GetLedTerm()
+		b.clusterID, b.clusterName = h.GetClusterId(), h.GetClusterName()
+		b.shards, b.replicas, b.featureLevel = h.GetShards(), h.GetReplicas(), h.GetFeatureLevel()
+		if b.clusterID != "" {
+			var ok bool
+			if b.shardOf, ok = spreadSlots(h.GetSlots()); !ok {
+				return fmt.Errorf("the slot table is not complete")
+			}
+			b.slots = h.GetSlots()
+		}
+	case *statev1.Record_Stage:
+		return b.stage.restore(kind.Stage)
+	case *statev1.Record_Node:
+		b.nodes.Set(kind.Node)
+	case *statev1.Record_Placement:
+		b.placements = append(b.placements, kind.Placement)
+	case *statev1.Record_SpecVersion:
+		v := kind.SpecVersion
+		b.specs.Set(&specVersion{key: SpecKeyOf(v.GetSpec()), definition: v.GetSpecification(), appliedAt: v.GetAppliedAt(), deleted: v.GetDeleted()})
+	case *statev1.Record_CatalogModel:
+		m := kind.CatalogModel
+		b.model = newCatalogModel(SpecKeyOf(m.GetSpec()))
+		b.model.mode, b.model.revision, b.model.version = m.GetMode(), m.GetModeRevision(), m.GetVersion()
+		b.model.sealDeadline, b.model.acknowledged = m.GetSealDeadline(), m.GetAcknowledged()
+		b.models.Set(b.model)
+	case *statev1.Record_Model:
+		if b.model == nil || kind.Model.GetSet() != statev1.ModelRecord_SET_MODEL {
+			return fmt.Errorf("a set of transitions without its model")
+		}
+		for _, v := range kind.Model.GetTransitions() {
+			b.model.content.add(transitionOf(v.GetTransition()), v.GetVersion())
+		}
+	case *statev1.Record_Deviation:
+		if b.model == nil {
+			return fmt.Errorf("a deviation without its model")
+		}
+		b.model.deviations.Set(restoreDeviation(kind.Deviation))
+	default:
+		return fmt.Errorf("%T does not belong into the snapshot of a catalog", kind)
+	}
+	return nil
+}

@@ -1,0 +1,184 @@
+package fsm
+
+import (
+	"github.com/spexio/spex/model"
+	"github.com/tidwall/btree"
+
+	statev1 "github.com/spexio/spex/proto/spex/state/v1"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+)
+
+// MaxReports bounds the report log of a shard; the oldest reports go first.
+const MaxReports = 10_000
+
+// Shard is the state machine of one shard: its instances with their histories,
+// the specifications and models that it works with, what it has learned and not
+// yet handed to the catalog, the steps that await a verdict, and its reports.
+type Shard struct {
+	machine
+
+	// records holds every identifier that is in use, or was within the dedupe window.
+	records *btree.BTreeG[*record]
+	// expiring holds the tombstones in the order of their end.
+	expiring *btree.BTreeG[expiry]
+	// specs is keyed by version; a key stays once it is known, so that
+	// instances that are pinned to an old version go on.
+	specs *btree.BTreeG[*specState]
+	// awaiting holds the steps without a verdict, by their reference.
+	awaiting *btree.BTreeG[*awaitingStep]
+	// outbox holds what the catalog has not acknowledged, by id.
+	outbox     *btree.BTreeG[*statev1.OutboxItem]
+	nextOutbox uint64
+	reports    *btree.BTreeG[*statev1.ReportRecord]
+	nextReport uint64
+	// live counts the records that are in use.
+	live int
+}
+
+// NewShard returns the machine of an empty shard.
+func NewShard() *Shard {
+	s := &Shard{}
+	s.reset()
+	return s
+}
+
+func (s *Shard) reset() {
+	s.applied, s.now, s.ledTerm, s.stage = 0, 0, 0, stage{}
+	s.records = newTree(func(a, b *record) bool { return a.key.Compare(b.key) < 0 })
+	s.expiring = newTree(expiry.less)
+	s.specs = newTree(func(a, b *specState) bool { return a.key.Compare(b.key) < 0 })
+	s.awaiting = newTree(func(a, b *awaitingStep) bool { return a.ref.Compare(b.ref) < 0 })
+	s.outbox = newTree(func(a, b *statev1.OutboxItem) bool { return a.GetId() < b.GetId() })
+	s.reports = newTree(func(a, b *statev1.ReportRecord) bool { return a.GetId() < b.GetId() })
+	s.nextOutbox, s.nextReport, s.live = 1, 1, 0
+}
+
+// record is what is known of one identifier. Values in the tree are immutable.
+type record struct {
+	key Key
+	// live is nil once the instance was deleted or pruned: the rest is a tombstone.
+	live *instance
+	// incarnation is the last one; the next one is higher.
+	incarnation uint64
+	deletedAt   int64
+	window      window
+}
+
+// instance is one incarnation of an identifier.
+type instance struct {
+	incarnation uint64
+	spec        SpecKey
+	meta        []*statev1.MetaEntry // sorted by key
+	createdAt   int64
+	// seq is the sequence number of the last step: history.first + history.len() - 1.
+	seq     uint64
+	state   string
+	history history
+	// offModel is set once a step was a deviation, for good.
+	offModel bool
+	// awaiting counts the steps of this incarnation that have no verdict.
+	awaiting uint32
+	// The request that began the incarnation is remembered for as long as it lives.
+	initRequest string
+	initHash    uint64
+}
+
+type expiry struct {
+	at  int64
+	key Key
+}
+
+func (e expiry) less(o expiry) bool {
+	if e.at != o.at {
+		return e.at < o.at
+	}
+	return e.key.Compare(o.key) < 0
+}
+
+// awaitingStep is a step whose verdict is not recorded. It outlives the instance.
+type awaitingStep struct {
+	ref        StepRef
+	spec       SpecKey
+	transition *model.Transition
+	// settled is false while the model is being sealed: then the versions that
+	// the step will be judged by are not decided.
+	settled                      bool
+	modelVersion, pendingVersion uint64
+}
+
+// Apply applies the data of one log entry and returns a result for each of its
+// commands. An error means that this build cannot apply the entry and that the
+// replica must stop before it diverges.
+//
+// The values of the results are: *StepResult for InitInstance and Step,
+// *VerdictResult for RecordVerdict, *DeleteResult for DeleteInstance,
+// *ModeResult for SetModelMode, and nil for the rest.
+func (s *Shard) Apply(index uint64, data []byte) ([]Result, error) {
+	return s.applyEntry(index, data, shardSupports, func(ordinal int, cmd *statev1.Command) Result {
+		if ordinal == 0 {
+			s.expire()
+		}
+		switch kind := cmd.GetKind().(type) {
+		case *statev1.Command_InitInstance:
+			return s.applyInit(kind.InitInstance)
+		case *statev1.Command_Step:
+			return s.applyStep(kind.Step)
+		case *statev1.Command_RecordVerdict:
+			return s.applyVerdict(kind.RecordVerdict)
+		case *statev1.Command_DeleteInstance:
+			return s.applyDelete(kind.DeleteInstance)
+		case *statev1.Command_InstallSpecification:
+			return s.applyInstall(kind.InstallSpecification)
+		case *statev1.Command_ExtendModel:
+			return s.applyExtend(kind.ExtendModel)
+		case *statev1.Command_SetModelMode:
+			return s.applyMode(kind.SetModelMode)
+		case *statev1.Command_AcknowledgeOutbox:
+			return s.applyAcknowledge(kind.AcknowledgeOutbox)
+		}
+		panic("a command passed shardSupports that Apply does not know")
+	})
+}
+
+func shardSupports(cmd *statev1.Command) bool {
+	switch cmd.GetKind().(type) {
+	case *statev1.Command_InitInstance, *statev1.Command_Step, *statev1.Command_RecordVerdict,
+		*statev1.Command_DeleteInstance, *statev1.Command_InstallSpecification, *statev1.Command_ExtendModel,
+		*statev1.Command_SetModelMode, *statev1.Command_AcknowledgeOutbox:
+		return true
+	}
+	return false
+}
+
+func (s *Shard) record(key Key) *record {
+	r, ok := s.records.Get(&record{key: key})
+	if !ok {
+		return nil
+	}
+	return r
+}
+
+// expire forgets tombstones whose time is over, a bounded number at once so
+// that no entry takes long. Entries of the queue that a later delete or
+// initialisation has overtaken do not count: a restored replica does not have them.
+func (s *Shard) expire() {
+	for removed := 0; removed < 64; {
+		e, ok := s.expiring.Min()
+		if !ok || e.at > s.now {
+			return
+		}
+		s.expiring.Delete(e)
+		if r := s.record(e.key); r != nil && r.live == nil && r.deletedAt+int64(DedupeWindow) == e.at {
+			s.records.Delete(r)
+			removed++
+		}
+	}
+}
+
+// worse orders verdicts by how much they accuse.
+func worse(a, b typesv1.Verdict) typesv1.Verdict {
+	if a == typesv1.Verdict_VERDICT_DEVIATION_NOT_EQUIVALENT || b == typesv1.Verdict_VERDICT_DEVIATION_NOT_EQUIVALENT {
+		return typesv1.Verdict_VERDICT_DEVIATION_NOT_EQUIVALENT
+	}
+	return typesv1.Verdict_VERDICT_DEVIATION_STILL_EQUIVALENT
+}

@@ -1,0 +1,332 @@
+package fsm
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/spexio/spex/model"
+	statev1 "github.com/spexio/spex/proto/spex/state/v1"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+)
+
+// StepResult tells about a step that is stored.
+type StepResult struct {
+	Ref StepRef
+	// From is empty for an initialisation, and for a duplicate whose step is
+	// not kept any more when nothing else remembers it.
+	From, Action, State string
+	Verdict             typesv1.Verdict
+	Judgement           *typesv1.Judgement
+	// Rejected is set when the policy of the specification rejects the verdict.
+	Rejected bool
+	// Duplicate is set when an earlier request stored the step.
+	Duplicate bool
+	OffModel  bool
+	Spec      SpecKey
+	// ModelVersion is the version of the model that the shard had.
+	ModelVersion uint64
+	Index        uint64
+}
+
+// DeleteResult is the answer to DeleteInstance.
+type DeleteResult struct {
+	// Deleted is false when there was nothing to delete, which is no error.
+	Deleted, Duplicate bool
+	Incarnation        uint64
+	Index              uint64
+}
+
+func (s *Shard) applyInit(c *statev1.InitInstance) Result {
+	key := KeyOf(c.GetKey())
+	hash := initHash(c)
+	rec := s.record(key)
+	if rec != nil {
+		if rec.live != nil && c.GetRequestId() != "" && rec.live.initRequest == c.GetRequestId() {
+			if rec.live.initHash != hash {
+				return reused(c.GetRequestId())
+			}
+			first := seen{kind: requestInit, ref: rec.incarnation, seq: 1, index: s.applied, verdict: typesv1.Verdict_VERDICT_PENDING}
+			if e, ok := rec.window.find(c.GetRequestId()); ok {
+				first = e
+			}
+			return Result{Value: s.firstAnswer(rec, first, model.Init(""))}
+		}
+		if res, done := s.seenBefore(rec, c.GetRequestId(), requestInit, hash, model.Init(c.GetInitialState())); done {
+			return res
+		}
+		if rec.live != nil {
+			return refuse(typesv1.Reason_REASON_INSTANCE_IDENTIFIER_ALREADY_IN_USE,
+				"the identifier %q is in use by an instance of %s at seq %d: choose another, or delete that instance first", key.ID, rec.live.spec.Name, rec.live.seq)
+		}
+	}
+	if (window{}).forgotten(c.GetRequestId(), s.now) {
+		return forgotten(c.GetRequestId())
+	}
+	spec := s.spec(SpecKey{Namespace: key.Namespace, Name: c.GetSpec(), Version: c.GetSpecVersion()})
+	if spec == nil || spec.definition == nil {
+		return refuse(typesv1.Reason_REASON_SPECIFICATION_NOT_INSTALLED, "version %d of the specification %q is not installed on this shard", c.GetSpecVersion(), c.GetSpec())
+	}
+	if spec.mode == typesv1.ModelMode_MODEL_MODE_ABSENT {
+		return refuse(typesv1.Reason_REASON_IMPL_MODEL_NOT_FOUND,
+			"the specification %q has no implementation model and does not allow to begin one: import a model, or set on_missing_model: learn", c.GetSpec())
+	}
+	state := c.GetInitialState()
+	if state == "" {
+		state = spec.definition.GetInitialState()
+	}
+	if state == "" {
+		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "the specification %q has no transitions and so no initial state: name the state to begin in", c.GetSpec())
+	}
+	incarnation := s.applied
+	if rec != nil {
+		// One entry may delete and begin the same identifier more than once.
+		incarnation = max(incarnation, rec.incarnation+1)
+	}
+	inst := &instance{incarnation: incarnation, spec: spec.key, createdAt: s.now, history: history{first: 1}, initRequest: c.GetRequestId(), initHash: hash}
+	for _, k := range slices.Sorted(maps.Keys(c.GetMeta())) {
+		inst.meta = append(inst.meta, &statev1.MetaEntry{Key: k, Value: c.GetMeta()[k]})
+	}
+	next := &record{key: key, live: inst, incarnation: inst.incarnation}
+	if rec != nil {
+		next.window = rec.window
+	}
+	res := s.take(next, spec, model.Init(state), request{id: c.GetRequestId(), kind: requestInit, hash: hash, eventTime: c.GetEventTime()})
+	if res.Err == nil {
+		s.live++
+	}
+	return res
+}
+
+func (s *Shard) applyStep(c *statev1.Step) Result {
+	key := KeyOf(c.GetKey())
+	rec := s.record(key)
+	hash := hashBody(requestStep, c.GetAction(), c.GetToState(), strconv.FormatInt(c.GetEventTime(), 10))
+	asked := model.Transition{Action: c.GetAction(), To: c.GetToState()}
+	if rec != nil {
+		if res, done := s.seenBefore(rec, c.GetRequestId(), requestStep, hash, asked); done {
+			return res
+		}
+	}
+	if (window{}).forgotten(c.GetRequestId(), s.now) {
+		return forgotten(c.GetRequestId())
+	}
+	if rec == nil || rec.live == nil {
+		return refuse(typesv1.Reason_REASON_INSTANCE_IDENTIFIER_NOT_FOUND, "there is no instance %q in the namespace %q: initialise it first", key.ID, key.Namespace)
+	}
+	inst := rec.live
+	if c.GetIncarnation() != 0 && c.GetIncarnation() != inst.incarnation {
+		return refuse(typesv1.Reason_REASON_INSTANCE_IDENTIFIER_NOT_FOUND,
+			"the instance %q is not the incarnation %d any more: the identifier was initialised again (incarnation %d)", key.ID, c.GetIncarnation(), inst.incarnation)
+	}
+	if want := c.GetExpectedSeq(); want != 0 && want != inst.seq+1 {
+		return s.outOfSequence(rec, want, asked)
+	}
+	next := *rec
+	live := *inst
+	next.live = &live
+	t := model.Transition{From: inst.state, Action: c.GetAction(), To: c.GetToState()}
+	return s.take(&next, s.spec(inst.spec), t, request{id: c.GetRequestId(), kind: requestStep, hash: hash, eventTime: c.GetEventTime()})
+}
+
+// outOfSequence answers a step whose expected_seq is not the next one. A step
+// that was stored at that place with the same body counts as done; so does one
+// that is too old to be compared, since whoever chains its steps by their
+// sequence numbers has seen the answer of a later one.
+func (s *Shard) outOfSequence(rec *record, want uint64, asked model.Transition) Result {
+	inst := rec.live
+	done := seen{kind: requestStep, ref: inst.incarnation, seq: want, index: s.applied, verdict: typesv1.Verdict_VERDICT_UNSPECIFIED}
+	switch {
+	case want > inst.seq+1:
+	case want < inst.history.first:
+		return Result{Value: s.firstAnswer(rec, done, asked)}
+	case inst.history.has(want):
+		if st := inst.history.at(want); want > 1 && st.t.Action == asked.Action && st.t.To == asked.To {
+			return Result{Value: s.firstAnswer(rec, done, asked)}
+		}
+	}
+	err := Errorf(typesv1.Reason_REASON_SEQUENCE_MISMATCH, "the next step of the instance %q gets seq %d, not %d", rec.key.ID, inst.seq+1, want)
+	err.CurrentSeq = inst.seq
+	return Result{Err: err}
+}
+
+type request struct {
+	id        string
+	kind      requestKind
+	hash      uint64
+	eventTime int64
+}
+
+// take stores a step in next, which the caller owns: the decision whether the
+// step is known, learned, or awaits a verdict is made here and nowhere else.
+func (s *Shard) take(next *record, spec *specState, t model.Transition, req request) Result {
+	inst := next.live
+	st := step{time: s.now, eventTime: req.eventTime, verdict: typesv1.Verdict_VERDICT_OK}
+	var wait *awaitingStep
+	known, ok := spec.model.get(t)
+	if !ok && spec.mode != typesv1.ModelMode_MODEL_MODE_SEALED {
+		known, ok = spec.learned.get(t)
+	}
+	ref := StepRef{Key: next.key, Incarnation: inst.incarnation, Seq: inst.seq + 1}
+	switch {
+	case ok:
+		st.t = &known.Transition
+	case spec.mode == typesv1.ModelMode_MODEL_MODE_LEARNING:
+		if res, full := spec.full(); full {
+			return res
+		}
+		st.t = s.learn(spec.key, t)
+	default:
+		st.t, st.verdict = &t, typesv1.Verdict_VERDICT_PENDING
+		wait = &awaitingStep{ref: ref, spec: spec.key, transition: &t}
+		if spec.mode == typesv1.ModelMode_MODEL_MODE_SEALED {
+			wait.settled, wait.modelVersion, wait.pendingVersion = true, spec.modelVersion, spec.pendingVersion
+		}
+	}
+	if wait != nil {
+		s.awaiting.Set(wait)
+		inst.awaiting++
+	}
+	inst.seq++
+	inst.state = st.t.To
+	inst.history = inst.history.append(st, historyLimit(spec.definition))
+	done := seen{id: req.id, hash: req.hash, at: s.now, kind: req.kind, ref: inst.incarnation, seq: inst.seq, from: st.t.From, verdict: st.verdict, index: s.applied}
+	if req.id != "" {
+		next.window = next.window.add(done, s.now)
+	}
+	s.records.Set(next)
+	res := s.firstAnswer(next, done, t)
+	res.Duplicate = false
+	return Result{Value: res}
+}
+
+func (s *Shard) applyDelete(c *statev1.DeleteInstance) Result {
+	key := KeyOf(c.GetKey())
+	rec := s.record(key)
+	hash := hashBody(requestDelete, strconv.FormatUint(c.GetIncarnation(), 10))
+	if rec != nil {
+		if e, ok := rec.window.find(c.GetRequestId()); ok && c.GetRequestId() != "" {
+			if e.kind != requestDelete || e.hash != hash {
+				return reused(c.GetRequestId())
+			}
+			return Result{Value: &DeleteResult{Deleted: e.seq != 0, Duplicate: true, Incarnation: e.ref, Index: e.index}}
+		}
+		if rec.window.forgotten(c.GetRequestId(), s.now) {
+			return forgotten(c.GetRequestId())
+		}
+	} else if (window{}).forgotten(c.GetRequestId(), s.now) {
+		return forgotten(c.GetRequestId())
+	}
+	next := &record{key: key, deletedAt: s.now}
+	if rec != nil {
+		*next = *rec
+	}
+	res := &DeleteResult{Index: s.applied}
+	done := seen{id: c.GetRequestId(), hash: hash, at: s.now, kind: requestDelete, index: s.applied}
+	if next.live != nil && (c.GetIncarnation() == 0 || c.GetIncarnation() == next.incarnation) {
+		res.Deleted, res.Incarnation = true, next.incarnation
+		// A seq of 0 in the window means that there was nothing to delete.
+		done.ref, done.seq = next.incarnation, next.live.seq
+		next.live, next.deletedAt = nil, s.now
+		s.live--
+	}
+	if c.GetRequestId() != "" {
+		// Also when nothing was deleted: a late retry must not delete what was begun since.
+		next.window = next.window.add(done, s.now)
+	} else if !res.Deleted {
+		return Result{Value: res}
+	}
+	s.records.Set(next)
+	if next.live == nil {
+		next.deletedAt = s.now
+		s.expiring.Set(expiry{at: s.now + int64(DedupeWindow), key: key})
+	}
+	return Result{Value: res}
+}
+
+// seenBefore answers a request whose id the identifier's window holds, or may
+// have held; done is false for a new request.
+func (s *Shard) seenBefore(rec *record, id string, kind requestKind, hash uint64, asked model.Transition) (res Result, done bool) {
+	if id == "" {
+		return Result{}, false
+	}
+	e, ok := rec.window.find(id)
+	switch {
+	case ok && (e.kind != kind || e.hash != hash):
+		return reused(id), true
+	case ok:
+		return Result{Value: s.firstAnswer(rec, e, asked)}, true
+	case rec.window.forgotten(id, s.now):
+		return forgotten(id), true
+	}
+	return Result{}, false
+}
+
+// firstAnswer rebuilds the answer to a request that was applied, with what has
+// become known of its verdict since.
+func (s *Shard) firstAnswer(rec *record, e seen, asked model.Transition) *StepResult {
+	res := &StepResult{
+		Ref:  StepRef{Key: rec.key, Incarnation: e.ref, Seq: e.seq},
+		From: e.from, Action: asked.Action, State: asked.To,
+		Verdict: e.verdict, Duplicate: true, Index: e.index,
+	}
+	inst := rec.live
+	if inst == nil || inst.incarnation != e.ref {
+		return res
+	}
+	res.Spec, res.OffModel = inst.spec, inst.offModel
+	if inst.history.has(e.seq) {
+		st := inst.history.at(e.seq)
+		res.From, res.Action, res.State = st.t.From, st.t.Action, st.t.To
+		res.Verdict, res.Judgement = st.verdict, st.judgement
+	}
+	if spec := s.spec(inst.spec); spec != nil {
+		res.ModelVersion = spec.modelVersion
+		res.Rejected = rejects(spec.definition.GetErrorPolicy(), res.Verdict)
+	}
+	return res
+}
+
+// rejects applies the error policy of a specification: by default only a
+// deviation that breaks the equivalence is rejected.
+func rejects(p *typesv1.ErrorPolicy, v typesv1.Verdict) bool {
+	switch v {
+	case typesv1.Verdict_VERDICT_DEVIATION_STILL_EQUIVALENT:
+		return p.GetDeviationStillEquivalent() == typesv1.ErrorAction_ERROR_ACTION_REJECT
+	case typesv1.Verdict_VERDICT_DEVIATION_NOT_EQUIVALENT:
+		return p.GetDeviationNotEquivalent() != typesv1.ErrorAction_ERROR_ACTION_ACCEPT
+	}
+	return false
+}
+
+func initHash(c *statev1.InitInstance) uint64 {
+	// The version is left out: the node that takes the request fills it in, and
+	// a retry may meet a newer one.
+	fields := []string{c.GetSpec(), c.GetInitialState(), strconv.FormatInt(c.GetEventTime(), 10)}
+	for _, k := range slices.Sorted(maps.Keys(c.GetMeta())) {
+		fields = append(fields, k, c.GetMeta()[k])
+	}
+	return hashBody(requestInit, fields...)
+}
+
+func reused(id string) Result {
+	return refuse(typesv1.Reason_REASON_REQUEST_ID_REUSED, "the request id %q was used before for another request: give every request an id of its own", id)
+}
+
+func forgotten(id string) Result {
+	res := refuse(typesv1.Reason_REASON_OUTCOME_UNKNOWN,
+		"the request id %q is older than what is remembered: the request may have been applied before and is not applied now. Read the instance to find out; if the request is new, check the clock that made the id", id)
+	res.Err.NotApplied = false
+	return res
+}
+
+func historyLimit(s *typesv1.Specification) int {
+	if n := s.GetHistoryLimit(); n > 0 {
+		return int(n)
+	}
+	return DefaultHistoryLimit
+}
+
+// DefaultHistoryLimit is the number of steps that an instance keeps when its
+// specification names no other.
+const DefaultHistoryLimit = 1000

@@ -1,0 +1,324 @@
+package fsm
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+
+	"github.com/tidwall/btree"
+
+	statev1 "github.com/spexio/spex/proto/spex/state/v1"
+)
+
+// recordRun is how many transitions, steps or window entries share one record.
+const recordRun = 128
+
+// Snapshot pins the state at the applied index, in time that depends on the
+// number of specifications and not on the number of instances.
+func (s *Shard) Snapshot() Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	header := &statev1.ShardHeader{AppliedIndex: s.applied, TimeUnixNano: s.now, LedTerm: s.ledTerm, NextOutbox: s.nextOutbox, NextReport: s.nextReport}
+	stage := s.stage.clone()
+	var specs []*specState
+	s.specs.Scan(func(p *specState) bool {
+		specs = append(specs, p.clone())
+		return true
+	})
+	records, awaiting, outbox, reports := s.records.Copy(), s.awaiting.Copy(), s.outbox.Copy(), s.reports.Copy()
+	return &view{index: s.applied, records: func(emit func(*statev1.Record) error) error {
+		if err := emit(&statev1.Record{Kind: &statev1.Record_ShardHeader{ShardHeader: header}}); err != nil {
+			return err
+		}
+		if err := stage.records(emit); err != nil {
+			return err
+		}
+		for _, p := range specs {
+			if err := p.records(emit); err != nil {
+				return err
+			}
+		}
+		if err := each(records, func(r *record) error { return r.records(emit) }); err != nil {
+			return err
+		}
+		if err := each(awaiting, func(w *awaitingStep) error { return emit(w.record()) }); err != nil {
+			return err
+		}
+		if err := each(outbox, func(o *statev1.OutboxItem) error {
+			return emit(&statev1.Record{Kind: &statev1.Record_Outbox{Outbox: o}})
+		}); err != nil {
+			return err
+		}
+		return each(reports, func(r *statev1.ReportRecord) error {
+			return emit(&statev1.Record{Kind: &statev1.Record_Report{Report: r}})
+		})
+	}}
+}
+
+// StateHash returns the SHA-256 of the state and the index that it belongs to.
+// It walks over the whole state without holding up Apply.
+func (s *Shard) StateHash() (index uint64, sum [sha256.Size]byte, err error) {
+	snap := s.Snapshot()
+	defer snap.Release()
+	return hashOf(snap)
+}
+
+func each[T any](tree *btree.BTreeG[T], f func(T) error) error {
+	var err error
+	tree.Scan(func(item T) bool {
+		err = f(item)
+		return err == nil
+	})
+	return err
+}
+
+func (p *specState) records(emit func(*statev1.Record) error) error {
+	rec := &statev1.SpecRecord{Spec: p.key.Proto(), Specification: p.definition, Mode: p.mode, ModeRevision: p.modeRevision, ModelVersion: p.modelVersion, PendingVersion: p.pendingVersion}
+	if err := emit(&statev1.Record{Kind: &statev1.Record_Spec{Spec: rec}}); err != nil {
+		return err
+	}
+	for _, set := range []struct {
+		id  statev1.ModelRecord_Set
+		set transitionSet
+	}{{statev1.ModelRecord_SET_MODEL, p.model}, {statev1.ModelRecord_SET_LEARNED, p.learned}, {statev1.ModelRecord_SET_PENDING, p.pending}} {
+		if err := set.set.records(set.id, emit); err != nil {
+			return err
+		}
+	}
+	return each(p.deviations, func(d *deviation) error { return emit(d.record()) })
+}
+
+func (s transitionSet) records(id statev1.ModelRecord_Set, emit func(*statev1.Record) error) error {
+	run := &statev1.ModelRecord{Set: id}
+	flush := func() error {
+		if len(run.Transitions) == 0 {
+			return nil
+		}
+		err := emit(&statev1.Record{Kind: &statev1.Record_Model{Model: run}})
+		run = &statev1.ModelRecord{Set: id}
+		return err
+	}
+	err := each(s.tree, func(v *versioned) error {
+		run.Transitions = append(run.Transitions, &statev1.VersionedTransition{Transition: transitionProto(v.Transition), Version: v.version})
+		if len(run.Transitions) == recordRun {
+			return flush()
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return flush()
+}
+
+func (d *deviation) record() *statev1.Record {
+	return &statev1.Record{Kind: &statev1.Record_Deviation{Deviation: &statev1.DeviationRecord{
+		Transition: transitionProto(d.t), Verdict: d.verdict, Reason: d.reason, Explanation: d.explanation, Count: d.count,
+		First: d.first.Proto(), FirstTime: d.firstAt, Last: d.last.Proto(), LastTime: d.lastAt,
+	}}}
+}
+
+func (r *record) records(emit func(*statev1.Record) error) error {
+	rec := &statev1.InstanceRecord{Key: r.key.Proto(), Incarnation: r.incarnation, DeletedAt: r.deletedAt, EvictedThrough: r.window.evictedThrough}
+	if in := r.live; in != nil {
+		rec.Live, rec.Spec, rec.Meta, rec.Seq, rec.State = true, in.spec.Proto(), in.meta, in.seq, in.state
+		rec.CreatedAt, rec.OffModel, rec.Awaiting = in.createdAt, in.offModel, in.awaiting
+		rec.InitRequestId, rec.InitHash, rec.FirstKept = in.initRequest, in.initHash, in.history.first
+	}
+	if err := emit(&statev1.Record{Kind: &statev1.Record_Instance{Instance: rec}}); err != nil {
+		return err
+	}
+	if r.live != nil {
+		if err := r.live.history.records(emit); err != nil {
+			return err
+		}
+	}
+	for start := 0; start < len(r.window.entries); start += recordRun {
+		run := &statev1.WindowRecord{}
+		for _, e := range r.window.entries[start:min(start+recordRun, len(r.window.entries))] {
+			run.Entries = append(run.Entries, &statev1.SeenRecord{
+				RequestId: e.id, Hash: e.hash, At: e.at, Kind: uint32(e.kind), Incarnation: e.ref, Seq: e.seq, FromState: e.from, Verdict: e.verdict, Index: e.index,
+			})
+		}
+		if err := emit(&statev1.Record{Kind: &statev1.Record_Window{Window: run}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h history) records(emit func(*statev1.Record) error) error {
+	end := h.first + uint64(h.len())
+	for seq := h.first; seq < end; {
+		run := &statev1.HistoryRecord{}
+		for ; seq < end && len(run.Steps) < recordRun; seq++ {
+			st := h.at(seq)
+			run.Steps = append(run.Steps, &statev1.StepRecord{Transition: transitionProto(*st.t), Time: st.time, EventTime: st.eventTime, Verdict: st.verdict, Judgement: st.judgement})
+		}
+		if err := emit(&statev1.Record{Kind: &statev1.Record_History{History: run}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *awaitingStep) record() *statev1.Record {
+	return &statev1.Record{Kind: &statev1.Record_Awaiting{Awaiting: &statev1.AwaitingRecord{
+		Step: w.ref.Proto(), Spec: w.spec.Proto(), Transition: transitionProto(*w.transition),
+		Settled: w.settled, ModelVersion: w.modelVersion, PendingVersion: w.pendingVersion,
+	}}}
+}
+
+// Restore replaces the state by a snapshot's. On an error the state is as it was.
+func (s *Shard) Restore(r io.Reader) error {
+	next := &shardRestore{Shard: NewShard()}
+	if err := readSnapshot(r, next.apply); err != nil {
+		return fmt.Errorf("restore shard: %w", err)
+	}
+	if !next.header {
+		return fmt.Errorf("restore shard: %w: no header", ErrSnapshot)
+	}
+	next.flush()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.applied, s.now, s.ledTerm, s.stage = next.applied, next.now, next.ledTerm, next.stage
+	s.records, s.expiring, s.specs, s.awaiting = next.records, next.expiring, next.specs, next.awaiting
+	s.outbox, s.nextOutbox, s.reports, s.nextReport, s.live = next.outbox, next.nextOutbox, next.reports, next.nextReport, next.live
+	return nil
+}
+
+// shardRestore builds a shard from records; history, window, model and deviation
+// records belong to the instance or specification record before them.
+type shardRestore struct {
+	*Shard
+	header bool
+	spec   *specState
+	rec    *record
+}
+
+// flush puts the record that is complete now into the tree.
+func (b *shardRestore) flush() {
+	if b.rec == nil {
+		return
+	}
+	b.records.Set(b.rec)
+	if b.rec.live != nil {
+		b.live++
+	} else {
+		b.expiring.Set(expiry{at: b.rec.deletedAt + int64(DedupeWindow), key: b.rec.key})
+	}
+	b.rec = nil
+}
+
+func (b *shardRestore) apply(r *statev1.Record) error {
+	switch kind := r.GetKind().(type) {
+	case *statev1.Record_ShardHeader:
+		h := kind.ShardHeader
+		b.header = true
+		b.applied, b.now, b.ledTerm, b.nextOutbox, b.nextReport = h.GetAppliedIndex(), h.GetTimeUnixNano(), h.GetLedTerm(), h.GetNextOutbox(), h.GetNextReport()
+	case *statev1.Record_Stage:
+		return b.stage.restore(kind.Stage)
+	case *statev1.Record_Spec:
+		c := kind.Spec
+		b.spec = newSpecState(SpecKeyOf(c.GetSpec()))
+		b.spec.definition, b.spec.mode, b.spec.modeRevision = c.GetSpecification(), c.GetMode(), c.GetModeRevision()
+		b.spec.modelVersion, b.spec.pendingVersion = c.GetModelVersion(), c.GetPendingVersion()
+		b.specs.Set(b.spec)
+	case *statev1.Record_Model:
+		return b.restoreModel(kind.Model)
+	case *statev1.Record_Deviation:
+		if b.spec == nil {
+			return fmt.Errorf("a deviation without its specification")
+		}
+		b.spec.deviations.Set(restoreDeviation(kind.Deviation))
+	case *statev1.Record_Instance:
+		b.flush()
+		b.rec = restoreInstance(kind.Instance)
+	case *statev1.Record_History:
+		return b.restoreHistory(kind.History)
+	case *statev1.Record_Window:
+		return b.restoreWindow(kind.Window)
+	case *statev1.Record_Awaiting:
+		w := kind.Awaiting
+		t := transitionOf(w.GetTransition())
+		b.awaiting.Set(&awaitingStep{ref: StepRefOf(w.GetStep()), spec: SpecKeyOf(w.GetSpec()), transition: &t, settled: w.GetSettled(), modelVersion: w.GetModelVersion(), pendingVersion: w.GetPendingVersion()})
+	case *statev1.Record_Outbox:
+		b.outbox.Set(kind.Outbox)
+	case *statev1.Record_Report:
+		b.reports.Set(kind.Report)
+	default:
+		return fmt.Errorf("%T does not belong into the snapshot of a shard", kind)
+	}
+	return nil
+}
+
+func (b *shardRestore) restoreModel(m *statev1.ModelRecord) error {
+	if b.spec == nil {
+		return fmt.Errorf("a model without its specification")
+	}
+	sets := map[statev1.ModelRecord_Set]transitionSet{
+		statev1.ModelRecord_SET_MODEL: b.spec.model, statev1.ModelRecord_SET_LEARNED: b.spec.learned, statev1.ModelRecord_SET_PENDING: b.spec.pending,
+	}
+	set, ok := sets[m.GetSet()]
+	if !ok {
+		return fmt.Errorf("unknown set %d", m.GetSet())
+	}
+	for _, v := range m.GetTransitions() {
+		set.add(transitionOf(v.GetTransition()), v.GetVersion())
+	}
+	return nil
+}
+
+func restoreDeviation(d *statev1.DeviationRecord) *deviation {
+	return &deviation{
+		t: transitionOf(d.GetTransition()), verdict: d.GetVerdict(), reason: d.GetReason(), explanation: d.GetExplanation(), count: d.GetCount(),
+		first: StepRefOf(d.GetFirst()), firstAt: d.GetFirstTime(), last: StepRefOf(d.GetLast()), lastAt: d.GetLastTime(),
+	}
+}
+
+func restoreInstance(r *statev1.InstanceRecord) *record {
+	rec := &record{key: KeyOf(r.GetKey()), incarnation: r.GetIncarnation(), deletedAt: r.GetDeletedAt(), window: window{evictedThrough: r.GetEvictedThrough()}}
+	if r.GetLive() {
+		rec.live = &instance{
+			incarnation: r.GetIncarnation(), spec: SpecKeyOf(r.GetSpec()), meta: r.GetMeta(), createdAt: r.GetCreatedAt(),
+			seq: r.GetSeq(), state: r.GetState(), history: history{first: r.GetFirstKept()}, offModel: r.GetOffModel(), awaiting: r.GetAwaiting(),
+			initRequest: r.GetInitRequestId(), initHash: r.GetInitHash(),
+		}
+	}
+	return rec
+}
+
+func (b *shardRestore) restoreHistory(h *statev1.HistoryRecord) error {
+	if b.rec == nil || b.rec.live == nil {
+		return fmt.Errorf("a history without its instance")
+	}
+	in := b.rec.live
+	spec := b.Shard.spec(in.spec)
+	for _, st := range h.GetSteps() {
+		t := transitionOf(st.GetTransition())
+		next := step{t: &t, time: st.GetTime(), eventTime: st.GetEventTime(), verdict: st.GetVerdict(), judgement: st.GetJudgement()}
+		// Share the strings with the model again, as Apply did.
+		if spec != nil {
+			if v, ok := spec.model.get(t); ok {
+				next.t = &v.Transition
+			} else if v, ok := spec.learned.get(t); ok {
+				next.t = &v.Transition
+			}
+		}
+		in.history = in.history.append(next, in.history.len()+1)
+	}
+	return nil
+}
+
+func (b *shardRestore) restoreWindow(w *statev1.WindowRecord) error {
+	if b.rec == nil {
+		return fmt.Errorf("a request window without its identifier")
+	}
+	for _, e := range w.GetEntries() {
+		b.rec.window.entries = append(b.rec.window.entries, seen{
+			id: e.GetRequestId(), hash: e.GetHash(), at: e.GetAt(), kind: requestKind(e.GetKind()), ref: e.GetIncarnation(), seq: e.GetSeq(),
+			from: e.GetFromState(), verdict: e.GetVerdict(), index: e.GetIndex(),
+		})
+	}
+	return nil
+}

@@ -1,0 +1,104 @@
+package fsm
+
+import (
+	statev1 "github.com/spexio/spex/proto/spex/state/v1"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+)
+
+const (
+	// MaxDeviations bounds the distinct deviations that a shard counts for one
+	// version of a specification; further ones are still judged and reported.
+	MaxDeviations = 10_000
+	// MaxPending bounds the pending set, with which every novel step is judged.
+	MaxPending = 1_000
+)
+
+// VerdictResult is the answer to RecordVerdict.
+type VerdictResult struct {
+	Ref StepRef
+	// First is false when the step had its verdict already, or its versions
+	// have been decided anew since the judgement: then nothing changed.
+	First     bool
+	Judgement *typesv1.Judgement
+}
+
+// applyVerdict records the first verdict on a step that awaits one.
+func (s *Shard) applyVerdict(c *statev1.RecordVerdict) Result {
+	ref := StepRefOf(c.GetStep())
+	j := c.GetJudgement()
+	w, ok := s.awaiting.Get(&awaitingStep{ref: ref})
+	if !ok || !w.settled || j.GetModelVersion() != w.modelVersion || j.GetSpecVersion() != w.spec.Version || j.GetPendingVersion() != w.pendingVersion {
+		return Result{Value: &VerdictResult{Ref: ref}}
+	}
+	switch j.GetVerdict() {
+	case typesv1.Verdict_VERDICT_OK, typesv1.Verdict_VERDICT_DEVIATION_STILL_EQUIVALENT, typesv1.Verdict_VERDICT_DEVIATION_NOT_EQUIVALENT:
+	default:
+		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "%s is no verdict to record", j.GetVerdict())
+	}
+	s.settle(w, j)
+	return Result{Value: &VerdictResult{Ref: ref, First: true, Judgement: j}}
+}
+
+// settle gives a step its verdict, in its history if the instance still keeps
+// it, and in the request window, so that every later answer is the same.
+func (s *Shard) settle(w *awaitingStep, j *typesv1.Judgement) {
+	s.awaiting.Delete(w)
+	deviates := j.GetVerdict() != typesv1.Verdict_VERDICT_OK
+	if rec := s.record(w.ref.Key); rec != nil {
+		next := *rec
+		next.window = rec.window.setVerdict(w.ref.Incarnation, w.ref.Seq, j.GetVerdict())
+		if rec.live != nil && rec.live.incarnation == w.ref.Incarnation {
+			live := *rec.live
+			live.awaiting--
+			live.offModel = live.offModel || deviates
+			if live.history.has(w.ref.Seq) {
+				st := *live.history.at(w.ref.Seq)
+				st.verdict = j.GetVerdict()
+				if deviates {
+					st.judgement = j
+				}
+				live.history = live.history.set(w.ref.Seq, st)
+			}
+			next.live = &live
+		}
+		s.records.Set(&next)
+	}
+	if deviates {
+		s.deviate(w, j)
+	}
+}
+
+// deviate counts a deviation, reports it, hands it to the catalog when it is
+// new to this shard, and lets it join the pending set unless it violates the
+// specification alone or together with what is pending.
+func (s *Shard) deviate(w *awaitingStep, j *typesv1.Judgement) {
+	p := s.spec(w.spec)
+	t := *w.transition
+	d := &deviation{t: t, first: w.ref, firstAt: s.now, verdict: j.GetVerdict(), reason: j.GetReason(), explanation: j.GetExplanation()}
+	if old, ok := p.deviations.Get(&deviation{t: t}); ok {
+		*d = *old
+		if v := worse(old.verdict, j.GetVerdict()); v != old.verdict {
+			d.verdict, d.reason, d.explanation = v, j.GetReason(), j.GetExplanation()
+		}
+	} else if p.deviations.Len() < MaxDeviations {
+		s.send(&statev1.OutboxItem{Spec: w.spec.Proto(), Transition: transitionProto(t), Deviation: &statev1.Deviation{
+			Verdict: j.GetVerdict(), Reason: j.GetReason(), Explanation: j.GetExplanation(), First: w.ref.Proto(), TimeUnixNano: s.now,
+		}})
+	}
+	d.count++
+	d.last, d.lastAt = w.ref, s.now
+	if d.count > 1 || p.deviations.Len() < MaxDeviations {
+		p.deviations.Set(d)
+	}
+
+	violates := j.GetVerdict() == typesv1.Verdict_VERDICT_DEVIATION_NOT_EQUIVALENT || j.GetWithPending() == typesv1.Verdict_VERDICT_DEVIATION_NOT_EQUIVALENT
+	if !violates && p.pending.len() < MaxPending && p.pending.add(t, p.pendingVersion+1) {
+		p.pendingVersion++
+	}
+
+	s.reports.Set(&statev1.ReportRecord{Id: s.nextReport, Time: s.now, Spec: w.spec.Proto(), Step: w.ref.Proto(), Transition: transitionProto(t), Judgement: j})
+	s.nextReport++
+	if s.reports.Len() > MaxReports {
+		s.reports.PopMin()
+	}
+}

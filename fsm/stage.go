@@ -1,0 +1,155 @@
+package fsm
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	statev1 "github.com/spexio/spex/proto/spex/state/v1"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+)
+
+const (
+	// MaxUploadBytes bounds one payload that travels in chunks.
+	MaxUploadBytes = 16 << 20
+	// MaxChunkBytes bounds one chunk, so that an entry with it stays small.
+	MaxChunkBytes = 128 << 10
+
+	maxUploads   = 64
+	uploadExpiry = 10 * time.Minute
+)
+
+// stage collects the chunks of payloads that are too large for one entry. An
+// upload that no command used within uploadExpiry of log time is dropped.
+type stage struct {
+	// uploads maps the SHA-256 of a payload to its chunks.
+	uploads map[string]*upload
+}
+
+// upload is replaced, not changed, when a chunk arrives: snapshots share it.
+type upload struct {
+	at     int64
+	chunks [][]byte
+	size   int
+}
+
+func (s *stage) add(c *statev1.StageChunk, now int64) Result {
+	const limit = MaxUploadBytes / 1024
+	id := string(c.GetUploadId())
+	switch {
+	case len(id) != sha256.Size:
+		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "an upload id is the SHA-256 of the payload, not %d bytes", len(id))
+	case c.GetCount() == 0 || c.GetCount() > limit || c.GetIndex() >= c.GetCount():
+		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "chunk %d of %d is out of range", c.GetIndex(), c.GetCount())
+	case len(c.GetData()) > MaxChunkBytes:
+		return refuse(typesv1.Reason_REASON_LIMIT_EXCEEDED, "a chunk of %d bytes is above the limit of %d", len(c.GetData()), MaxChunkBytes)
+	}
+	old := s.uploads[id]
+	next := &upload{at: now, chunks: make([][]byte, c.GetCount())}
+	if old != nil && len(old.chunks) == len(next.chunks) {
+		copy(next.chunks, old.chunks)
+		next.size = old.size
+	} else if old == nil && len(s.uploads) >= maxUploads {
+		return refuse(typesv1.Reason_REASON_QUEUE_FULL, "%d uploads are under way already", maxUploads)
+	}
+	if next.chunks[c.GetIndex()] == nil {
+		next.chunks[c.GetIndex()] = c.GetData()
+		next.size += len(c.GetData())
+	}
+	if next.size > MaxUploadBytes {
+		delete(s.uploads, id)
+		return refuse(typesv1.Reason_REASON_LIMIT_EXCEEDED, "a payload above %d bytes", MaxUploadBytes)
+	}
+	if s.uploads == nil {
+		s.uploads = map[string]*upload{}
+	}
+	s.uploads[id] = next
+	return Result{}
+}
+
+// load decodes a payload into m and forgets its upload, if it had one.
+func (s *stage) load(p *statev1.Payload, m proto.Message) *Error {
+	var data []byte
+	switch source := p.GetSource().(type) {
+	case *statev1.Payload_Inline:
+		data = source.Inline
+	case *statev1.Payload_UploadId:
+		u := s.uploads[string(source.UploadId)]
+		if u == nil || slices.ContainsFunc(u.chunks, func(c []byte) bool { return c == nil }) {
+			return Errorf(typesv1.Reason_REASON_UPLOAD_INCOMPLETE, "the upload %x is not complete", source.UploadId)
+		}
+		data = bytes.Join(u.chunks, nil)
+		delete(s.uploads, string(source.UploadId))
+		if sum := sha256.Sum256(data); !bytes.Equal(sum[:], source.UploadId) {
+			return Errorf(typesv1.Reason_REASON_UPLOAD_INCOMPLETE, "the upload %x is damaged: its bytes have the SHA-256 %x", source.UploadId, sum)
+		}
+	default:
+		return Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT, "the command has no payload")
+	}
+	if err := proto.Unmarshal(data, m); err != nil {
+		return Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT, "the payload is not a %s: %v", m.ProtoReflect().Descriptor().Name(), err)
+	}
+	return nil
+}
+
+func (s *stage) expire(now int64) {
+	for id, u := range s.uploads {
+		if now-u.at > int64(uploadExpiry) {
+			delete(s.uploads, id)
+		}
+	}
+}
+
+func (s *stage) clone() stage { return stage{uploads: maps.Clone(s.uploads)} }
+
+// records gives the chunks of all uploads in a fixed order.
+func (s *stage) records(emit func(*statev1.Record) error) error {
+	for _, id := range slices.Sorted(maps.Keys(s.uploads)) {
+		u := s.uploads[id]
+		for i, chunk := range u.chunks {
+			if chunk == nil {
+				continue
+			}
+			rec := &statev1.StageRecord{UploadId: []byte(id), TimeUnixNano: u.at, Count: uint32(len(u.chunks)), Index: uint32(i), Data: chunk}
+			if err := emit(&statev1.Record{Kind: &statev1.Record_Stage{Stage: rec}}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *stage) restore(r *statev1.StageRecord) error {
+	chunk := &statev1.StageChunk{UploadId: r.GetUploadId(), Count: r.GetCount(), Index: r.GetIndex(), Data: r.GetData()}
+	if res := s.add(chunk, r.GetTimeUnixNano()); res.Err != nil {
+		return fmt.Errorf("stage record: %w", res.Err)
+	}
+	return nil
+}
+
+// NewPayload wraps a message for a command: in place if it is small, else as
+// an upload whose chunks must be applied, in any order, before the command.
+func NewPayload(m proto.Message) (*statev1.Payload, []*statev1.StageChunk, error) {
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode payload: %w", err)
+	}
+	if len(data) > MaxUploadBytes {
+		return nil, nil, Errorf(typesv1.Reason_REASON_LIMIT_EXCEEDED, "a payload of %d bytes is above the limit of %d", len(data), MaxUploadBytes)
+	}
+	if len(data) <= MaxChunkBytes/4 {
+		return &statev1.Payload{Source: &statev1.Payload_Inline{Inline: data}}, nil, nil
+	}
+	id := sha256.Sum256(data)
+	var chunks []*statev1.StageChunk
+	pieces := slices.Collect(slices.Chunk(data, MaxChunkBytes))
+	for i, piece := range pieces {
+		chunks = append(chunks, &statev1.StageChunk{UploadId: id[:], Index: uint32(i), Count: uint32(len(pieces)), Data: piece})
+	}
+	return &statev1.Payload{Source: &statev1.Payload_UploadId{UploadId: id[:]}}, chunks, nil
+}
