@@ -276,7 +276,7 @@ func checkModelTransition(at int, t *typesv1.Transition) error {
 	field := func(name string) string { return fmt.Sprintf("transitions[%d].%s", at, name) }
 	if t.GetAction() == spec.Initialisation {
 		if t.GetFrom() != "" {
-			c.add(malformed(field("from"), "is not empty for an initialisation", "leave it empty; the state that instances begin in goes into to"))
+			c.add(malformed(field("from"), "is not empty although the action is __initialisation__", "leave it empty; the state that instances begin in goes into to"))
 		}
 	} else {
 		c.add(spec.CheckAction(field("action"), t.GetAction()))
