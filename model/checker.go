@@ -61,8 +61,12 @@ type Checker struct {
 	known map[Transition]struct{}
 
 	// union holds the states of the specification first, then those of the model.
-	union       *lts.Builder
-	alphabet    *lts.Alphabet
+	union    *lts.Builder
+	alphabet *lts.Alphabet
+	// specLabels and specStates count what belongs to the specification: its labels
+	// and states are the first of the union.
+	specLabels  lts.Label
+	specStates  lts.State
 	specInitial lts.State
 	names       []string // of the states of the union
 	index       map[string]lts.State
@@ -71,6 +75,9 @@ type Checker struct {
 
 	once sync.Once
 	base baseline
+	// imagesOnce guards imagesOf, which only explanations need.
+	imagesOnce sync.Once
+	imagesOf   images
 
 	// mu guards joint, the checker of the model with the pending transitions of the
 	// last call; consecutive calls nearly always have the same ones.
@@ -86,7 +93,6 @@ type baseline struct {
 	// model has exactly one initialisation.
 	reachable []bool
 	graph     *lts.LTS
-	images    images
 	// specBlocks are the names of the specification's states in each block, in their order.
 	specBlocks map[lts.Block][]string
 }
@@ -101,13 +107,15 @@ func NewChecker(s *spec.Specification, model []Transition) *Checker {
 		known:       make(map[Transition]struct{}, len(model)),
 		union:       &lts.Builder{},
 		alphabet:    sys.Alphabet,
+		specLabels:  lts.Label(sys.Alphabet.Len()),
+		specStates:  lts.State(sys.LTS.States()),
 		specInitial: sys.LTS.Initial(),
 		names:       slices.Clone(sys.States),
 		index:       make(map[string]lts.State),
 	}
 	c.union.AddLTS(sys.LTS) // comes first, so its states keep their numbers
-	for len(c.names) < sys.LTS.States() {
-		c.names = append(c.names, "")
+	if len(c.names) == 0 {
+		c.names = append(c.names, "") // the one state of a specification without states
 	}
 	for _, t := range c.model {
 		c.known[t] = struct{}{}
@@ -147,17 +155,25 @@ func (c *Checker) shared() *baseline {
 		b.graph = c.union.Build(initial)
 		b.partition = lts.BranchingPartition(b.graph)
 		b.specBlocks = make(map[lts.Block][]string)
-		for s := range lts.State(len(c.names) - len(c.index)) {
+		for s := range c.specStates {
 			block := b.partition.Block(s)
 			b.specBlocks[block] = append(b.specBlocks[block], c.names[s])
 		}
 		if len(c.initials) == 1 {
 			b.equivalent = b.partition.Same(initial, c.specInitial)
 			b.reachable = b.graph.Reachable(initial)
-			b.images = findImages(b.graph, b.partition, initial, c.specInitial)
 		}
 	})
 	return &c.base
+}
+
+// images computes the images once. The model must have exactly one initialisation.
+func (c *Checker) images() *images {
+	c.imagesOnce.Do(func() {
+		b := c.shared()
+		c.imagesOf = findImages(b.graph, b.partition, c.index[c.initials[0]], c.specInitial)
+	})
+	return &c.imagesOf
 }
 
 // Judge gives the judgement about one step. pending are the deviations that are
@@ -255,15 +271,7 @@ func (c *Checker) lookup(action string) (label lts.Label, inSpec bool) {
 		return lts.Tau, true
 	}
 	label, known := c.alphabet.Lookup(action)
-	if !known {
-		return 0, false
-	}
-	for _, t := range c.spec.Transitions {
-		if t.Action == action {
-			return label, true
-		}
-	}
-	return label, false
+	return label, known && label < c.specLabels
 }
 
 // blockOf is the block of a state of the model. A state that the model does not
@@ -289,7 +297,7 @@ func (c *Checker) rejected(reason, explanation string) Judgement {
 // as it is; the reason and explanation are for a model that is equivalent.
 func (c *Checker) unchanged(reason, explanation string) Judgement {
 	if !c.shared().equivalent {
-		return c.rejected(ReasonBaselineNotEquivalent, c.explainBaseline())
+		return c.rejected(ReasonBaselineNotEquivalent, c.explainUnchanged())
 	}
 	return Judgement{Verdict: still, Reason: reason, Explanation: explanation}
 }
@@ -303,7 +311,7 @@ func (c *Checker) judgeInit(t Transition) Judgement {
 	if with.shared().equivalent {
 		return Judgement{Verdict: still, Reason: ReasonAllowed, Explanation: explainFirstInitial(t)}
 	}
-	return c.rejected(ReasonBaselineNotEquivalent, with.explainBaseline())
+	return c.rejected(ReasonBaselineNotEquivalent, with.Explain())
 }
 
 // equivalentWith decides by full refinement whether the model, which has exactly one
@@ -342,5 +350,6 @@ func (c *Checker) Explain() string {
 	if c.shared().equivalent {
 		return "The model behaves as the specification says."
 	}
-	return c.explainBaseline()
+	_, explanation := c.diagnoseBaseline()
+	return explanation
 }

@@ -46,13 +46,13 @@ func (c *Checker) describe(t Transition) string {
 // place gives the blocks of the specification that a reachable state may correspond to.
 func (c *Checker) place(state lts.State) []lts.Block {
 	b := c.shared()
-	if b.equivalent || !b.images.complete {
+	if b.equivalent || !c.images().complete {
 		// In an equivalent model the state's own class tells best what it is.
 		if own := b.partition.Block(state); len(b.specBlocks[own]) > 0 {
 			return []lts.Block{own}
 		}
 	}
-	return b.images.of[state]
+	return c.images().of[state]
 }
 
 // allowed says what the specification allows in the place of a state of the model.
@@ -122,7 +122,7 @@ func (c *Checker) explainJoint(j *Judgement, t Transition, together Judgement, j
 	}
 	j.Explanation += " With the pending deviations it is not equivalent: "
 	if together.Explanation == "" {
-		together.Explanation = joint.explainBaseline()
+		together.Explanation = joint.Explain()
 	}
 	j.Explanation += together.Explanation
 }
@@ -132,12 +132,12 @@ func (c *Checker) explainJoint(j *Judgement, t Transition, together Judgement, j
 func (c *Checker) diagnose(t Transition) (reason, explanation string) {
 	b := c.shared()
 	blocks := c.place(c.index[t.From])
-	if b.images.complete {
+	if c.images().complete {
 		// All images count here: a step that fits one of them is not to be blamed alone.
-		blocks = b.images.of[c.index[t.From]]
+		blocks = c.images().of[c.index[t.From]]
 	}
 	if len(blocks) == 0 {
-		return ReasonBaselineNotEquivalent, c.explainBaseline()
+		return ReasonBaselineNotEquivalent, c.explainUnchanged()
 	}
 	label, _ := c.lookup(t.Action)
 	var reached []lts.Block
@@ -149,7 +149,7 @@ func (c *Checker) diagnose(t Transition) (reason, explanation string) {
 			c.describe(t), c.spec.Name, t.Action, c.allowed(t.From))
 	}
 	if !b.equivalent {
-		return ReasonBaselineNotEquivalent, c.explainBaseline()
+		return ReasonBaselineNotEquivalent, c.explainUnchanged()
 	}
 	if label == lts.Tau {
 		if lost := c.lost(t); len(lost) > 0 {
@@ -218,11 +218,11 @@ func (c *Checker) mayMatch(state string, blocks []lts.Block) bool {
 		}
 		return false
 	}
-	if !b.reachable[s] || !b.images.complete {
+	if !b.reachable[s] || !c.images().complete {
 		return slices.Contains(blocks, b.partition.Block(s))
 	}
 	for _, block := range blocks {
-		if slices.Contains(b.images.of[s], block) {
+		if slices.Contains(c.images().of[s], block) {
 			return true
 		}
 	}
@@ -239,9 +239,10 @@ func (c *Checker) blockNames(blocks []lts.Block) string {
 	return list(slices.Compact(names), "or")
 }
 
-func (c *Checker) explainBaseline() string {
-	_, explanation := c.diagnoseBaseline()
-	return explanation
+// explainUnchanged is for steps that cannot be blamed, because the model is not
+// equivalent without them.
+func (c *Checker) explainUnchanged() string {
+	return fmt.Sprintf("The model is not equivalent to specification %q even without this step: ", c.spec.Name) + c.Explain()
 }
 
 // diagnoseBaseline finds the reason why the model by itself is not equivalent.
@@ -263,8 +264,8 @@ func (c *Checker) diagnoseBaseline() (reason, explanation string) {
 		if !inSpec {
 			return ReasonActionNotInSpec, c.explainNotInSpec(t)
 		}
-		blocks := b.images.of[c.index[t.From]]
-		impossible := b.images.complete && len(blocks) > 0
+		blocks := c.images().of[c.index[t.From]]
+		impossible := c.images().complete && len(blocks) > 0
 		for _, block := range blocks {
 			impossible = impossible && len(targets(b.partition, block, label)) == 0
 		}
@@ -279,9 +280,8 @@ func (c *Checker) diagnoseBaseline() (reason, explanation string) {
 			unseen = append(unseen, t.Action)
 		}
 	}
-	explanation = fmt.Sprintf("The model was not equivalent to specification %q before this step: ", c.spec.Name)
 	if len(unseen) > 0 {
-		return ReasonBaselineNotEquivalent, explanation + "it never takes " + list(unseen, "or") + "."
+		return ReasonBaselineNotEquivalent, fmt.Sprintf("The model never takes %s, which specification %q offers.", list(unseen, "or"), c.spec.Name)
 	}
-	return ReasonBaselineNotEquivalent, explanation + "it takes every action of the specification, but does not offer the same choices in the same places."
+	return ReasonBaselineNotEquivalent, fmt.Sprintf("The model takes only steps that specification %q has, but does not offer the same choices in the same places.", c.spec.Name)
 }

@@ -8,7 +8,7 @@ import (
 
 // maxImages bounds the pairs that findImages looks at. Beyond it images are
 // unknown, and explanations make do with less.
-const maxImages = 1 << 20
+const maxImages = 1 << 18
 
 // images says for each reachable state of a model which blocks of the specification
 // it may correspond to: those that the specification can be in after some path that
