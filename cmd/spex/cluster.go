@@ -1,0 +1,184 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spexio/spex/client"
+)
+
+func newClusterCommand(a *app) *cobra.Command {
+	return groupCommand(&cobra.Command{
+		Use:   "cluster",
+		Short: "Look at the cluster",
+	}, newClusterStatusCommand(a))
+}
+
+func newClusterStatusCommand(a *app) *cobra.Command {
+	var hash bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show nodes, shards, leaders, terms, applied indexes and lag",
+		Long: `Show the nodes of the cluster and its Raft groups: the catalog and the shards with
+their leader, term, applied index, and how many entries each replica lags behind.
+
+--state-hash makes every replica compute a hash of its state, which costs a walk
+over all of it. Replicas with the same index must have the same hash.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withClient(cmd.Context(), func(c *client.Client) error {
+				resp, err := c.Status(cmd.Context(), hash)
+				if err != nil {
+					return err
+				}
+				out := statusToJSON(resp)
+				return a.emit(out, func(w io.Writer, p painter) { drawStatus(w, p, out, hash) })
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&hash, "state-hash", false, "show the state hash of every replica")
+	return cmd
+}
+
+// statusProblems lists what keeps the cluster from being healthy, for people.
+func statusProblems(s statusJSON) []string {
+	var problems []string
+	for _, n := range s.Nodes {
+		if !n.Reachable {
+			problems = append(problems, fmt.Sprintf("node %s does not answer", nodeLabel(n.ID, n.Name)))
+		}
+	}
+	for _, g := range append([]shardJSON{s.Catalog}, s.Shards...) {
+		switch {
+		case !g.Formed && g.ID != 0:
+			problems = append(problems, fmt.Sprintf("%s is not formed yet", groupLabel(g.ID)))
+		case g.Leader == "":
+			problems = append(problems, fmt.Sprintf("%s has no leader", groupLabel(g.ID)))
+		case g.ID != 0 && uint32(len(g.Replicas)) < s.ReplicasAsked:
+			problems = append(problems, fmt.Sprintf("%s has %s of the %d asked for", groupLabel(g.ID), plural(len(g.Replicas), "replica"), s.ReplicasAsked))
+		}
+		for _, r := range g.Replicas {
+			if r.State == "halted" {
+				problems = append(problems, fmt.Sprintf("%s is halted on %s: %s", groupLabel(g.ID), nodeLabel(r.NodeID, r.NodeName), r.Error))
+			}
+		}
+		if a, b, differ := hashConflict(g); differ {
+			problems = append(problems, fmt.Sprintf("%s has different states on %s and %s at index %d",
+				groupLabel(g.ID), nodeLabel(a.NodeID, a.NodeName), nodeLabel(b.NodeID, b.NodeName), a.StateHashIndex))
+		}
+	}
+	return problems
+}
+
+// hashConflict finds two replicas whose hashes of one index differ.
+func hashConflict(g shardJSON) (a, b replicaJSON, differ bool) {
+	seen := map[uint64]replicaJSON{}
+	for _, r := range g.Replicas {
+		if r.StateHash == "" {
+			continue
+		}
+		if other, ok := seen[r.StateHashIndex]; ok && other.StateHash != r.StateHash {
+			return other, r, true
+		}
+		seen[r.StateHashIndex] = r
+	}
+	return a, b, false
+}
+
+func drawStatus(w io.Writer, p painter, s statusJSON, hash bool) {
+	name := s.ClusterName
+	if name == "" {
+		name = "cluster"
+	}
+	fmt.Fprintf(w, "%s  %s, feature level %d\n\n", p.paint(styleHeader, name), s.ClusterID, s.FeatureLevel)
+	drawNodes(w, p, s.Nodes)
+	fmt.Fprintln(w)
+	drawGroups(w, p, append([]shardJSON{s.Catalog}, s.Shards...))
+	if hash {
+		fmt.Fprintln(w)
+		drawHashes(w, p, append([]shardJSON{s.Catalog}, s.Shards...))
+	}
+	fmt.Fprintln(w)
+	problems := statusProblems(s)
+	if len(problems) == 0 {
+		fmt.Fprintf(w, "%s: %s, %s, each with a leader.\n", p.paint(styleGood, "Healthy"),
+			plural(len(s.Nodes), "node"), plural(len(s.Shards), "shard"))
+		return
+	}
+	fmt.Fprintf(w, "%s\n", p.paint(styleBad, "Not healthy:"))
+	for _, problem := range problems {
+		fmt.Fprintf(w, "  %s\n", problem)
+	}
+}
+
+func drawNodes(w io.Writer, p painter, nodes []nodeJSON) {
+	t := newTable("NODE", "CLIENTS", "PEERS", "STATE", "REPLICAS", "LEADS", "CATALOG", "VERSION")
+	for _, n := range nodes {
+		state := cell{n.Gossip, styleGood}
+		switch {
+		case !n.Reachable && n.Gossip == "alive":
+			state = cell{"alive, no answer", styleBad}
+		case !n.Reachable:
+			state = cell{n.Gossip, styleBad}
+		}
+		catalog := "learner"
+		if n.CatalogVoter {
+			catalog = "voter"
+		}
+		t.row(nodeLabel(n.ID, n.Name), n.ClientAddress, n.PeerAddress, state, n.Replicas, n.Leaders, catalog, n.Version)
+	}
+	t.write(w, p)
+}
+
+func drawGroups(w io.Writer, p painter, groups []shardJSON) {
+	t := newTable("SHARD", "LEADER", "TERM", "APPLIED", "LAG", "INSTANCES", "AWAITING", "REPLICAS")
+	for _, g := range groups {
+		leader := cell{text: nodeLabel(g.Leader, g.LeaderName)}
+		if g.Leader == "" {
+			leader = cell{"none", styleBad}
+		}
+		var applied, lag uint64
+		members := make([]string, len(g.Replicas))
+		for i, r := range g.Replicas {
+			applied, lag = max(applied, r.AppliedIndex), max(lag, r.Lag)
+			members[i] = nodeLabel(r.NodeID, r.NodeName)
+			if r.State != "leader" && r.State != "follower" {
+				members[i] += " (" + r.State + ")"
+			}
+		}
+		label := "catalog"
+		if g.ID != 0 {
+			label = fmt.Sprint(g.ID)
+		}
+		t.row(label, leader, g.Term, applied, lag, g.Instances, g.Awaiting, strings.Join(members, " "))
+	}
+	t.write(w, p)
+}
+
+func drawHashes(w io.Writer, p painter, groups []shardJSON) {
+	t := newTable("SHARD", "NODE", "INDEX", "STATE HASH")
+	for _, g := range groups {
+		for _, r := range g.Replicas {
+			t.row(groupLabel(g.ID), nodeLabel(r.NodeID, r.NodeName), r.StateHashIndex, r.StateHash)
+		}
+	}
+	t.write(w, p)
+}
+
+// nodeLabel is what people call a node.
+func nodeLabel(id, name string) string {
+	if name != "" {
+		return name
+	}
+	return id
+}
+
+func groupLabel(id uint32) string {
+	if id == 0 {
+		return "catalog"
+	}
+	return fmt.Sprintf("shard %d", id)
+}

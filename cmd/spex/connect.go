@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/spexio/spex/client"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+)
+
+// minAttempt keeps one attempt from being cut short when --timeout is small.
+const minAttempt = 2 * time.Second
+
+// connect makes a client for the servers of the command line. It does not wait
+// for the network. The caller closes it.
+func (a *app) connect(ctx context.Context) (*client.Client, error) {
+	addrs, err := a.addresses()
+	if err != nil {
+		return nil, err
+	}
+	return client.Dial(ctx, client.Options{
+		Addresses: addrs,
+		Namespace: a.namespace(),
+		Timeout:   a.opts.timeout,
+		// A node that hangs must leave time to ask another one.
+		AttemptTimeout: max(a.opts.timeout/3, minAttempt),
+	})
+}
+
+// withClient runs body with a client that it closes afterwards.
+func (a *app) withClient(ctx context.Context, body func(c *client.Client) error) error {
+	c, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(body(c), c.Close())
+}
+
+// serverVersion asks a server for its version.
+func (a *app) serverVersion(ctx context.Context) (*serverVersionJSON, error) {
+	var out *serverVersionJSON
+	err := a.withClient(ctx, func(c *client.Client) error {
+		v, err := c.Version(ctx)
+		if err != nil {
+			return err
+		}
+		out = &serverVersionJSON{Version: v.GetVersion(), FeatureLevel: v.GetFeatureLevel(), GoVersion: v.GetGoVersion()}
+		return nil
+	})
+	return out, err
+}
+
+// hints says, for the reasons of the API that a user can do something about, what.
+var hints = map[typesv1.Reason]string{
+	typesv1.Reason_REASON_SPECIFICATION_NOT_FOUND:            "see 'spex spec list' and --namespace, or apply it with 'spex spec apply FILE'",
+	typesv1.Reason_REASON_IMPL_MODEL_NOT_FOUND:               "import a model with 'spex model import FILE', or begin learning with 'spex model learn SPEC'",
+	typesv1.Reason_REASON_INSTANCE_IDENTIFIER_NOT_FOUND:      "see 'spex instance list' and --namespace, or begin it with 'spex instance init SPEC ID'",
+	typesv1.Reason_REASON_INSTANCE_IDENTIFIER_ALREADY_IN_USE: "choose another id, or delete the instance with 'spex instance delete ID'",
+	typesv1.Reason_REASON_SEQUENCE_MISMATCH:                  "another writer moved the instance: look at 'spex instance get ID'",
+	typesv1.Reason_REASON_REQUEST_ID_REUSED:                  "the same request id was used for another step: did the log or its order change? Use another --prefix",
+	typesv1.Reason_REASON_OUTCOME_UNKNOWN:                    "the request is too old to tell whether it was applied: look at 'spex instance get ID'",
+	typesv1.Reason_REASON_NO_LEADER:                          "the shard has no leader: see 'spex cluster status', and try again when a majority of its replicas runs",
+	typesv1.Reason_REASON_NOT_LEADER:                         "try again: the leader is changing",
+	typesv1.Reason_REASON_QUEUE_FULL:                         "the cluster is busy: try again, or send less at once",
+	typesv1.Reason_REASON_MODEL_LIMIT:                        "does an identifier or a time occur in the names of states? Models are for a bounded set of states",
+	typesv1.Reason_REASON_MODEL_MODE:                         "see the mode in 'spex model list'",
+	typesv1.Reason_REASON_SEAL_ABORTED:                       "the model learns again: see 'spex cluster status' for the shard that stays away, then seal again",
+	typesv1.Reason_REASON_WRONG_CLUSTER:                      "check --addr",
+	typesv1.Reason_REASON_GROUP_HALTED:                       "look at the log of that server: it needs a newer release or repair",
+}
+
+// hintFor says what a user can do about a failure of the API; "" when there is nothing to say.
+func (a *app) hintFor(err error) string {
+	var failure *client.Error
+	if !errors.As(err, &failure) {
+		return ""
+	}
+	if a.unreachable(failure) {
+		addrs, err := a.addresses()
+		if err != nil {
+			return ""
+		}
+		return "no server answers at " + strings.Join(addrs, ", ") + ": start one with 'spex dev' or 'spex server', or give --addr"
+	}
+	if hint := hints[failure.Reason]; hint != "" {
+		return hint
+	}
+	switch failure.Code {
+	case codes.Unimplemented:
+		return "the server is older than this command, or the address is not a client listener: check --addr"
+	}
+	return ""
+}
+
+// unreachable tells whether the failure came from the network and not from a
+// server. gRPC has no code of its own for that, so the server's word, which
+// always names a reason in a detail, is the difference.
+func (a *app) unreachable(failure *client.Error) bool {
+	if failure.Code != codes.Unavailable && failure.Code != codes.DeadlineExceeded {
+		return false
+	}
+	return strings.Contains(failure.Message, "connection refused") || strings.Contains(failure.Message, "no such host") ||
+		strings.Contains(failure.Message, "connection error")
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spexio/spex/client"
+)
+
+// maxDeviations is the most that the server answers at once.
+const maxDeviations = 10_000
+
+func newDeviationsCommand(a *app) *cobra.Command {
+	var specName string
+	var limit int
+	var fail bool
+	cmd := &cobra.Command{
+		Use:   "deviations",
+		Short: "List the distinct deviating transitions with their counts",
+		Long: `List the distinct transitions that deviated from the model of their specification:
+how often, the first and the last instance that took them, and why they deviate.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if limit < 1 || limit > maxDeviations {
+				return usagef("--limit must be from 1 to %d", maxDeviations)
+			}
+			return a.withClient(cmd.Context(), func(c *client.Client) error {
+				resp, err := c.Deviations(cmd.Context(), specName, limit)
+				if err != nil {
+					return err
+				}
+				out := mapSlice(resp.GetDeviations(), deviationToJSON)
+				if err := a.emit(out, func(w io.Writer, p painter) { drawDeviations(w, p, out, specName) }); err != nil {
+					return err
+				}
+				if resp.GetTruncated() {
+					a.notef("Shown are the first %d; there are more: raise --limit.", len(out))
+				}
+				if failures := resp.GetFailures(); len(failures) > 0 {
+					return &client.PartialError{Failures: failures}
+				}
+				if fail && len(out) > 0 {
+					return answerNo("%s", plural(len(out), "distinct deviation"))
+				}
+				return nil
+			})
+		},
+	}
+	cmd.Flags().StringVar(&specName, "spec", "", "only deviations of this specification")
+	cmd.Flags().IntVar(&limit, "limit", 1000, "at most so many, the most frequent first")
+	cmd.Flags().BoolVar(&fail, "fail-on-deviation", false, "exit with status 1 when there is a deviation")
+	return cmd
+}
+
+func drawDeviations(w io.Writer, p painter, deviations []deviationJSON, specName string) {
+	if len(deviations) == 0 {
+		fmt.Fprintln(w, "No deviations.")
+		return
+	}
+	header := []string{"COUNT", "VERDICT", "STEP", "FIRST INSTANCE", "LAST INSTANCE", "LAST SEEN"}
+	oneSpec := specName != ""
+	if !oneSpec {
+		header = append(header, "SPEC")
+	}
+	t := newTable(header...)
+	for _, d := range deviations {
+		row := []any{
+			d.Count,
+			verdictCell(d.Verdict),
+			showTransition(d.Transition.From, d.Transition.Action, d.Transition.To),
+			d.FirstInstance,
+			d.LastInstance,
+			time.Time(d.LastTime),
+		}
+		if !oneSpec {
+			row = append(row, d.Spec)
+		}
+		t.row(row...)
+		if why := showWhy(d.Reason, d.Explanation); why != "" {
+			t.note(why)
+		}
+	}
+	t.write(w, p)
+}
