@@ -1,0 +1,91 @@
+package shard
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// single is the Config of a group with one voter in memory.
+func single(id uint32) Config {
+	memory := raft.NewInmemStore()
+	_, trans := raft.NewInmemTransport("n")
+	return Config{
+		ID: id, NodeID: "n", Machine: &listMachine{}, Transport: testTransport{trans}, Timing: Test(),
+		Stores: Stores{Logs: memory, Stable: memory, Snapshots: raft.NewInmemSnapshotStore()},
+	}
+}
+
+func TestHostKeepsGroups(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var h Host
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		for _, id := range []uint32{3, 0, 2} {
+			g, err := h.Open(single(id))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := g.Bootstrap([]string{"n"}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := h.Open(single(3)); !errors.Is(err, ErrGroupOpen) {
+			t.Errorf("a second time: %v", err)
+		}
+		bad := single(9)
+		bad.NodeID = "other"
+		if _, err := h.Open(bad); err == nil {
+			t.Error("a transport with another address was taken")
+		}
+		var ids []uint32
+		for _, g := range h.Groups() {
+			ids = append(ids, g.ID())
+		}
+		if len(ids) != 3 || ids[0] != 0 || ids[1] != 2 || ids[2] != 3 {
+			t.Errorf("groups: %v", ids)
+		}
+		if err := h.CloseGroup(ctx, 2); err != nil {
+			t.Error(err)
+		}
+		if err := h.CloseGroup(ctx, 2); err != nil {
+			t.Error(err)
+		}
+		if _, ok := h.Get(2); ok {
+			t.Error("a closed group is found")
+		}
+		if _, err := h.Open(single(2)); err != nil {
+			t.Errorf("open again: %v", err)
+		}
+		if err := h.Close(ctx); err != nil {
+			t.Error(err)
+		}
+		if _, err := h.Open(single(5)); !errors.Is(err, ErrHostClosed) {
+			t.Errorf("after Close: %v", err)
+		}
+		if n := len(h.Groups()); n != 0 {
+			t.Errorf("%d groups after Close", n)
+		}
+	})
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	for name, spoil := range map[string]func(*Config){
+		"no node id":           func(c *Config) { c.NodeID = "" },
+		"no machine":           func(c *Config) { c.Machine = nil },
+		"no log store":         func(c *Config) { c.Stores.Logs = nil },
+		"no transport":         func(c *Config) { c.Transport = nil },
+		"another address":      func(c *Config) { c.NodeID = "m" },
+		"entries too small":    func(c *Config) { c.MaxEntryBytes = 10 },
+		"lease over heartbeat": func(c *Config) { c.Timing.LeaderLease = time.Hour },
+	} {
+		cfg := single(1)
+		spoil(&cfg)
+		if _, err := Open(cfg); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
