@@ -8,11 +8,8 @@ import (
 
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+	"github.com/spexio/spex/ring"
 )
-
-// Slots is the number of slots that identifiers hash to. It never changes;
-// which shard a slot belongs to is data of the catalog.
-const Slots = 16_384
 
 // Catalog is the state machine of group 0: cluster identity, nodes, placement,
 // specifications and implementation models.
@@ -21,7 +18,7 @@ type Catalog struct {
 
 	clusterID, clusterName         string
 	shards, replicas, featureLevel uint32
-	// slots covers 0..Slots-1 in order. It is replaced, never changed.
+	// slots covers 0..ring.Slots-1 in order. It is replaced, never changed.
 	slots []*statev1.SlotRange
 	// shardOf is slots spread out, for look-ups.
 	shardOf []uint32
@@ -122,16 +119,16 @@ func (c *Catalog) applyForm(f *statev1.FormCluster) Result {
 
 // spreadSlots checks that the ranges cover every slot once, in order.
 func spreadSlots(ranges []*statev1.SlotRange) ([]uint32, bool) {
-	shardOf := make([]uint32, 0, Slots)
+	shardOf := make([]uint32, 0, ring.Slots)
 	for _, r := range ranges {
-		if int(r.GetFirst()) != len(shardOf) || r.GetLast() < r.GetFirst() || r.GetLast() >= Slots || r.GetShard() == 0 {
+		if int(r.GetFirst()) != len(shardOf) || r.GetLast() < r.GetFirst() || r.GetLast() >= ring.Slots || r.GetShard() == 0 {
 			return nil, false
 		}
 		for range r.GetLast() - r.GetFirst() + 1 {
 			shardOf = append(shardOf, r.GetShard())
 		}
 	}
-	return shardOf, len(shardOf) == Slots
+	return shardOf, len(shardOf) == ring.Slots
 }
 
 func (c *Catalog) applyRegister(r *statev1.RegisterNode) Result {

@@ -10,14 +10,11 @@ import (
 	"github.com/spexio/spex/model"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+	"github.com/spexio/spex/spec"
 )
 
-const (
-	// MaxSpecificationVersions bounds what the catalog keeps, over all namespaces.
-	MaxSpecificationVersions = 10_000
-	// MaxSpecificationTransitions bounds one specification.
-	MaxSpecificationTransitions = 10_000
-)
+// MaxSpecificationVersions bounds what the catalog keeps, over all namespaces.
+const MaxSpecificationVersions = 10_000
 
 // specVersion is one version of a specification. Values are immutable.
 type specVersion struct {
@@ -87,8 +84,8 @@ func (c *Catalog) applySpecification(a *statev1.ApplySpecification) Result {
 	if def.GetName() == "" || def.GetName() != a.GetName() {
 		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "the specification is named %q, not %q", def.GetName(), a.GetName())
 	}
-	if n := len(def.GetTransitions()); n > MaxSpecificationTransitions {
-		return refuse(typesv1.Reason_REASON_LIMIT_EXCEEDED, "%d transitions are above the limit of %d", n, MaxSpecificationTransitions)
+	if n := len(def.GetTransitions()); n > spec.MaxTransitions {
+		return refuse(typesv1.Reason_REASON_LIMIT_EXCEEDED, "%d transitions are above the limit of %d", n, spec.MaxTransitions)
 	}
 	key := SpecKey{Namespace: a.GetNamespace(), Name: a.GetName(), Version: 1}
 	if old := c.latest(key.Namespace, key.Name); old != nil {
@@ -148,8 +145,8 @@ func (c *Catalog) applyImport(i *statev1.ImportModel) Result {
 			added++
 		}
 	}
-	if m.content.len()+added > MaxModelTransitions {
-		return refuse(typesv1.Reason_REASON_MODEL_LIMIT, "with %d more transitions the model would be above the limit of %d", added, MaxModelTransitions)
+	if m.content.len()+added > spec.MaxModelTransitions {
+		return refuse(typesv1.Reason_REASON_MODEL_LIMIT, "with %d more transitions the model would be above the limit of %d", added, spec.MaxModelTransitions)
 	}
 	if added > 0 {
 		m.version++

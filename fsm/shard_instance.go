@@ -8,6 +8,7 @@ import (
 	"github.com/spexio/spex/model"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+	"github.com/spexio/spex/spec"
 )
 
 // StepResult tells about a step that is stored.
@@ -63,17 +64,17 @@ func (s *Shard) applyInit(c *statev1.InitInstance) Result {
 	if (window{}).forgotten(c.GetRequestId(), s.now) {
 		return forgotten(c.GetRequestId())
 	}
-	spec := s.spec(SpecKey{Namespace: key.Namespace, Name: c.GetSpec(), Version: c.GetSpecVersion()})
-	if spec == nil || spec.definition == nil {
+	sp := s.spec(SpecKey{Namespace: key.Namespace, Name: c.GetSpec(), Version: c.GetSpecVersion()})
+	if sp == nil || sp.definition == nil {
 		return refuse(typesv1.Reason_REASON_SPECIFICATION_NOT_INSTALLED, "version %d of the specification %q is not installed on this shard", c.GetSpecVersion(), c.GetSpec())
 	}
-	if spec.mode == typesv1.ModelMode_MODEL_MODE_ABSENT {
+	if sp.mode == typesv1.ModelMode_MODEL_MODE_ABSENT {
 		return refuse(typesv1.Reason_REASON_IMPL_MODEL_NOT_FOUND,
 			"the specification %q has no implementation model and does not allow to begin one: import a model, or set on_missing_model: learn", c.GetSpec())
 	}
 	state := c.GetInitialState()
 	if state == "" {
-		state = spec.definition.GetInitialState()
+		state = sp.definition.GetInitialState()
 	}
 	if state == "" {
 		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "the specification %q has no transitions and so no initial state: name the state to begin in", c.GetSpec())
@@ -83,7 +84,7 @@ func (s *Shard) applyInit(c *statev1.InitInstance) Result {
 		// One entry may delete and begin the same identifier more than once.
 		incarnation = max(incarnation, rec.incarnation+1)
 	}
-	inst := &instance{incarnation: incarnation, spec: spec.key, createdAt: s.now, history: history{first: 1}, initRequest: c.GetRequestId(), initHash: hash}
+	inst := &instance{incarnation: incarnation, spec: sp.key, createdAt: s.now, history: history{first: 1}, initRequest: c.GetRequestId(), initHash: hash}
 	for _, k := range slices.Sorted(maps.Keys(c.GetMeta())) {
 		inst.meta = append(inst.meta, &statev1.MetaEntry{Key: k, Value: c.GetMeta()[k]})
 	}
@@ -91,7 +92,7 @@ func (s *Shard) applyInit(c *statev1.InitInstance) Result {
 	if rec != nil {
 		next.window = rec.window
 	}
-	res := s.take(next, spec, model.Init(state), request{id: c.GetRequestId(), kind: requestInit, hash: hash, eventTime: c.GetEventTime()})
+	res := s.take(next, sp, model.Init(state), request{id: c.GetRequestId(), kind: requestInit, hash: hash, eventTime: c.GetEventTime()})
 	if res.Err == nil {
 		s.live++
 	}
@@ -159,28 +160,28 @@ type request struct {
 
 // take stores a step in next, which the caller owns: the decision whether the
 // step is known, learned, or awaits a verdict is made here and nowhere else.
-func (s *Shard) take(next *record, spec *specState, t model.Transition, req request) Result {
+func (s *Shard) take(next *record, sp *specState, t model.Transition, req request) Result {
 	inst := next.live
 	st := step{time: s.now, eventTime: req.eventTime, verdict: typesv1.Verdict_VERDICT_OK}
 	var wait *awaitingStep
-	known, ok := spec.model.get(t)
-	if !ok && spec.mode != typesv1.ModelMode_MODEL_MODE_SEALED {
-		known, ok = spec.learned.get(t)
+	known, ok := sp.model.get(t)
+	if !ok && sp.mode != typesv1.ModelMode_MODEL_MODE_SEALED {
+		known, ok = sp.learned.get(t)
 	}
 	ref := StepRef{Key: next.key, Incarnation: inst.incarnation, Seq: inst.seq + 1}
 	switch {
 	case ok:
 		st.t = &known.Transition
-	case spec.mode == typesv1.ModelMode_MODEL_MODE_LEARNING:
-		if res, full := spec.full(); full {
+	case sp.mode == typesv1.ModelMode_MODEL_MODE_LEARNING:
+		if res, full := sp.full(); full {
 			return res
 		}
-		st.t = s.learn(spec.key, t)
+		st.t = s.learn(sp.key, t)
 	default:
 		st.t, st.verdict = &t, typesv1.Verdict_VERDICT_PENDING
-		wait = &awaitingStep{ref: ref, spec: spec.key, transition: &t}
-		if spec.mode == typesv1.ModelMode_MODEL_MODE_SEALED {
-			wait.settled, wait.modelVersion, wait.pendingVersion = true, spec.modelVersion, spec.pendingVersion
+		wait = &awaitingStep{ref: ref, spec: sp.key, transition: &t}
+		if sp.mode == typesv1.ModelMode_MODEL_MODE_SEALED {
+			wait.settled, wait.modelVersion, wait.pendingVersion = true, sp.modelVersion, sp.pendingVersion
 		}
 	}
 	if wait != nil {
@@ -189,7 +190,7 @@ func (s *Shard) take(next *record, spec *specState, t model.Transition, req requ
 	}
 	inst.seq++
 	inst.state = st.t.To
-	inst.history = inst.history.append(st, historyLimit(spec.definition))
+	inst.history = inst.history.append(st, historyLimit(sp.definition))
 	done := seen{id: req.id, hash: req.hash, at: s.now, kind: req.kind, ref: inst.incarnation, seq: inst.seq, from: st.t.From, verdict: st.verdict, index: s.applied}
 	if req.id != "" {
 		next.window = next.window.add(done, s.now)
@@ -280,9 +281,9 @@ func (s *Shard) firstAnswer(rec *record, e seen, asked model.Transition) *StepRe
 		res.From, res.Action, res.State = st.t.From, st.t.Action, st.t.To
 		res.Verdict, res.Judgement = st.verdict, st.judgement
 	}
-	if spec := s.spec(inst.spec); spec != nil {
-		res.ModelVersion = spec.modelVersion
-		res.Rejected = rejects(spec.definition.GetErrorPolicy(), res.Verdict)
+	if sp := s.spec(inst.spec); sp != nil {
+		res.ModelVersion = sp.modelVersion
+		res.Rejected = rejects(sp.definition.GetErrorPolicy(), res.Verdict)
 	}
 	return res
 }
@@ -324,9 +325,5 @@ func historyLimit(s *typesv1.Specification) int {
 	if n := s.GetHistoryLimit(); n > 0 {
 		return int(n)
 	}
-	return DefaultHistoryLimit
+	return spec.DefaultHistoryLimit
 }
-
-// DefaultHistoryLimit is the number of steps that an instance keeps when its
-// specification names no other.
-const DefaultHistoryLimit = 1000

@@ -6,11 +6,8 @@ import (
 	"github.com/spexio/spex/model"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+	"github.com/spexio/spex/spec"
 )
-
-// MaxModelTransitions bounds a model: learning more is refused, since a model
-// that large is almost always one whose states carry data.
-const MaxModelTransitions = 20_000
 
 // specState is what a shard knows of a version of a specification. Its fields
 // are replaced or grow in copy-on-write sets; a snapshot clones it.
@@ -57,12 +54,14 @@ func (p *specState) clone() *specState {
 	return &c
 }
 
+// full refuses to learn beyond the limit: a model that large is almost always
+// one whose states carry data.
 func (p *specState) full() (Result, bool) {
-	if p.model.len()+p.learned.len() < MaxModelTransitions {
+	if p.model.len()+p.learned.len() < spec.MaxModelTransitions {
 		return Result{}, false
 	}
 	return refuse(typesv1.Reason_REASON_MODEL_LIMIT,
-		"the model of %q has reached %d transitions and learns no more: its states probably carry data, such as an id or a count", p.key.Name, MaxModelTransitions), true
+		"the model of %q has reached %d transitions and learns no more: its states probably carry data, such as an id or a count", p.key.Name, spec.MaxModelTransitions), true
 }
 
 // ModeResult is the answer to SetModelMode.
