@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 Raft still fills and reads the deprecated fields, so they travel.
+
 package transport
 
 import (

@@ -147,6 +147,7 @@ func TestHeartbeatsAreToldAsRaftTellsThem(t *testing.T) {
 		want   bool
 	}{
 		{"by address", func(*raft.AppendEntriesRequest) {}, true},
+		//lint:ignore SA1019 Raft asks for the deprecated field too.
 		{"by leader", func(r *raft.AppendEntriesRequest) { r.Addr, r.Leader = nil, []byte("n1") }, true},
 		{"nobody", func(r *raft.AppendEntriesRequest) { r.Addr = nil }, false},
 		{"no term", func(r *raft.AppendEntriesRequest) { r.Term = 0 }, false},

@@ -175,6 +175,7 @@ func (t *RaftTransport) failed(what string, to raft.ServerAddress, err error) er
 // isHeartbeat tells the requests by which raft only says that it leads; the
 // same condition as in raft.NetworkTransport.
 func isHeartbeat(r *raft.AppendEntriesRequest) bool {
+	//lint:ignore SA1019 Raft asks for the deprecated field too.
 	return r.Term != 0 && (len(r.Addr) > 0 || len(r.Leader) > 0) &&
 		r.PrevLogEntry == 0 && r.PrevLogTerm == 0 && len(r.Entries) == 0 && r.LeaderCommitIndex == 0
 }
