@@ -1,0 +1,137 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// updateTimeout bounds the wait until some node was told a change of this one;
+// the rest comes with the regular exchange of states.
+const updateTimeout = time.Second
+
+// rejoin contacts the seeds and the dead for ever, see GossipTimings.Rejoin.
+func (g *Gossip) rejoin(ctx context.Context) {
+	defer close(g.done)
+	failing := false
+	for {
+		targets := g.rejoinTargets()
+		if len(targets) > 0 {
+			_, err := g.list.Join(targets)
+			if ctx.Err() != nil {
+				return
+			}
+			if err != nil && !failing {
+				g.log.Warn("gossip reached none of its targets; trying on", "targets", targets, "error", err)
+			}
+			failing = err != nil
+		}
+		pause := g.cfg.Timings.Rejoin
+		if !g.inContact() {
+			pause = g.cfg.Timings.FirstContact
+		}
+		timer := time.NewTimer(g.cfg.Jitter(pause))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+// rejoinTargets returns the seeds and the last addresses of the dead, without
+// this node's own.
+func (g *Gossip) rejoinTargets() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	targets := slices.Clone(g.cfg.Seeds)
+	for _, m := range g.known {
+		if m.Status == StatusDead {
+			targets = append(targets, m.GossipAddress)
+		}
+	}
+	slices.Sort(targets)
+	targets = slices.Compact(targets)
+	return slices.DeleteFunc(targets, func(a string) bool { return a == g.addr })
+}
+
+func (g *Gossip) inContact() bool {
+	self := g.cfg.Self.ID
+	return slices.ContainsFunc(g.Members(), func(m Member) bool { return m.ID != self && m.Status == StatusAlive })
+}
+
+// SetClusterID tells the other nodes which cluster this one belongs to, and
+// from then on refuses nodes of another. It waits about a second at most.
+func (g *Gossip) SetClusterID(id string) {
+	g.mu.Lock()
+	if g.self.ClusterID == id {
+		g.mu.Unlock()
+		return
+	}
+	g.self.ClusterID = id
+	g.rebuildLocked()
+	g.mu.Unlock()
+	g.publish(updateTimeout)
+}
+
+// publish spreads what NodeMeta says now.
+func (g *Gossip) publish(timeout time.Duration) {
+	g.life.Lock()
+	defer g.life.Unlock()
+	if g.stopped {
+		return
+	}
+	if err := g.list.UpdateNode(timeout); err != nil {
+		g.log.Debug("gossip: nobody was told at once", "error", err)
+	}
+}
+
+// Leave tells the other nodes that this one stops, so that they need not find
+// out. It returns within the deadline of ctx, or within two seconds. The node
+// does not come back before a new StartGossip; Shutdown must follow.
+func (g *Gossip) Leave(ctx context.Context) error {
+	timeout := 2 * updateTimeout
+	if d, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(d))
+	}
+	if timeout <= 0 {
+		return fmt.Errorf("leave gossip: %w", context.DeadlineExceeded)
+	}
+	g.mu.Lock()
+	g.leaving = true
+	g.mu.Unlock()
+	// The death that memberlist spreads does not say to its receivers whether it
+	// was wanted; the flag in the node's data does.
+	g.publish(timeout / 2)
+	g.life.Lock()
+	defer g.life.Unlock()
+	if g.stopped {
+		return nil
+	}
+	if err := g.list.Leave(timeout / 2); err != nil {
+		return fmt.Errorf("leave gossip: %w", err)
+	}
+	return nil
+}
+
+// Shutdown closes the listener and stops all goroutines. It may be called
+// twice. When ctx ends before the contact attempt under way does, the error says so.
+func (g *Gossip) Shutdown(ctx context.Context) error {
+	g.cancel()
+	g.life.Lock()
+	var err error
+	if !g.stopped {
+		g.stopped = true
+		err = g.list.Shutdown()
+	}
+	g.life.Unlock()
+	select {
+	case <-g.done:
+		return err
+	case <-ctx.Done():
+		return errors.Join(err, fmt.Errorf("stop gossip: a contact attempt has not ended yet: %w", ctx.Err()))
+	}
+}
