@@ -4,17 +4,19 @@ import (
 	"time"
 
 	"google.golang.org/grpc/keepalive"
+
+	"github.com/spexio/spex/shard"
 )
 
 // MaxEntryBytes bounds the payload of one log entry. Every limit on the size of
 // a message follows from it, so that nothing that a group may commit is ever
 // too large to travel.
-const MaxEntryBytes = 256 << 10
+const MaxEntryBytes = shard.MaxEntryBytes
 
 const (
 	// MaxAppendEntries is how many log entries one AppendEntries call carries
-	// at most; raft.Config.MaxAppendEntries must not be larger.
-	MaxAppendEntries = 64
+	// at most.
+	MaxAppendEntries = shard.MaxAppendEntries
 	// MaxSnapshotChunkBytes bounds the data of one message of a snapshot.
 	MaxSnapshotChunkBytes = 4 * MaxEntryBytes
 	// MaxPeerMessageBytes bounds every message between nodes: a full
