@@ -126,7 +126,7 @@ func TestCloseHandsOver(t *testing.T) {
 		if err := old.group.Snapshot(ctx); err == nil {
 			t.Error("a snapshot of a closed group")
 		}
-		if s := old.group.Status(); s.State != "shutdown" {
+		if s := old.group.Status(); s.State != StateShutdown {
 			t.Errorf("the closed group is in state %s", s.State)
 		}
 		c.stopGroup(old.group) // again

@@ -56,9 +56,12 @@ func TestAFollowerThatCannotApplyHaltsAlone(t *testing.T) {
 				leader := c.leader()
 				victim := c.nodes[c.others(leader.id)[0]]
 				victim.machine.poison = "poison"
+				// The victim gets all of it at once, before anything could stop Raft.
+				c.isolate(victim.id)
 				c.put(leader, "before")
 				c.put(leader, value)
 				c.put(leader, "after")
+				c.heal()
 				expectHalted(t, c, victim, "cannot apply "+value)
 				if got := victim.machine.values(); !slices.Equal(got, []string{"before"}) {
 					t.Errorf("the halted replica has %v", got)

@@ -29,7 +29,7 @@ func (g *Group) Leader() (id string, known bool) {
 // been elected without this one knowing; a linearizable read asks.
 func (g *Group) Leading() (term uint64, ok bool) {
 	term = g.leadTerm.Load()
-	if term == 0 || !g.raftLeads() || g.replica.haltCause() != nil {
+	if term == 0 || !g.raftLeads() || g.replica.haltCause() != nil || g.ctx.Err() != nil {
 		return 0, false
 	}
 	// Raft's term never falls, and it leads in the term that it has. If it led
@@ -111,14 +111,20 @@ func (g *Group) leaderLoop() {
 	defer g.raft.DeregisterObserver(observer)
 
 	var last LeaderState
+	tell := func(state LeaderState) {
+		if state != last && g.cfg.OnLeader != nil {
+			g.cfg.OnLeader(state)
+		}
+		last = state
+	}
+	// Whoever works for the leader is told to stop, also when the group closes.
+	defer func() {
+		tell(LeaderState{Term: last.Term})
+		g.announce()
+	}()
 	for {
 		g.announce()
-		if state := g.LeaderState(); state != last {
-			last = state
-			if g.cfg.OnLeader != nil {
-				g.cfg.OnLeader(state)
-			}
-		}
+		tell(g.LeaderState())
 		var retry <-chan time.Time
 		if g.needsLead() {
 			err := g.proposeLead()

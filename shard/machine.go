@@ -36,8 +36,9 @@ type Stores struct {
 	Logs      raft.LogStore
 	Stable    raft.StableStore
 	Snapshots raft.SnapshotStore
-	// LogSize tells how much the log holds now. It may be nil; then the mean
-	// size of an entry is estimated from the applied ones.
+	// LogSize tells the size of the log, or of its part behind the newest
+	// snapshot. It serves Status and tells the mean size of an entry. It may be
+	// nil; then the mean is taken from the entries applied since the snapshot.
 	LogSize func() (bytes int64, entries uint64)
 }
 

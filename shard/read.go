@@ -10,15 +10,16 @@ import (
 
 // readResult is what a confirm round tells the reads that waited for it.
 type readResult struct {
-	index uint64
-	err   *fsm.Error
+	// commit is the commit index that the reads must wait for.
+	commit uint64
+	err    *fsm.Error
 }
 
 // ReadIndex makes a linearizable read possible: once it has returned, the state
-// of the machine on this node contains every command that was acknowledged, by
-// any node, before ReadIndex was called. The index is that of the last command
-// that such a read must contain; another replica serves the same read once it
-// has applied the index (WaitApplied).
+// of the machine on this node contains every command that was acknowledged, and
+// everything that was seen by a linearizable read on any node, before ReadIndex
+// was called. Another replica serves the same read once it has applied the index
+// that is returned (WaitApplied).
 //
 // An error is an *fsm.Error: NOT_LEADER when this node does not lead or was
 // deposed, NO_LEADER when no majority confirmed in time, QUEUE_FULL,
@@ -27,35 +28,40 @@ type readResult struct {
 // # Why this is linearizable
 //
 // Let the round begin when this node leads term T and has applied Lead{T}; the
-// read arrived before. Take any command acknowledged before the read arrived.
+// read arrived before. The round first notes Raft's commit index C. Take a command
+// that was acknowledged, or seen by a read, before the read arrived.
 //
-//  1. It was acknowledged in a term before T: then it was committed, so it is in
-//     the log of every later leader, at an index below that of Lead{T}; and this
-//     node has applied Lead{T}.
-//  2. It was acknowledged in T: then by this node, which acknowledges a command
-//     after it has applied it.
-//  3. It was acknowledged in a term after T: then, before that, some first
-//     leader of a term U > T was elected: a majority of its voters had a term of U
-//     or more before the read arrived. Terms never fall. The round asks the voters
-//     after the read arrived, and a voter says yes only when its term is
+//  1. It was committed in a term before T. Then it is in the log of every later
+//     leader, below Lead{T}, and this node has applied Lead{T}.
+//  2. It was committed in T: by this node, whose commit index had passed it
+//     before anybody could apply it. So it is at C or below.
+//  3. It was committed in a term after T: then, before that, some first leader
+//     of a term U > T was elected, and a majority of its voters had a term of U
+//     or more before the read arrived. Terms never fall. The round asks the
+//     voters after the read arrived, and a voter says yes only when its term is
 //     exactly T: so the voters that say yes are none of that majority. But two
-//     majorities meet. That is plain when both are of one configuration. The
-//     configuration of U's leader is this node's latest one, or that one and
-//     this one are neighbours, differing in one voter, whose majorities meet too:
-//     configurations change one voter at a time, a leader begins a change only
-//     after it has committed an entry of its own term and the change before, and
-//     so U's leader has both this node's last committed configuration and
-//     nothing beyond the change that this node has in progress.
+//     majorities meet. That is plain when both are of one configuration. And
+//     the configuration of U's leader is either this node's latest one or its
+//     neighbour, differing in one voter, whose majorities meet too:
+//     configurations change one voter at a time, and a leader begins a change
+//     only when the one before and an entry of its own term are committed. So
+//     U's leader has this node's last committed configuration, and beyond it at
+//     most the change that this node has in progress.
 //
-// So in a round with a majority of yes, cases 1 and 2 are all there is, and the
-// machine on this node contains the command at the moment when the round begins.
-// The index noted then is that of the last command applied. (Raft's commit index
-// would not do: it counts no-ops, which no machine ever applies.)
+// So after a majority of yes only cases 1 and 2 are left, and it is enough to
+// wait until this node's machine has applied the commands up to C. Above
+// Lead{T} there are only commands and changes of configuration, which all reach
+// the replica; the no-op of T, which does not, is below. Hence the wait ends.
+//
+// C must be the commit index. The last command applied here would contain all
+// that was acknowledged, but a follower may have applied, and shown to a
+// linearizable read, a command that this node has committed and is yet to apply.
 //
 // Non-voters are not asked: their terms say nothing about elections. A voter's
-// earlier answer, to a heartbeat say, is not used: it may be older than an
-// election that it took part in since. A paused process is no danger: the
-// answers would have been given in T all the same, after the read arrived.
+// answer to an earlier question, a heartbeat say, does not count: it may be older
+// than an election in which the voter took part since. A pause of this process
+// is no danger, as it can only make the answers older than the end of the read,
+// never older than its beginning.
 func (g *Group) ReadIndex(ctx context.Context) (uint64, error) {
 	if _, err := g.awaitLeading(ctx); err != nil {
 		return 0, err
@@ -76,7 +82,10 @@ func (g *Group) ReadIndex(ctx context.Context) (uint64, error) {
 		if result.err != nil {
 			return 0, result.err
 		}
-		return result.index, nil
+		if err := g.replica.waitSeen(ctx, result.commit, g.ctx.Done()); err != nil {
+			return 0, g.waitError(result.commit, err)
+		}
+		return g.replica.appliedIndex(), nil
 	case <-g.ctx.Done():
 		return 0, g.closedError()
 	case <-ctx.Done():
@@ -88,10 +97,15 @@ func (g *Group) ReadIndex(ctx context.Context) (uint64, error) {
 // command at the index. The index must come from ReadIndex or Applied: the
 // index of something that is not a command may never be reached.
 func (g *Group) WaitApplied(ctx context.Context, index uint64) error {
-	err := g.replica.wait(ctx, index, g.ctx.Done())
+	if err := g.replica.waitApplied(ctx, index, g.ctx.Done()); err != nil {
+		return g.waitError(index, err)
+	}
+	return nil
+}
+
+// waitError says why an index was not reached.
+func (g *Group) waitError(index uint64, err error) *fsm.Error {
 	switch {
-	case err == nil:
-		return nil
 	case errors.Is(err, errHalted):
 		return g.haltedError(true)
 	case g.ctx.Err() != nil:
@@ -125,14 +139,15 @@ func (g *Group) readLoop() {
 		if len(reads) == 0 {
 			continue
 		}
-		index, err := g.confirmRound()
+		commit, err := g.confirmRound()
 		for _, done := range reads {
-			done <- readResult{index: index, err: err}
+			done <- readResult{commit: commit, err: err}
 		}
 	}
 }
 
-// confirmRound is one round for all reads that arrived before it.
+// confirmRound is one round for all reads that arrived before it. It returns the
+// commit index at its beginning.
 func (g *Group) confirmRound() (uint64, *fsm.Error) {
 	term, ok := g.Leading()
 	if !ok {
@@ -141,7 +156,7 @@ func (g *Group) confirmRound() (uint64, *fsm.Error) {
 		}
 		return 0, g.notLeader()
 	}
-	index := g.replica.appliedIndex()
+	commit := g.raft.CommitIndex()
 	voters, _ := g.members()
 	need := len(voters)/2 + 1
 	var peers []string
@@ -161,7 +176,7 @@ func (g *Group) confirmRound() (uint64, *fsm.Error) {
 	if !confirmed {
 		return 0, g.newError(typesv1.Reason_REASON_NO_LEADER, true, "no majority of the %d voters confirmed term %d", len(voters), term)
 	}
-	return index, nil
+	return commit, nil
 }
 
 // askPeers tells whether at least need of the peers confirm the term. It returns

@@ -208,3 +208,52 @@ func TestWaitAppliedEnds(t *testing.T) {
 		}
 	})
 }
+
+// A follower may have applied what the leader has committed and is yet to apply.
+// A read on the leader that begins after a read on the follower must see as much.
+func TestAReadSeesWhatAnEarlierReadSawElsewhere(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newFormed(t, nil, "a", "b", "c")
+		leader := c.leader()
+		follower := c.nodes[c.others(leader.id)[0]]
+		release := leader.machine.hold()
+		var wg sync.WaitGroup
+		wg.Go(func() { c.put(leader, "x") })
+		c.agree([]string{"x"}, follower.id)
+
+		var seen []string
+		wg.Go(func() {
+			if _, err := leader.group.ReadIndex(context.Background()); err != nil {
+				t.Error(err)
+			}
+			seen = leader.machine.values()
+		})
+		synctest.Wait()
+		release()
+		wg.Wait()
+		if !slices.Equal(seen, []string{"x"}) {
+			t.Errorf("the read saw %v after a follower had shown x", seen)
+		}
+	})
+}
+
+// Nothing but a change of configuration has been committed since Lead.
+func TestAReadAfterAChangeOfConfiguration(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, nil, "a", "b")
+		c.bootstrap([]string{"a"}, nil)
+		leader := c.leader()
+		for range 3 {
+			if err := leader.group.AddNonvoter(context.Background(), "b"); err != nil {
+				t.Fatal(err)
+			}
+			index, err := leader.group.ReadIndex(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.nodes["b"].group.WaitApplied(context.Background(), index); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}

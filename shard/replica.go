@@ -41,9 +41,12 @@ type replica struct {
 	halted chan struct{}
 
 	mu sync.Mutex // guards the fields below
-	// applied is the index of the last entry that the machine applied.
+	// applied is the index of the last entry that the machine applied, and seen
+	// that of the last entry that Raft handed over: commands and changes of
+	// configuration, but no no-ops. Invariant: applied <= seen.
 	applied uint64
-	// advanced is closed, and replaced, when applied grows. It is nil when nobody waits.
+	seen    uint64
+	// advanced is closed, and replaced, when seen grows. It is nil when nobody waits.
 	advanced chan struct{}
 	// cause is why the replica halted.
 	cause error
@@ -66,6 +69,7 @@ func newReplica(cfg Config) *replica {
 		due:           make(chan struct{}, 1),
 		halted:        make(chan struct{}),
 		applied:       cfg.Machine.Applied(),
+		seen:          cfg.Machine.Applied(),
 	}
 }
 
@@ -106,7 +110,7 @@ func (r *replica) applyGuarded(log *raft.Log) (results []fsm.Result, err error) 
 // advance notes an applied entry of the given size, and wakes who waits for it.
 func (r *replica) advance(index uint64, size int64) {
 	r.mu.Lock()
-	r.applied = index
+	r.applied, r.seen = index, index
 	r.bytes += size
 	r.entries++
 	due := r.bytes >= r.snapshotBytes
@@ -114,6 +118,18 @@ func (r *replica) advance(index uint64, size int64) {
 	r.mu.Unlock()
 	if due {
 		signal(r.due)
+	}
+}
+
+// StoreConfiguration implements raft.ConfigurationStore. The machine has no use
+// for configurations; but reads need to know how far the replica is, and Raft
+// can take a snapshot at the index of a configuration only because of this.
+func (r *replica) StoreConfiguration(index uint64, _ raft.Configuration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cause == nil {
+		r.seen = index
+		r.wakeLocked()
 	}
 }
 
@@ -179,7 +195,7 @@ func (r *replica) Restore(rc io.ReadCloser) error {
 		r.onRestore(applied)
 	}
 	r.mu.Lock()
-	r.applied = applied
+	r.applied, r.seen = applied, applied
 	r.bytes, r.entries = 0, 0
 	r.pinnedBytes, r.pinnedEntries = 0, 0
 	r.wakeLocked()
@@ -234,11 +250,21 @@ func (r *replica) sinceSnapshot() (bytes int64, entries uint64) {
 // errHalted ends a wait for an index that will not be reached.
 var errHalted = errors.New("halted")
 
-// wait returns nil as soon as the machine has applied the index.
-func (r *replica) wait(ctx context.Context, index uint64, stop <-chan struct{}) error {
+// waitApplied returns nil as soon as the machine has applied the index.
+func (r *replica) waitApplied(ctx context.Context, index uint64, stop <-chan struct{}) error {
+	return r.wait(ctx, stop, func() bool { return r.applied >= index })
+}
+
+// waitSeen returns nil as soon as the replica has seen the index.
+func (r *replica) waitSeen(ctx context.Context, index uint64, stop <-chan struct{}) error {
+	return r.wait(ctx, stop, func() bool { return r.seen >= index })
+}
+
+// wait waits until reached, which is called with the mutex held, says so.
+func (r *replica) wait(ctx context.Context, stop <-chan struct{}, reached func() bool) error {
 	for {
 		r.mu.Lock()
-		if r.applied >= index {
+		if reached() {
 			r.mu.Unlock()
 			return nil
 		}
@@ -254,7 +280,7 @@ func (r *replica) wait(ctx context.Context, index uint64, stop <-chan struct{}) 
 		case <-stop:
 			return raft.ErrRaftShutdown
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 	}
 }

@@ -20,10 +20,8 @@ const (
 	minTrailingLogs = 128
 )
 
-// Snapshot takes a snapshot now and truncates the log behind it. Raft refuses
-// while the newest committed entry changes the configuration and no command has
-// been applied since; the error is then an UNAVAILABLE. With nothing to snapshot
-// it does nothing.
+// Snapshot takes a snapshot now and truncates the log behind it. With nothing to
+// snapshot it does nothing.
 func (g *Group) Snapshot(ctx context.Context) error {
 	done := make(chan error, 1)
 	select {

@@ -5,8 +5,12 @@ import (
 	"time"
 )
 
-// StateHalted is the Status.State of a group that halted on this node.
-const StateHalted = "halted"
+const (
+	// StateHalted is the Status.State of a group that halted on this node.
+	StateHalted = "halted"
+	// StateShutdown is the Status.State of a group that was closed.
+	StateShutdown = "shutdown"
+)
 
 // Status is what this node knows of the group. Its fields are read one after the
 // other and may not fit together when things change.
@@ -61,8 +65,12 @@ func (g *Group) Status() Status {
 		Nonvoters:   nonvoters,
 		Queued:      g.queue.length(),
 	}
-	if s.Halted != nil {
+	switch {
+	case s.Halted != nil:
 		s.State = StateHalted
+	case g.ctx.Err() != nil:
+		// Raft's last state may be another: its main loop ends in its own time.
+		s.State = StateShutdown
 	}
 	if g.cfg.Stores.LogSize != nil && g.ctx.Err() == nil {
 		s.LogBytes, s.LogEntries = g.cfg.Stores.LogSize()
