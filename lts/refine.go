@@ -153,8 +153,6 @@ func (r *refiner) round() {
 		for n < len(dirty) && r.block[dirty[n]] == r.block[dirty[0]] {
 			n++
 		}
-		// The members of a block that are not dirty have the signature that all
-		// of them had, and blocks of later groups are other blocks.
 		moved = append(moved, r.split(r.block[dirty[0]], dirty[:n])...)
 		dirty = dirty[n:]
 	}
@@ -204,23 +202,15 @@ func subset(a, b []uint64) bool {
 	return true
 }
 
-// split divides a block by the signatures of its members, of which only the given
-// ones may have changed, and returns the components that are in a new block.
-func (r *refiner) split(b Block, changed []int32) []int32 {
-	groups := r.group(changed)
-	rest := r.size[b] - int32(len(changed))
-	if rest > 0 {
-		// Members that did not change may share their signature with some that did.
-		same := r.signature[r.unchanged(b, changed)]
-		for i, g := range groups {
-			if slices.Equal(r.signature[g[0]], same) {
-				groups = slices.Delete(groups, i, i+1)
-				rest += int32(len(g))
-				break
-			}
-		}
-	}
-	if len(groups) == 0 || len(groups) == 1 && rest == 0 {
+// split divides a block by the signatures of its members, of which the given ones
+// were dirty, and returns the components that are in a new block. The other members
+// share one signature, and no dirty one has it: in the first round there are no
+// others, and later either the whole block is new, so all of it is dirty, or what
+// makes a member dirty is that its signature names a block that is new.
+func (r *refiner) split(b Block, dirty []int32) []int32 {
+	groups := r.group(dirty)
+	rest := r.size[b] - int32(len(dirty))
+	if len(groups) == 1 && rest == 0 {
 		return nil
 	}
 	largest := 0
@@ -285,16 +275,6 @@ func hash(sig []uint64) uint64 {
 		sum ^= sum >> 29
 	}
 	return sum
-}
-
-// unchanged returns a member of the block that is not among the changed ones, which are sorted.
-func (r *refiner) unchanged(b Block, changed []int32) int32 {
-	for _, c := range r.members[r.start[b] : r.start[b]+r.size[b]] {
-		if _, found := slices.BinarySearch(changed, c); !found {
-			return c
-		}
-	}
-	panic("lts: block has no member that did not change")
 }
 
 // detach moves the components, which are members of b but not all of them, into a new block.

@@ -159,11 +159,9 @@ func TestJudgeIsTheDefinition(t *testing.T) {
 				t.Fatalf("baseline: got %v (%s), want %v\nspec %v\nmodel %v", got, reason, baseline, s.Transitions, m)
 			}
 			all := additions(m)
-			var pending []Transition
-			if rapid.Bool().Draw(t, "with pending") {
-				pending = rapid.SliceOfN(rapid.SampledFrom(all), 1, 2).Draw(t, "pending")
-			}
-			for _, step := range all {
+			pendings := rapid.SliceOfN(rapid.SliceOfN(rapid.SampledFrom(all), 0, 2), 1, 3).Draw(t, "pending")
+			for i, step := range all {
+				pending := pendings[i%len(pendings)]
 				j := c.Judge(step, pending)
 				reasons[j.Reason]++
 				want, wantPending := verdict(definition(s, append(slices.Clip(m), step))), verdict(false)

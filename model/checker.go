@@ -315,22 +315,16 @@ func (c *Checker) judgeInit(t Transition) Judgement {
 }
 
 // equivalentWith decides by full refinement whether the model, which has exactly one
-// initialisation, is equivalent with one more step, whose label the alphabet has.
+// initialisation, is equivalent with one more step, whose source the model has and
+// whose action the specification has.
 func (c *Checker) equivalentWith(t Transition) bool {
 	u := c.union.Clone()
-	place := func(name string) lts.State {
-		if s, ok := c.index[name]; ok {
-			return s
-		}
-		return u.AddState()
-	}
-	from := place(t.From)
-	to := from
-	if t.To != t.From {
-		to = place(t.To)
+	to, known := c.index[t.To]
+	if !known {
+		to = u.AddState()
 	}
 	label, _ := c.lookup(t.Action)
-	u.Add(from, label, to)
+	u.Add(c.index[t.From], label, to)
 	initial := c.index[c.initials[0]]
 	return lts.BranchingPartition(u.Build(initial)).Same(initial, c.specInitial)
 }
