@@ -162,7 +162,7 @@ func (g *Group) openSides() error {
 	case logSide.Stage == stageReady:
 		return g.refuse(ErrStableLost, stablePath, "it held the term and the vote of this replica", nil, mendRestore)
 	default:
-		if g.bolt, err = createBolt(stablePath, stableManifestKey, g.manifest.encode()); err != nil {
+		if g.bolt, err = g.createBolt(stablePath, g.manifest); err != nil {
 			return err
 		}
 	}
@@ -247,7 +247,7 @@ func (g *Group) openCatalogLog(path string, stableThere bool, fresh manifest) (r
 	case stableThere:
 		return nil, nil
 	default:
-		if g.logBolt, err = createBolt(path, stableManifestKey, fresh.encode()); err != nil {
+		if g.logBolt, err = g.createBolt(path, fresh); err != nil {
 			return nil, err
 		}
 	}
@@ -255,10 +255,20 @@ func (g *Group) openCatalogLog(path string, stableThere bool, fresh manifest) (r
 }
 
 func (g *Group) saveLogSide(m manifest) error {
-	if g.id == CatalogGroup {
-		return g.logBolt.Set(stableManifestKey, m.encode())
-	}
-	return g.store.db.set(manifestKey(g.id), m.encode())
+	return g.store.latch.write("manifest", g.id, func() error {
+		if g.id == CatalogGroup {
+			return g.logBolt.Set(stableManifestKey, m.encode())
+		}
+		return g.store.db.set(manifestKey(g.id), m.encode())
+	})
+}
+
+func (g *Group) createBolt(path string, m manifest) (db *raftboltdb.BoltStore, err error) {
+	err = g.store.latch.write("creation", g.id, func() error {
+		db, err = createBolt(path, stableManifestKey, m.encode())
+		return err
+	})
+	return db, err
 }
 
 func (g *Group) refuse(reason error, path, problem string, cause error, mend string) error {
@@ -336,5 +346,5 @@ func (g *Group) finishInstall(snap *snapshotRecord) error {
 	}
 	g.store.opts.Logger.Warn("emptying a log that an installed snapshot overtook",
 		"group", g.id, "first", first, "last", last, "snapshot", snap.Index)
-	return g.log.DeleteRange(first, last)
+	return g.store.latch.write("DeleteRange", g.id, func() error { return g.log.DeleteRange(first, last) })
 }

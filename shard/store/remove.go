@@ -28,7 +28,8 @@ func (g *Group) Remove() error {
 		return err
 	}
 	if g.id != CatalogGroup {
-		// From here on the group counts as removed, whatever is left of it.
+		// From here on the group counts as removed, whatever is left of it. The
+		// catalog's log is closed by now; for it the rename is that moment.
 		if err := g.saveLogSide(g.manifest.at(stageRemoving)); err != nil {
 			return err
 		}
