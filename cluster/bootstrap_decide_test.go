@@ -36,7 +36,7 @@ func TestDecideScenarios(t *testing.T) {
 				}
 				lines := strings.Split(head, "\n")
 				d := decide(parseSituation(t, lines[len(lines)-1]))
-				got := fmt.Sprintf("%s %s%s%s\nbecause %s", d.action, d.clusterID, list(" ask ", d.candidates), list(" members ", d.members), d.reason)
+				got := fmt.Sprintf("%s %s%s%s\nbecause %s", d.action, d.clusterID, prefixed(" ask ", d.candidates), prefixed(" members ", d.members), d.reason)
 				got = strings.ReplaceAll(got, " \n", "\n")
 				if want = strings.TrimPrefix(want, "\n"); got != want && !*rewriteBootstrap {
 					t.Errorf("%s: %s\ngot  %s\nwant %s", path, lines[len(lines)-1], got, want)
@@ -55,7 +55,7 @@ func TestDecideScenarios(t *testing.T) {
 	}
 }
 
-func list(prefix string, ids []string) string {
+func prefixed(prefix string, ids []string) string {
 	if len(ids) == 0 {
 		return ""
 	}

@@ -593,7 +593,9 @@ type ProposeResponse struct {
 	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	Changed bool   `protobuf:"varint,3,opt,name=changed,proto3" json:"changed,omitempty"`
 	// Set when the machine refused the command.
-	Error         *v12.ErrorDetail `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	Error *v12.ErrorDetail `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	// How many transitions an import brought.
+	Added         uint32 `protobuf:"varint,5,opt,name=added,proto3" json:"added,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -654,6 +656,13 @@ func (x *ProposeResponse) GetError() *v12.ErrorDetail {
 		return x.Error
 	}
 	return nil
+}
+
+func (x *ProposeResponse) GetAdded() uint32 {
+	if x != nil {
+		return x.Added
+	}
+	return 0
 }
 
 type ReadIndexRequest struct {
@@ -1391,12 +1400,13 @@ const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"\bresponse\"p\n" +
 	"\x0eProposeRequest\x12,\n" +
 	"\x06target\x18\x01 \x01(\v2\x14.spex.peer.v1.TargetR\x06target\x120\n" +
-	"\acommand\x18\x02 \x01(\v2\x16.spex.state.v1.CommandR\acommand\"\x8d\x01\n" +
+	"\acommand\x18\x02 \x01(\v2\x16.spex.state.v1.CommandR\acommand\"\xa3\x01\n" +
 	"\x0fProposeResponse\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x18\n" +
 	"\achanged\x18\x03 \x01(\bR\achanged\x120\n" +
-	"\x05error\x18\x04 \x01(\v2\x1a.spex.types.v1.ErrorDetailR\x05error\"@\n" +
+	"\x05error\x18\x04 \x01(\v2\x1a.spex.types.v1.ErrorDetailR\x05error\x12\x14\n" +
+	"\x05added\x18\x05 \x01(\rR\x05added\"@\n" +
 	"\x10ReadIndexRequest\x12,\n" +
 	"\x06target\x18\x01 \x01(\v2\x14.spex.peer.v1.TargetR\x06target\")\n" +
 	"\x11ReadIndexResponse\x12\x14\n" +

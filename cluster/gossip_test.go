@@ -1,0 +1,337 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+)
+
+const (
+	clusterX = "6f1f3c1e-8d0c-4a43-9d55-0d3a8a1c2b01"
+	clusterY = "6f1f3c1e-8d0c-4a43-9d55-0d3a8a1c2b02"
+)
+
+func gossipMember(id string) Member {
+	return Member{ID: id, ClientAddress: "127.0.0.1:7301", PeerAddress: "127.0.0.1:7501", Version: "0.1.0", FeatureLevel: 1}
+}
+
+// startGossip starts a node on loopback that contacts the given others.
+func startGossip(t *testing.T, id, clusterID string, change func(*GossipConfig), seeds ...*Gossip) *Gossip {
+	t.Helper()
+	self := gossipMember(id)
+	self.ClusterID = clusterID
+	cfg := GossipConfig{ClusterName: "spex", Self: self, Bind: "127.0.0.1:0", Timings: TestTimings(), Logger: slog.New(slog.DiscardHandler)}
+	for _, s := range seeds {
+		cfg.Seeds = append(cfg.Seeds, s.Address())
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	g, err := StartGossip(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stopGossip(t, g) })
+	return g
+}
+
+func stopGossip(t *testing.T, g *Gossip) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := g.Shutdown(ctx); err != nil {
+		t.Errorf("shutdown: %v", err)
+	}
+}
+
+// awaitView waits until the view of g is the wanted "id status cluster" list.
+func awaitView(t *testing.T, g *Gossip, want string) {
+	t.Helper()
+	changes, cancel := g.Subscribe()
+	defer cancel()
+	deadline := time.NewTimer(20 * time.Second)
+	defer deadline.Stop()
+	for {
+		if got := viewOf(g); got == want {
+			return
+		}
+		select {
+		case <-changes:
+		case <-deadline.C:
+			t.Fatalf("node %s sees %q, want %q", g.cfg.Self.ID, viewOf(g), want)
+		}
+	}
+}
+
+func viewOf(g *Gossip) string {
+	var parts []string
+	for _, m := range g.Members() {
+		part := m.ID + " " + m.Status.String()
+		if m.ClusterID != "" {
+			part += " " + m.ClusterID[len(m.ClusterID)-1:]
+		}
+		parts = append(parts, part)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func TestGossipFindsLosesAndRegains(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	t.Run("nodes", func(t *testing.T) {
+		a := startGossip(t, "a", "", nil)
+		b := startGossip(t, "b", "", nil, a)
+		c := startGossip(t, "c", "", nil, b)
+		for _, g := range []*Gossip{a, b, c} {
+			awaitView(t, g, "a alive, b alive, c alive")
+		}
+		if addr, ok := a.PeerAddress("c"); !ok || addr != "127.0.0.1:7501" {
+			t.Errorf("peer address of c: %q %t", addr, ok)
+		}
+		if _, ok := a.PeerAddress("x"); ok {
+			t.Error("an unknown node has an address")
+		}
+		a.SetClusterID(clusterX)
+		awaitView(t, c, "a alive 1, b alive, c alive")
+
+		// Killed without a word: dead. Stopped in order: left.
+		stopGossip(t, b)
+		awaitView(t, a, "a alive 1, b dead, c alive")
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := c.Leave(ctx); err != nil {
+			t.Error(err)
+		}
+		stopGossip(t, c)
+		awaitView(t, a, "a alive 1, b dead, c left")
+
+		// Back on other ports, under the same ids.
+		startGossip(t, "b", clusterX, nil, a)
+		awaitView(t, a, "a alive 1, b alive 1, c left")
+		startGossip(t, "c", clusterX, nil, a)
+		awaitView(t, a, "a alive 1, b alive 1, c alive 1")
+	})
+}
+
+// TestGossipKeepsTrying: the seed starts after the node that wants it.
+func TestGossipKeepsTrying(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := ln.Addr().String()
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	a := startGossip(t, "a", "", func(c *GossipConfig) { c.Seeds = []string{late, "no-port", "127.0.0.1:1"} })
+	startGossip(t, "b", "", func(c *GossipConfig) { c.Bind = late })
+	awaitView(t, a, "a alive, b alive")
+}
+
+// logLines keeps what is logged.
+type logLines struct {
+	mu    sync.Mutex // guards lines
+	lines []string
+}
+
+func (l *logLines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, string(p))
+	return len(p), nil
+}
+
+func (l *logLines) count(parts ...string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+line:
+	for _, line := range l.lines {
+		for _, p := range parts {
+			if !strings.Contains(line, p) {
+				continue line
+			}
+		}
+		n++
+	}
+	return n
+}
+
+// TestGossipRefusesAnotherCluster (O8): same name, other id. Both ids are logged, once.
+func TestGossipRefusesAnotherCluster(t *testing.T) {
+	var logged logLines
+	a := startGossip(t, "a", clusterX, func(c *GossipConfig) { c.Logger = slog.New(slog.NewTextHandler(&logged, nil)) })
+	b := startGossip(t, "b", clusterY, nil, a)
+	c := startGossip(t, "c", "", nil, a)
+	awaitView(t, a, "a alive 1, c alive")
+	deadline := time.Now().Add(10 * time.Second)
+	for logged.count("ignoring alive message") < 3 && time.Now().Before(deadline) {
+		if _, err := b.list.Join([]string{a.Address()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := logged.count("refused a node", "cluster_id="+clusterX, "its_cluster_id="+clusterY); got != 1 {
+		t.Errorf("logged %d times, want once", got)
+	}
+	if got := viewOf(a); got != "a alive 1, c alive" {
+		t.Errorf("a sees %q", got)
+	}
+	// c saw both while it had no cluster; once it has one, the other is gone.
+	c.SetClusterID(clusterX)
+	awaitView(t, c, "a alive 1, c alive 1")
+}
+
+func TestGossipOfAnotherNameIsNotHeard(t *testing.T) {
+	a := startGossip(t, "a", "", nil)
+	b := startGossip(t, "b", "", func(c *GossipConfig) { c.ClusterName = "prod" }, a)
+	c := startGossip(t, "c", "", nil, a)
+	awaitView(t, a, "a alive, c alive")
+	awaitView(t, c, "a alive, c alive")
+	if got := viewOf(b); got != "b alive" {
+		t.Errorf("b sees %q", got)
+	}
+}
+
+func TestGossipRefusesBadSettings(t *testing.T) {
+	a := startGossip(t, "a", "", nil)
+	long := strings.Repeat("h", 240)
+	for name, c := range map[string]struct {
+		change func(*GossipConfig)
+		is     error
+		says   string
+	}{
+		"port in use":    {func(c *GossipConfig) { c.Bind = a.Address() }, syscall.EADDRINUSE, "choose another address"},
+		"no port":        {func(c *GossipConfig) { c.Bind = "127.0.0.1" }, nil, "host:port"},
+		"bad port":       {func(c *GossipConfig) { c.Bind = "127.0.0.1:99999" }, nil, "0 to 65535"},
+		"bad name":       {func(c *GossipConfig) { c.ClusterName = "a b" }, nil, "cluster name"},
+		"no id":          {func(c *GossipConfig) { c.Self.ID = "" }, nil, "no id"},
+		"bad advertised": {func(c *GossipConfig) { c.Advertise = "x" }, nil, "advertised"},
+		"long addresses": {func(c *GossipConfig) {
+			c.Self.ClientAddress, c.Self.PeerAddress = long+".a:7301", long+".b:7501"
+		}, errMetaTooLong, "shorter"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := GossipConfig{ClusterName: "spex", Self: gossipMember("b"), Bind: "127.0.0.1:0", Timings: TestTimings()}
+			c.change(&cfg)
+			g, err := StartGossip(cfg)
+			if err == nil {
+				stopGossip(t, g)
+				t.Fatal("started")
+			}
+			if c.is != nil && !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestMetaFits (O12): the longest of everything fits into memberlist's 512 bytes.
+func TestMetaFits(t *testing.T) {
+	host := strings.Repeat("h", 63) + "." + strings.Repeat("o", 63) + "." + strings.Repeat("s", 63) + "." + strings.Repeat("t", 61)
+	if len(host) != 253 {
+		t.Fatalf("a host name of %d bytes", len(host))
+	}
+	longest := Member{
+		ID:        strings.Repeat("n", MaxNodeNameBytes) + "-abcdefgh",
+		ClusterID: clusterX, Version: "v123.456.789-20260823111213-0123456789ab+dirty", FeatureLevel: 1<<32 - 1,
+	}
+	for name, c := range map[string]struct {
+		client, peer string
+		fits         bool
+	}{
+		"one host":          {host + ":65535", host + ":65534", true},
+		"two hosts of 160":  {host[:160] + ":65535", host[1:161] + ":65534", true},
+		"two longest hosts": {host + ":65535", host[1:] + "x:65534", false},
+		"ipv6":              {"[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535", "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe]:65535", true},
+	} {
+		m := longest
+		m.ClientAddress, m.PeerAddress = c.client, c.peer
+		data, err := encodeMeta(m, true)
+		if (err == nil) != c.fits {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err == nil && len(data) > memberlist.MetaMaxSize {
+			t.Errorf("%s: %d bytes", name, len(data))
+		}
+		t.Logf("%s: %d bytes", name, len(data))
+	}
+}
+
+func TestMetaRoundTrip(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		text := rapid.StringN(0, 20, 60)
+		address := rapid.OneOf(rapid.Just(""), rapid.SampledFrom([]string{"a:1", "a:2", "b:1", "[::1]:5", "::1:5", "a:", "x"}), text)
+		m := Member{
+			ID:            rapid.StringN(1, 10, 40).Draw(rt, "id"),
+			ClusterID:     rapid.SampledFrom([]string{"", clusterX, strings.ToUpper(clusterX), "X", "{" + clusterX + "}"}).Draw(rt, "cluster"),
+			Version:       text.Draw(rt, "version"),
+			FeatureLevel:  rapid.Uint32().Draw(rt, "level"),
+			ClientAddress: address.Draw(rt, "client"),
+			PeerAddress:   address.Draw(rt, "peer"),
+		}
+		leaving := rapid.Bool().Draw(rt, "leaving")
+		data, err := encodeMeta(m, leaving)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		got, gotLeaving, err := decodeMeta(data)
+		if err != nil || got != m || gotLeaving != leaving {
+			rt.Fatalf("%+v came back as %+v, %v", m, got, err)
+		}
+		// A newer release may append fields.
+		if got, _, err := decodeMeta(append(data, 1, 2, 3)); err != nil || got != m {
+			rt.Fatalf("with more behind it: %+v, %v", got, err)
+		}
+		for cut := range data {
+			if _, _, err := decodeMeta(data[:cut]); err == nil {
+				rt.Fatalf("cut to %d bytes it still decodes", cut)
+			}
+		}
+	})
+}
+
+func FuzzDecodeMeta(f *testing.F) {
+	good, err := encodeMeta(gossipMember("n1-abcdefgh"), false)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte{metaVersion, 0xff, 0x80, 0x80})
+	f.Add([]byte{2, 0})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, leaving, err := decodeMeta(data)
+		if err != nil {
+			return
+		}
+		again, err := encodeMeta(m, leaving)
+		if errors.Is(err, errMetaTooLong) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, gotLeaving, err := decodeMeta(again); err != nil || got != m || gotLeaving != leaving {
+			t.Fatalf("%+v came back as %+v, %v", m, got, err)
+		}
+	})
+}
+
+func TestViewIsNotSharedWithLaterOnes(t *testing.T) {
+	a := startGossip(t, "a", "", nil)
+	before := a.Members()
+	startGossip(t, "b", "", nil, a)
+	awaitView(t, a, "a alive, b alive")
+	if len(before) != 1 || fmt.Sprint(before[0].ID) != "a" {
+		t.Errorf("an old view changed: %v", before)
+	}
+}

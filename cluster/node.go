@@ -1,0 +1,284 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/spexio/spex/fsm"
+	statev1 "github.com/spexio/spex/proto/spex/state/v1"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+	"github.com/spexio/spex/shard"
+	"github.com/spexio/spex/shard/store"
+)
+
+// NodeConfig says what a node is made of. Everything is needed unless it says
+// otherwise.
+type NodeConfig struct {
+	// Self is this node as the catalog will list it: id, name and addresses.
+	Self *statev1.Node
+	// Version is the release of this build.
+	Version string
+	// Store holds the Raft groups. Its owner closes it after the node.
+	Store *store.Store
+	// Attach gives a group's configuration its transport.
+	Attach func(group uint32, cfg *shard.Config)
+	Peers  Peers
+	// Members tells what gossip knows; nil when the node is alone.
+	Members func() []Member
+	Timing  shard.Timing
+	Logger  *slog.Logger
+	// Now is the clock; the default is time.Now.
+	Now func() time.Time
+	// RouteBudget bounds how long a request looks for a leader before it fails
+	// with NO_LEADER, even if its deadline is later. Default 5s.
+	RouteBudget time.Duration
+	// JudgeBudget bounds how long an answer waits for a verdict before it says
+	// PENDING. Default 2s.
+	JudgeBudget time.Duration
+}
+
+func (c *NodeConfig) defaults() {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.RouteBudget == 0 {
+		c.RouteBudget = 5 * time.Second
+	}
+	if c.JudgeBudget == 0 {
+		c.JudgeBudget = 2 * time.Second
+	}
+	if c.Members == nil {
+		c.Members = func() []Member { return nil }
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Node is one member of a cluster: it holds a replica of the catalog and of the
+// shards that are placed on it, and answers for the whole cluster. It is safe
+// for concurrent use.
+type Node struct {
+	cfg     NodeConfig
+	log     *slog.Logger
+	catalog *catalog
+	host    *shard.Host
+	router  *router
+	// judge computes verdicts for all shards that this node leads.
+	judge *judge
+
+	// ctx ends when the node closes; tasks waits for what runs under it.
+	ctx   context.Context
+	stop  context.CancelFunc
+	tasks sync.WaitGroup
+
+	// mu guards replicas, stores and refused.
+	mu       sync.Mutex
+	replicas map[uint32]*replica
+	stores   map[uint32]*store.Group
+	// refused holds why a group that is placed here could not be opened.
+	refused map[uint32]error
+}
+
+// OpenNode starts the replica of the catalog, and of every shard that has state
+// here already: they work also while the catalog has no quorum. The node
+// serves once the catalog says which cluster it belongs to; see Ready.
+func OpenNode(cfg NodeConfig) (*Node, error) {
+	cfg.defaults()
+	n := &Node{
+		cfg: cfg, log: cfg.Logger, host: &shard.Host{}, judge: newJudge(),
+		replicas: map[uint32]*replica{}, stores: map[uint32]*store.Group{}, refused: map[uint32]error{},
+	}
+	n.ctx, n.stop = context.WithCancel(context.Background())
+	n.catalog = newCatalog(n)
+	n.router = newRouter(n)
+	if err := n.catalog.open(); err != nil {
+		n.stop()
+		return nil, fmt.Errorf("open the catalog: %w", err)
+	}
+	groups, err := cfg.Store.Groups()
+	if err != nil {
+		_ = n.Close(context.Background())
+		return nil, fmt.Errorf("list the groups of the data directory: %w", err)
+	}
+	for _, id := range groups {
+		if id != store.CatalogGroup {
+			n.openReplica(id)
+		}
+	}
+	n.task(n.placeLoop)
+	n.task(n.catalog.leadLoop)
+	return n, nil
+}
+
+// task runs f until the node closes.
+func (n *Node) task(f func(context.Context)) {
+	n.tasks.Add(1)
+	go func() {
+		defer n.tasks.Done()
+		f(n.ctx)
+	}()
+}
+
+// Form bootstraps the catalog with its first voters and puts the cluster into
+// it. Only the node whose proposal every member pledged to may call it, and it
+// may call it again after a crash.
+func (n *Node) Form(ctx context.Context, form *statev1.FormCluster, voters, nonvoters []string) error {
+	if err := n.catalog.group.Bootstrap(voters, nonvoters); err != nil && !errors.Is(err, shard.ErrHasState) {
+		return fmt.Errorf("bootstrap the catalog: %w", err)
+	}
+	cmd := &statev1.Command{Kind: &statev1.Command_FormCluster{FormCluster: form}}
+	if _, err := n.catalog.propose(ctx, cmd); err != nil {
+		return fmt.Errorf("form the cluster: %w", err)
+	}
+	return nil
+}
+
+// Register tells the catalog this node's present addresses. It waits until the
+// catalog has a leader, or ctx ends.
+func (n *Node) Register(ctx context.Context) error {
+	for {
+		changed := n.catalog.changes.changed()
+		if n.catalog.machine.Cluster().ID != "" {
+			break
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the catalog: %w", ctx.Err())
+		}
+	}
+	cmd := &statev1.Command{Kind: &statev1.Command_RegisterNode{RegisterNode: &statev1.RegisterNode{Node: n.cfg.Self}}}
+	if _, err := n.catalog.propose(ctx, cmd); err != nil {
+		return fmt.Errorf("register this node: %w", err)
+	}
+	return nil
+}
+
+// ClusterID returns the id of the cluster as the catalog has it, "" before it is known.
+func (n *Node) ClusterID() string { return n.catalog.machine.Cluster().ID }
+
+// Ready waits until the node can serve: the catalog is known, every shard has
+// been formed, and every replica that is placed here has been opened, or was
+// refused, and knows its leader.
+func (n *Node) Ready(ctx context.Context) error {
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		missing := n.missing()
+		if missing == "" {
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("the node is not ready: %s: %w", missing, ctx.Err())
+		}
+	}
+}
+
+// missing says what the node waits for before it is ready, "" if for nothing.
+func (n *Node) missing() string {
+	if n.ClusterID() == "" {
+		return "it does not have the catalog yet"
+	}
+	if _, ok := n.catalog.group.Leader(); !ok {
+		return "the catalog has no leader"
+	}
+	for _, p := range n.catalog.machine.Placements() {
+		if !p.GetFormed() {
+			return fmt.Sprintf("shard %d is not formed yet", p.GetShard())
+		}
+		r, err := n.replica(p.GetShard())
+		if r == nil {
+			if err == nil && contains(p.GetReplicas(), n.cfg.Self.GetId()) {
+				return fmt.Sprintf("shard %d is not open yet", p.GetShard())
+			}
+			continue
+		}
+		if _, ok := r.group.Leader(); !ok {
+			return fmt.Sprintf("shard %d has no leader", p.GetShard())
+		}
+	}
+	return ""
+}
+
+func contains(list []string, s string) bool {
+	for _, e := range list {
+		if e == s {
+			return true
+		}
+	}
+	return false
+}
+
+// replica returns the replica of a shard on this node, or why it could not be opened.
+func (n *Node) replica(id uint32) (*replica, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.replicas[id], n.refused[id]
+}
+
+// Close stops the node: the leader work first, then the groups, which hand
+// their leadership on. It returns when everything has ended, or with an error
+// when ctx ends before. The store stays open.
+func (n *Node) Close(ctx context.Context) error {
+	n.stop()
+	n.tasks.Wait()
+	n.mu.Lock()
+	replicas := make([]*replica, 0, len(n.replicas))
+	for _, r := range n.replicas {
+		replicas = append(replicas, r)
+	}
+	stores := n.stores
+	n.mu.Unlock()
+	for _, r := range replicas {
+		r.close()
+	}
+	err := n.host.Close(ctx)
+	if err != nil {
+		// What hangs may still use its stores.
+		return fmt.Errorf("close the groups: %w", err)
+	}
+	for _, s := range stores {
+		err = errors.Join(err, s.Close())
+	}
+	return err
+}
+
+// openStores opens the durable stores of a group, once.
+func (n *Node) openStores(id uint32) (*store.Group, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if g := n.stores[id]; g != nil {
+		return g, nil
+	}
+	g, err := n.cfg.Store.Group(id)
+	if err != nil {
+		return nil, err
+	}
+	n.stores[id] = g
+	return g, nil
+}
+
+// groupConfig fills what the catalog's group and the shards' groups share.
+func (n *Node) groupConfig(id uint32, st *store.Group) shard.Config {
+	cfg := shard.Config{
+		ID: id, NodeID: n.cfg.Self.GetId(), Confirmer: confirmer{n.cfg.Peers}, Timing: n.cfg.Timing,
+		Logger: n.log, Now: n.cfg.Now, FeatureLevel: fsm.FeatureLevel,
+		Stores: shard.Stores{Logs: st.Logs(), Stable: st.Stable(), Snapshots: st.Snapshots(), LogSize: func() (int64, uint64) {
+			bytes, entries := st.LogBytes()
+			return int64(bytes), entries
+		}},
+	}
+	n.cfg.Attach(id, &cfg)
+	return cfg
+}
+
+func (n *Node) unavailable(format string, args ...any) *fsm.Error {
+	return fsm.Errorf(typesv1.Reason_REASON_UNAVAILABLE, format, args...)
+}

@@ -1,0 +1,277 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/spexio/spex/fsm"
+	statev1 "github.com/spexio/spex/proto/spex/state/v1"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+	"github.com/spexio/spex/shard"
+)
+
+// bootstrapPatience is how long a replica that is not the owner waits for the
+// owner to begin a new shard before it does so itself.
+const bootstrapPatience = 2 * time.Second
+
+// replica is one shard on this node.
+type replica struct {
+	id      uint32
+	node    *Node
+	log     *slog.Logger
+	machine *fsm.Shard
+	group   *shard.Group
+
+	judgeWake, syncWake wake
+	installs            sync.Mutex // held while a specification is installed, so that it is done once
+
+	mu sync.Mutex // guards waiters
+	// waiters holds, by step, those who wait for its verdict.
+	waiters map[fsm.StepRef][]chan struct{}
+
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// openReplica opens a shard on this node and keeps it, or keeps why it could not.
+func (n *Node) openReplica(id uint32) {
+	if r, err := n.replica(id); r != nil || err != nil {
+		return
+	}
+	r := &replica{
+		id: id, node: n, log: n.log.With("shard", id), machine: fsm.NewShard(),
+		judgeWake: newWake(), syncWake: newWake(), waiters: map[fsm.StepRef][]chan struct{}{}, done: make(chan struct{}),
+	}
+	err := r.open()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err != nil {
+		r.log.Error("the shard cannot be opened on this node; its other replicas go on", "error", err)
+		n.refused[id] = err
+		return
+	}
+	n.replicas[id] = r
+}
+
+func (r *replica) open() error {
+	st, err := r.node.openStores(r.id)
+	if err != nil {
+		return err
+	}
+	cfg := r.node.groupConfig(r.id, st)
+	cfg.Machine = r.machine
+	cfg.OnApply = r.applied
+	cfg.OnHalt = func(err error) { r.log.Error("the shard halted on this node", "error", err) }
+	if r.group, err = r.node.host.Open(cfg); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(r.node.ctx)
+	r.stop = stop
+	go func() {
+		defer close(r.done)
+		r.leadership(ctx)
+	}()
+	return nil
+}
+
+// close ends the leader work; the host closes the group.
+func (r *replica) close() {
+	r.stop()
+	<-r.done
+}
+
+// applied runs on the goroutine that applies entries: it only wakes others.
+func (r *replica) applied(_ uint64, _ []byte, results []fsm.Result) {
+	for _, res := range results {
+		switch v := res.Value.(type) {
+		case *fsm.StepResult:
+			if v.Verdict == typesv1.Verdict_VERDICT_PENDING {
+				r.judgeWake.set()
+			}
+		case *fsm.VerdictResult:
+			if v.First {
+				r.notify(v.Ref)
+			}
+		case *fsm.ModeResult:
+			for _, ref := range v.Settled {
+				r.notify(ref)
+			}
+			r.judgeWake.set()
+		}
+	}
+	r.syncWake.set()
+}
+
+func (r *replica) notify(ref fsm.StepRef) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, ch := range r.waiters[ref] {
+		close(ch)
+	}
+	delete(r.waiters, ref)
+}
+
+// awaitVerdict returns the answer about a step once it is judged, or the
+// pending one when ctx ends first or the step is no longer kept.
+func (r *replica) awaitVerdict(ctx context.Context, res *fsm.StepResult) *fsm.StepResult {
+	for res.Verdict == typesv1.Verdict_VERDICT_PENDING {
+		ch := make(chan struct{})
+		r.mu.Lock()
+		r.waiters[res.Ref] = append(r.waiters[res.Ref], ch)
+		r.mu.Unlock()
+		// The verdict may have come before the channel was in the map.
+		now, ok := r.machine.Answer(res.Ref)
+		if ok {
+			now.Duplicate, now.Index = res.Duplicate, res.Index
+			res = now
+		}
+		if !ok || res.Verdict != typesv1.Verdict_VERDICT_PENDING {
+			r.forget(res.Ref, ch)
+			return res
+		}
+		select {
+		case <-ch:
+		case <-ctx.Done():
+			r.forget(res.Ref, ch)
+			return res
+		}
+	}
+	return res
+}
+
+func (r *replica) forget(ref fsm.StepRef, ch chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := r.waiters[ref]
+	for i, c := range list {
+		if c == ch {
+			list = append(list[:i], list[i+1:]...)
+			break
+		}
+	}
+	if len(list) == 0 {
+		delete(r.waiters, ref)
+	} else {
+		r.waiters[ref] = list
+	}
+}
+
+// leadership runs the leader's work while this node leads, one term at a time.
+// It looks at the level: what it missed in between does not matter.
+func (r *replica) leadership(ctx context.Context) {
+	var term uint64
+	end := func() {}
+	defer func() { end() }()
+	for {
+		changed := r.group.Changes()
+		now, leading := r.group.Leading()
+		if !leading {
+			now = 0
+		}
+		if now != term {
+			end()
+			end = func() {}
+			if term = now; term != 0 {
+				end = r.lead(ctx, term)
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// lead starts the work of one term and returns what ends it and waits for it.
+func (r *replica) lead(ctx context.Context, term uint64) (end func()) {
+	r.log.Info("this node leads the shard", "term", term)
+	ctx, cancel := context.WithCancel(ctx)
+	var work sync.WaitGroup
+	for _, f := range []func(context.Context){r.judgeLoop, r.syncLoop, r.markFormed} {
+		work.Add(1)
+		go func() {
+			defer work.Done()
+			f(ctx)
+		}()
+	}
+	r.judgeWake.set()
+	r.syncWake.set()
+	return func() {
+		cancel()
+		work.Wait()
+	}
+}
+
+// markFormed tells the catalog that the shard has a leader, so that nobody
+// bootstraps it ever again.
+func (r *replica) markFormed(ctx context.Context) {
+	for !r.node.catalog.machine.Placement(r.id).GetFormed() {
+		call, cancel := context.WithTimeout(ctx, r.node.cfg.RouteBudget)
+		_, err := r.node.catalog.propose(call, &statev1.Command{Kind: &statev1.Command_MarkShardFormed{MarkShardFormed: &statev1.MarkShardFormed{Shard: r.id}}})
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		r.log.Warn("the catalog could not be told that the shard is formed", "error", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// placeLoop opens the shards that the catalog places on this node, and begins
+// those that have not been formed.
+func (n *Node) placeLoop(ctx context.Context) {
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	since := map[uint32]time.Time{}
+	for {
+		changed := n.catalog.changes.changed()
+		forming := false
+		for _, p := range n.catalog.machine.Placements() {
+			if !contains(p.GetReplicas(), n.cfg.Self.GetId()) {
+				continue
+			}
+			n.openReplica(p.GetShard())
+			if !p.GetFormed() {
+				forming = true
+				if since[p.GetShard()].IsZero() {
+					since[p.GetShard()] = n.cfg.Now()
+				}
+				n.begin(p, n.cfg.Now().Sub(since[p.GetShard()]))
+			}
+		}
+		var tick <-chan time.Time
+		if forming {
+			tick = ticker.C
+		}
+		select {
+		case <-changed:
+		case <-tick:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// begin bootstraps a shard with the first configuration that is frozen in the
+// catalog. The owner does it at once, which makes it the first leader; the
+// other replicas, which would write the same entry, only if it does not.
+func (n *Node) begin(p *statev1.ShardPlacement, waited time.Duration) {
+	r, _ := n.replica(p.GetShard())
+	if r == nil || p.GetReplicas()[0] != n.cfg.Self.GetId() && waited < bootstrapPatience {
+		return
+	}
+	if _, led := r.group.Leader(); led {
+		return
+	}
+	if err := r.group.Bootstrap(p.GetReplicas(), nil); err != nil && !errors.Is(err, shard.ErrHasState) {
+		r.log.Warn("the shard could not be bootstrapped", "error", err)
+	}
+}

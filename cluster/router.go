@@ -1,0 +1,216 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/spexio/spex/fsm"
+	"github.com/spexio/spex/internal/callctx"
+	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+	"github.com/spexio/spex/ring"
+	"github.com/spexio/spex/shard/store"
+)
+
+const (
+	firstPause = 10 * time.Millisecond
+	maxPause   = 250 * time.Millisecond
+)
+
+// router finds the leaders of groups.
+type router struct {
+	node *Node
+
+	mu sync.Mutex // guards hints
+	// hints holds the last known leader of groups that have no replica here, and
+	// what other nodes said about the rest.
+	hints map[uint32]string
+}
+
+func newRouter(n *Node) *router { return &router{node: n, hints: map[uint32]string{}} }
+
+// shardOf returns the shard that an identifier belongs to.
+func (r *router) shardOf(namespace, id string) (uint32, error) {
+	if s := r.node.catalog.machine.ShardOf(int(ring.SlotOf(namespace, id))); s != 0 {
+		return s, nil
+	}
+	return 0, r.node.unavailable("this node does not have the catalog yet: try again, or ask another node")
+}
+
+// toLeader calls f with the id of the node that probably leads the group, and
+// again with another one while the answers say that somebody else leads, that
+// nobody does, or that the node cannot be reached. f must be safe to repeat. It
+// gives up at ctx's end or after the route budget, whichever is first.
+func (r *router) toLeader(ctx context.Context, group uint32, f func(ctx context.Context, target string) error) error {
+	deadline := r.node.cfg.Now().Add(r.node.cfg.RouteBudget)
+	target, pause := "", firstPause
+	certain := true // no attempt can have been applied
+	var last error
+	for attempt := 0; ; attempt++ {
+		if target == "" {
+			target = r.candidate(group, attempt)
+		}
+		if target != "" {
+			err := f(ctx, target)
+			var e *fsm.Error
+			if err == nil || !errors.As(err, &e) || !wanders(e) {
+				return err
+			}
+			certain = certain && e.NotApplied
+			last = err
+			r.learn(group, e.LeaderID)
+			if e.LeaderID != "" && e.LeaderID != target {
+				target = e.LeaderID
+				if attempt < 3 {
+					continue
+				}
+			} else {
+				target = ""
+			}
+		}
+		if ctx.Err() != nil || !r.node.cfg.Now().Before(deadline) {
+			return r.exhausted(group, last, certain)
+		}
+		timer := time.NewTimer(pause/2 + rand.N(pause/2))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return r.exhausted(group, last, certain)
+		}
+		pause = min(2*pause, maxPause)
+	}
+}
+
+// wanders reports whether another node, or the same one later, may do better.
+func wanders(e *fsm.Error) bool {
+	switch e.Reason {
+	case typesv1.Reason_REASON_NOT_LEADER, typesv1.Reason_REASON_NO_LEADER, typesv1.Reason_REASON_UNAVAILABLE,
+		typesv1.Reason_REASON_WRONG_TARGET, typesv1.Reason_REASON_GROUP_HALTED:
+		return true
+	}
+	return false
+}
+
+// exhausted is the error of a request that found no leader in time.
+func (r *router) exhausted(group uint32, last error, certain bool) error {
+	what := "the catalog"
+	if group != store.CatalogGroup {
+		what = "the shard of the instance"
+	}
+	e := fsm.Errorf(typesv1.Reason_REASON_NO_LEADER, "no leader of %s answered in time", what)
+	e.Shard = group
+	if !certain {
+		e.Reason, e.NotApplied = typesv1.Reason_REASON_UNAVAILABLE, false
+		e.Message += "; the request may have been applied: send it again with the same request id"
+	}
+	if last != nil {
+		e.Message += " (last: " + last.Error() + ")"
+	}
+	return e
+}
+
+func (r *router) learn(group uint32, leader string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if leader == "" {
+		delete(r.hints, group)
+	} else {
+		r.hints[group] = leader
+	}
+}
+
+// candidate names a node to ask: what the replica here knows, then what others
+// said, then the replicas in turn.
+func (r *router) candidate(group uint32, attempt int) string {
+	if attempt < 4 || attempt%2 == 0 {
+		if g, ok := r.node.host.Get(group); ok {
+			if id, known := g.Leader(); known {
+				return id
+			}
+		}
+		r.mu.Lock()
+		hint := r.hints[group]
+		r.mu.Unlock()
+		if hint != "" {
+			return hint
+		}
+	}
+	var replicas []string
+	if group == store.CatalogGroup {
+		for _, n := range r.node.catalog.machine.Nodes() {
+			replicas = append(replicas, n.GetId())
+		}
+	} else if p := r.node.catalog.machine.Placement(group); p != nil {
+		replicas = p.GetReplicas()
+	}
+	if len(replicas) == 0 {
+		return ""
+	}
+	return replicas[attempt%len(replicas)]
+}
+
+// onShard has the leader of a shard answer a request. The request must be one
+// that may be applied twice: a read, or a write with a request id.
+func (r *router) onShard(ctx context.Context, id uint32, req *peerv1.ForwardRequest) (resp *peerv1.ForwardResponse, err error) {
+	req.Target = &peerv1.Target{Group: id}
+	req.Principal = callctx.Principal(ctx)
+	err = r.toLeader(ctx, id, func(ctx context.Context, target string) (err error) {
+		resp, err = r.ask(ctx, id, target, req)
+		return err
+	})
+	return resp, err
+}
+
+func (r *router) ask(ctx context.Context, id uint32, target string, req *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error) {
+	if target != r.node.cfg.Self.GetId() {
+		return r.node.cfg.Peers.Forward(ctx, target, req)
+	}
+	rep, err := r.node.replica(id)
+	if rep == nil {
+		return nil, r.node.notHere(id, err)
+	}
+	return rep.serve(ctx, req)
+}
+
+// onReplica has any replica of a shard answer a stale read: the one here if
+// there is one, else the others in turn.
+func (r *router) onReplica(ctx context.Context, id uint32, req *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error) {
+	req.Target = &peerv1.Target{Group: id}
+	if rep, _ := r.node.replica(id); rep != nil {
+		return rep.serve(ctx, req)
+	}
+	p := r.node.catalog.machine.Placement(id)
+	var last error = r.node.notHere(id, nil)
+	for _, target := range p.GetReplicas() {
+		resp, err := r.node.cfg.Peers.Forward(ctx, target, req)
+		var e *fsm.Error
+		if err == nil || !errors.As(err, &e) || !wanders(e) {
+			return resp, err
+		}
+		last = err
+	}
+	return nil, last
+}
+
+// read picks between the leader and any replica.
+func (r *router) read(ctx context.Context, id uint32, stale bool, req *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error) {
+	if stale {
+		return r.onReplica(ctx, id, req)
+	}
+	return r.onShard(ctx, id, req)
+}
+
+func (n *Node) notHere(id uint32, refused error) error {
+	if refused != nil {
+		e := n.unavailable("shard %d cannot be opened on this node: %v", id, refused)
+		e.Shard = id
+		return e
+	}
+	e := fsm.Errorf(typesv1.Reason_REASON_WRONG_TARGET, "shard %d is not on this node", id)
+	e.Shard = id
+	return e
+}

@@ -1,0 +1,244 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"slices"
+	"sync"
+
+	"github.com/spexio/spex/fsm"
+	"github.com/spexio/spex/model"
+	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+	spexv1 "github.com/spexio/spex/proto/spex/v1"
+)
+
+// InitInstance begins an instance.
+func (n *Node) InitInstance(ctx context.Context, req *spexv1.InitInstanceRequest) (*spexv1.StepResponse, error) {
+	id, err := n.router.shardOf(req.GetNamespace(), req.GetId())
+	if err != nil {
+		return nil, err
+	}
+	if i := req.GetMinCatalogIndex(); i > 0 {
+		if err := n.catalog.group.WaitApplied(ctx, i); err != nil {
+			return nil, err
+		}
+	}
+	view, err := n.catalog.spec(ctx, req.GetNamespace(), req.GetSpec(), req.GetSpecVersion())
+	if err != nil {
+		return nil, err
+	}
+	req.SpecVersion = view.Key.Version
+	resp, err := n.router.onShard(ctx, id, &peerv1.ForwardRequest{Request: &peerv1.ForwardRequest_Init{Init: req}})
+	return resp.GetInit(), err
+}
+
+// Transitions applies steps, each on the leader of its shard, all shards at once.
+func (n *Node) Transitions(ctx context.Context, steps []*spexv1.TransitionRequest) []*spexv1.TransitionResult {
+	results := make([]*spexv1.TransitionResult, len(steps))
+	byShard := map[uint32][]int{}
+	for i, s := range steps {
+		id, err := n.router.shardOf(s.GetNamespace(), s.GetId())
+		if err != nil {
+			results[i] = failure(s, err)
+			continue
+		}
+		byShard[id] = append(byShard[id], i)
+	}
+	var work sync.WaitGroup
+	for id, list := range byShard {
+		work.Add(1)
+		go func() {
+			defer work.Done()
+			batch := make([]*spexv1.TransitionRequest, len(list))
+			for k, i := range list {
+				batch[k] = steps[i]
+			}
+			resp, err := n.router.onShard(ctx, id, &peerv1.ForwardRequest{Request: &peerv1.ForwardRequest_Steps{Steps: &peerv1.StepBatch{Steps: batch}}})
+			if err == nil && len(resp.GetSteps().GetResults()) != len(list) {
+				err = fsm.Errorf(typesv1.Reason_REASON_INTERNAL, "the leader of shard %d answered %d of %d steps", id, len(resp.GetSteps().GetResults()), len(list))
+			}
+			for k, i := range list {
+				if err != nil {
+					results[i] = failure(steps[i], err)
+				} else {
+					results[i] = resp.GetSteps().GetResults()[k]
+				}
+			}
+		}()
+	}
+	work.Wait()
+	return results
+}
+
+// DeleteInstance ends an instance.
+func (n *Node) DeleteInstance(ctx context.Context, req *spexv1.DeleteInstanceRequest) (*spexv1.DeleteInstanceResponse, error) {
+	id, err := n.router.shardOf(req.GetNamespace(), req.GetId())
+	if err != nil {
+		return nil, err
+	}
+	resp, err := n.router.onShard(ctx, id, &peerv1.ForwardRequest{Request: &peerv1.ForwardRequest_Delete{Delete: req}})
+	return resp.GetDelete(), err
+}
+
+func stale(c spexv1.Consistency) bool { return c == spexv1.Consistency_CONSISTENCY_STALE }
+
+// GetInstance reads an instance without its history.
+func (n *Node) GetInstance(ctx context.Context, req *spexv1.GetInstanceRequest) (*spexv1.GetInstanceResponse, error) {
+	id, err := n.router.shardOf(req.GetNamespace(), req.GetId())
+	if err != nil {
+		return nil, err
+	}
+	resp, err := n.router.read(ctx, id, stale(req.GetConsistency()), &peerv1.ForwardRequest{Request: &peerv1.ForwardRequest_Get{Get: req}})
+	return resp.GetGet(), err
+}
+
+// GetHistory reads a page of an instance's history.
+func (n *Node) GetHistory(ctx context.Context, req *spexv1.GetHistoryRequest) (*spexv1.GetHistoryResponse, error) {
+	id, err := n.router.shardOf(req.GetNamespace(), req.GetId())
+	if err != nil {
+		return nil, err
+	}
+	resp, err := n.router.read(ctx, id, stale(req.GetConsistency()), &peerv1.ForwardRequest{Request: &peerv1.ForwardRequest_History{History: req}})
+	return resp.GetHistory(), err
+}
+
+// ListInstances goes through the shards in order until the page is full. A shard
+// that does not answer is named, and the list goes on with the next one.
+func (n *Node) ListInstances(ctx context.Context, req *spexv1.ListInstancesRequest) (*spexv1.ListInstancesResponse, error) {
+	shards := n.catalog.machine.Cluster().Shards
+	if shards == 0 {
+		return nil, n.unavailable("this node does not have the catalog yet: try again, or ask another node")
+	}
+	id, after, ok := parseListToken(req.GetPageToken())
+	if !ok || id > shards {
+		return nil, badToken()
+	}
+	resp := &spexv1.ListInstancesResponse{}
+	size := int(req.GetPageSize())
+	for ; id <= shards; id, after = id+1, "" {
+		for {
+			page := &spexv1.ListInstancesRequest{
+				Namespace: req.GetNamespace(), Spec: req.GetSpec(), State: req.GetState(), Consistency: req.GetConsistency(),
+				PageSize: uint32(size - len(resp.Instances)), PageToken: after,
+			}
+			answer, err := n.router.read(ctx, id, stale(req.GetConsistency()), &peerv1.ForwardRequest{Request: &peerv1.ForwardRequest_List{List: page}})
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			if err != nil {
+				resp.Failures = append(resp.Failures, &spexv1.ShardFailure{Shard: id, Error: errorDetail(err)})
+				break
+			}
+			list := answer.GetList()
+			resp.Instances = append(resp.Instances, list.GetInstances()...)
+			resp.Reads = append(resp.Reads, list.GetReads()...)
+			after = list.GetNextPageToken()
+			if len(resp.Instances) >= size {
+				if after != "" {
+					resp.NextPageToken = listToken(id, after)
+				} else if id < shards {
+					resp.NextPageToken = listToken(id+1, "")
+				}
+				return resp, nil
+			}
+			if after == "" {
+				break
+			}
+		}
+	}
+	return resp, nil
+}
+
+func listToken(id uint32, after string) string {
+	return base64.RawURLEncoding.EncodeToString(append(binary.BigEndian.AppendUint32(nil, id), after...))
+}
+
+func parseListToken(token string) (id uint32, after string, ok bool) {
+	if token == "" {
+		return 1, "", true
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil || len(raw) < 4 {
+		return 0, "", false
+	}
+	id = binary.BigEndian.Uint32(raw)
+	return id, string(raw[4:]), id > 0
+}
+
+// ListDeviations gathers the distinct deviations of all shards and adds up what
+// is the same transition.
+func (n *Node) ListDeviations(ctx context.Context, req *spexv1.ListDeviationsRequest) (*spexv1.ListDeviationsResponse, error) {
+	shards := n.catalog.machine.Cluster().Shards
+	if shards == 0 {
+		return nil, n.unavailable("this node does not have the catalog yet: try again, or ask another node")
+	}
+	answers := make([]*spexv1.ListDeviationsResponse, shards)
+	failures := make([]error, shards)
+	var work sync.WaitGroup
+	for i := range shards {
+		work.Add(1)
+		go func() {
+			defer work.Done()
+			ask := &spexv1.ListDeviationsRequest{Namespace: req.GetNamespace(), Spec: req.GetSpec(), Consistency: req.GetConsistency(), Limit: req.GetLimit()}
+			resp, err := n.router.read(ctx, i+1, stale(req.GetConsistency()), &peerv1.ForwardRequest{Request: &peerv1.ForwardRequest_Deviations{Deviations: ask}})
+			answers[i], failures[i] = resp.GetDeviations(), err
+		}()
+	}
+	work.Wait()
+	resp := &spexv1.ListDeviationsResponse{}
+	merged := map[deviationKey]*spexv1.DeviationInfo{}
+	for i := range shards {
+		if failures[i] != nil {
+			resp.Failures = append(resp.Failures, &spexv1.ShardFailure{Shard: i + 1, Error: errorDetail(failures[i])})
+			continue
+		}
+		for _, d := range answers[i].GetDeviations() {
+			key := deviationKey{d.GetSpec(), d.GetSpecVersion(), model.Transition{From: d.GetTransition().GetFrom(), Action: d.GetTransition().GetAction(), To: d.GetTransition().GetTo()}}
+			if old := merged[key]; old != nil {
+				mergeDeviation(old, d)
+			} else {
+				merged[key] = d
+			}
+		}
+	}
+	for _, d := range merged {
+		resp.Deviations = append(resp.Deviations, d)
+	}
+	slices.SortFunc(resp.Deviations, compareDeviations)
+	if limit := int(req.GetLimit()); len(resp.Deviations) > limit {
+		resp.Deviations, resp.Truncated = resp.Deviations[:limit], true
+	}
+	return resp, nil
+}
+
+type deviationKey struct {
+	spec       string
+	version    uint64
+	transition model.Transition
+}
+
+func mergeDeviation(into, d *spexv1.DeviationInfo) {
+	into.Count += d.GetCount()
+	if d.GetFirstTime().AsTime().Before(into.GetFirstTime().AsTime()) {
+		into.FirstInstance, into.FirstTime = d.GetFirstInstance(), d.GetFirstTime()
+	}
+	if d.GetLastTime().AsTime().After(into.GetLastTime().AsTime()) {
+		into.LastInstance, into.LastTime = d.GetLastInstance(), d.GetLastTime()
+	}
+	// The verdicts are ordered by how much they accuse.
+	if d.GetVerdict() > into.GetVerdict() {
+		into.Verdict, into.Reason, into.Explanation = d.GetVerdict(), d.GetReason(), d.GetExplanation()
+	}
+}
+
+func compareDeviations(a, b *spexv1.DeviationInfo) int {
+	ta, tb := a.GetTransition(), b.GetTransition()
+	return cmp.Or(
+		-cmp.Compare(a.GetCount(), b.GetCount()),
+		cmp.Compare(a.GetSpec(), b.GetSpec()), cmp.Compare(a.GetSpecVersion(), b.GetSpecVersion()),
+		cmp.Compare(ta.GetFrom(), tb.GetFrom()), cmp.Compare(ta.GetAction(), tb.GetAction()), cmp.Compare(ta.GetTo(), tb.GetTo()),
+	)
+}

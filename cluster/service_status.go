@@ -1,0 +1,204 @@
+package cluster
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/spexio/spex/fsm"
+	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
+	statev1 "github.com/spexio/spex/proto/spex/state/v1"
+	spexv1 "github.com/spexio/spex/proto/spex/v1"
+	"github.com/spexio/spex/shard"
+	"github.com/spexio/spex/shard/store"
+)
+
+// statusPatience is how long a status waits for a node that does not answer.
+const statusPatience = 2 * time.Second
+
+// Version tells the release of this node.
+func (n *Node) Version() *spexv1.GetVersionResponse {
+	return &spexv1.GetVersionResponse{Version: n.cfg.Version, FeatureLevel: fsm.FeatureLevel, GoVersion: runtime.Version()}
+}
+
+// Status asks every node about its groups and puts the answers together. It
+// needs no quorum: nodes that do not answer are shown as unreachable.
+func (n *Node) Status(ctx context.Context, req *spexv1.GetStatusRequest) (*spexv1.GetStatusResponse, error) {
+	cluster := n.catalog.machine.Cluster()
+	resp := &spexv1.GetStatusResponse{
+		ClusterId: cluster.ID, ClusterName: cluster.Name, NodeId: n.cfg.Self.GetId(), FeatureLevel: cluster.FeatureLevel, ReplicasAsked: cluster.Replicas,
+	}
+	nodes := n.catalog.machine.Nodes()
+	answers := n.askAll(ctx, nodes, req.GetStateHash())
+	gossip := map[string]string{}
+	for _, m := range n.cfg.Members() {
+		gossip[m.ID] = m.Status.String()
+	}
+	names := map[string]string{}
+	for _, node := range nodes {
+		names[node.GetId()] = node.GetName()
+	}
+	byNode := map[string]*spexv1.NodeStatus{}
+	for i, node := range nodes {
+		st := &spexv1.NodeStatus{
+			Id: node.GetId(), Name: node.GetName(), ClientAddress: node.GetClientAddress(), PeerAddress: node.GetPeerAddress(),
+			Gossip: gossip[node.GetId()], Reachable: answers[i] != nil, Version: answers[i].GetVersion(),
+		}
+		if st.Gossip == "" {
+			st.Gossip = "unknown"
+			if node.GetId() == n.cfg.Self.GetId() {
+				st.Gossip = "alive"
+			}
+		}
+		byNode[node.GetId()] = st
+		resp.Nodes = append(resp.Nodes, st)
+	}
+	groups := groupsByID(nodes, answers)
+	var catalogReplicas []string
+	for _, node := range nodes {
+		catalogReplicas = append(catalogReplicas, node.GetId())
+	}
+	resp.Catalog = shardStatus(store.CatalogGroup, catalogReplicas, groups, names)
+	resp.Catalog.Formed = cluster.ID != ""
+	for _, v := range n.catalog.group.Status().Voters {
+		if st := byNode[v]; st != nil {
+			st.CatalogVoter = true
+		}
+	}
+	for _, p := range n.catalog.machine.Placements() {
+		st := shardStatus(p.GetShard(), p.GetReplicas(), groups, names)
+		st.Formed = p.GetFormed()
+		resp.Shards = append(resp.Shards, st)
+		for _, id := range p.GetReplicas() {
+			if node := byNode[id]; node != nil {
+				node.Replicas++
+				if st.Leader == id {
+					node.Leaders++
+				}
+			}
+		}
+	}
+	return resp, nil
+}
+
+// askAll returns the answers in the order of the nodes, nil for none.
+func (n *Node) askAll(ctx context.Context, nodes []*statev1.Node, hash bool) []*peerv1.StatusResponse {
+	patience := statusPatience
+	if hash {
+		patience = 5 * statusPatience
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	answers := make([]*peerv1.StatusResponse, len(nodes))
+	var work sync.WaitGroup
+	for i, node := range nodes {
+		work.Add(1)
+		go func() {
+			defer work.Done()
+			if node.GetId() == n.cfg.Self.GetId() {
+				answers[i] = n.localStatus(hash)
+				return
+			}
+			if resp, err := n.cfg.Peers.Status(ctx, node.GetId(), &peerv1.StatusRequest{StateHash: hash}); err == nil {
+				answers[i] = resp
+			}
+		}()
+	}
+	work.Wait()
+	return answers
+}
+
+type groupKey struct {
+	node  string
+	group uint32
+}
+
+func groupsByID(nodes []*statev1.Node, answers []*peerv1.StatusResponse) map[groupKey]*peerv1.GroupStatus {
+	groups := map[groupKey]*peerv1.GroupStatus{}
+	for i, node := range nodes {
+		for _, g := range answers[i].GetGroups() {
+			groups[groupKey{node.GetId(), g.GetGroup()}] = g
+		}
+		if answers[i] != nil {
+			// Present, so that a group that is missing there can be told from a node that does not answer.
+			groups[groupKey{node.GetId(), ^uint32(0)}] = nil
+		}
+	}
+	return groups
+}
+
+// shardStatus puts together what the replicas of a group say. The leader is the
+// one with the highest term that says so of itself.
+func shardStatus(id uint32, replicas []string, groups map[groupKey]*peerv1.GroupStatus, names map[string]string) *spexv1.ShardStatus {
+	st := &spexv1.ShardStatus{Id: id}
+	var lead *peerv1.GroupStatus
+	for _, node := range replicas {
+		g := groups[groupKey{node, id}]
+		if g.GetState() == "leader" && (lead == nil || g.GetTerm() > lead.GetTerm()) {
+			lead, st.Leader = g, node
+		}
+		st.Term = max(st.Term, g.GetTerm())
+	}
+	st.LeaderName = names[st.Leader]
+	st.Instances, st.Awaiting = lead.GetInstances(), lead.GetAwaiting()
+	for _, node := range replicas {
+		g := groups[groupKey{node, id}]
+		r := &spexv1.ReplicaStatus{
+			NodeId: node, NodeName: names[node], State: g.GetState(), AppliedIndex: g.GetAppliedIndex(), CommitIndex: g.GetCommitIndex(),
+			StateHash: hex.EncodeToString(g.GetStateHash()), StateHashIndex: g.GetStateHashIndex(), Error: g.GetError(),
+		}
+		if g == nil {
+			r.State = "unreachable"
+			if _, answered := groups[groupKey{node, ^uint32(0)}]; answered {
+				r.State = "missing"
+			}
+		}
+		if applied := g.GetAppliedIndex(); g != nil && lead.GetAppliedIndex() > applied {
+			r.Lag = lead.GetAppliedIndex() - applied
+		}
+		st.Replicas = append(st.Replicas, r)
+	}
+	return st
+}
+
+// localStatus tells about the groups on this node.
+func (n *Node) localStatus(hash bool) *peerv1.StatusResponse {
+	resp := &peerv1.StatusResponse{Version: n.cfg.Version}
+	resp.Groups = append(resp.Groups, groupStatus(n.catalog.group, fsm.Stats{}, hash, n.catalog.machine.StateHash))
+	n.mu.Lock()
+	replicas := make([]*replica, 0, len(n.replicas))
+	for _, r := range n.replicas {
+		replicas = append(replicas, r)
+	}
+	for id, err := range n.refused {
+		resp.Groups = append(resp.Groups, &peerv1.GroupStatus{Group: id, State: "refused", Error: err.Error()})
+	}
+	n.mu.Unlock()
+	for _, r := range replicas {
+		resp.Groups = append(resp.Groups, groupStatus(r.group, r.machine.Stats(), hash, r.machine.StateHash))
+	}
+	return resp
+}
+
+func groupStatus(g *shard.Group, stats fsm.Stats, hash bool, stateHash func() (uint64, [sha256.Size]byte, error)) *peerv1.GroupStatus {
+	s := g.Status()
+	st := &peerv1.GroupStatus{
+		Group: s.Group, State: s.State, Term: s.Term, Leader: s.Leader, AppliedIndex: s.Applied, CommitIndex: s.Commit, LastIndex: s.Last,
+		Instances: uint64(stats.Instances), Awaiting: uint64(stats.Awaiting),
+	}
+	if s.Halted != nil {
+		st.Error = s.Halted.Error()
+	}
+	if hash {
+		index, sum, err := stateHash()
+		if err != nil {
+			st.Error = err.Error()
+		} else {
+			st.StateHashIndex, st.StateHash = index, sum[:]
+		}
+	}
+	return st
+}
