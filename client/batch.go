@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/proto"
 
-	spexv1 "github.com/spexio/spex/proto/spex/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+	spexv1 "github.com/spexio/spex/proto/spex/v1"
 )
 
 // instanceKey names an instance whatever its incarnation.
@@ -80,7 +82,6 @@ type batch struct {
 	doubt []bool
 	// open are the indexes of the steps without a final result, ascending.
 	open []int
-	sent bool
 }
 
 // sendBatch sends the open steps once. When some stay open it fails with the
@@ -90,18 +91,16 @@ func (c *Client) sendBatch(ctx context.Context, ep *endpoint, b *batch) (bool, e
 	for _, i := range b.open {
 		req.Transitions = append(req.Transitions, b.steps[i])
 	}
-	if b.sent {
-		c.stats.retries.Add(uint64(len(b.open)))
-	}
-	b.sent = true
-	resp, err := spexv1.NewInstanceServiceClient(ep.conn).TransitionBatch(ctx, req)
+	var to peer.Peer
+	resp, err := spexv1.NewInstanceServiceClient(ep.conn).TransitionBatch(ctx, req, grpc.Peer(&to))
 	if err != nil {
-		if !fromRPC(err).NotApplied {
+		sent := to.Addr != nil
+		if sent && !fromRPC(err).NotApplied {
 			for _, i := range b.open {
 				b.doubt[i] = true
 			}
 		}
-		return true, err
+		return sent, err
 	}
 	if len(resp.GetResults()) != len(b.open) {
 		return true, fmt.Errorf("client: the server answered %d results for %d steps", len(resp.GetResults()), len(b.open))
@@ -132,6 +131,9 @@ func (b *batch) take(results []*spexv1.TransitionResult) *Error {
 		}
 		var e *Error
 		if !errors.As(ResultError(r), &e) || !e.Temporary() {
+			if d := r.GetError(); d != nil && b.doubt[i] {
+				d.NotApplied = false
+			}
 			continue
 		}
 		if !e.NotApplied {

@@ -34,11 +34,11 @@ type Client struct {
 
 // Stats counts what a client did since it was made.
 type Stats struct {
-	// Calls counts calls of the API, each page and each batch as one.
+	// Calls counts calls of the API, each page, batch and stream as one.
 	Calls uint64
-	// Attempts counts requests sent: Calls plus Retries, less calls that were refused before sending.
+	// Attempts counts requests sent, a batch as one, and each step of a stream as one.
 	Attempts uint64
-	// Retries counts attempts after the first of a call, and steps that a batch or a stream sent again.
+	// Retries counts attempts after the first of a call or of a step of a stream.
 	Retries uint64
 	// Follows counts retries that went straight to the leader that an answer named.
 	Follows uint64
