@@ -24,7 +24,8 @@ type app struct {
 	// stdoutTTY and stderrTTY say whether a person watches the stream.
 	stdoutTTY bool
 	stderrTTY bool
-	now       func() time.Time
+	// now is called from many goroutines.
+	now func() time.Time
 
 	opts globalOptions
 	// command is the command that cobra chose; nil before it did.

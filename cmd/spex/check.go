@@ -99,8 +99,8 @@ func drawCheck(w io.Writer, p painter, out checkJSON) {
 			t.row(m.File, m.Spec, m.Transitions, cell{"equivalent", styleGood}, flags)
 		default:
 			t.row(m.File, m.Spec, m.Transitions, cell{"not equivalent", styleBad}, flags)
-			if m.Reason != "" {
-				t.note(m.Reason)
+			if why := showWhy(m.Reason, m.Explanation); why != "" {
+				t.note(why)
 			}
 		}
 	}

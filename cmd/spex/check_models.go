@@ -108,7 +108,8 @@ func checkModels(path string, specs map[string]loadedSpec) (checkJSON, error) {
 		}
 	}
 	for _, name := range sortedKeys(specs) {
-		if modelOf[name] == "" {
+		// Whoever names one file asks about that one.
+		if modelOf[name] == "" && !(len(files) == 1 && files[0] == path) {
 			out.SpecsWithoutModel = append(out.SpecsWithoutModel, name)
 		}
 	}
@@ -130,7 +131,7 @@ func checkModel(path string, specs map[string]loadedSpec, modelOf map[string]str
 		loaded, ok = specs[strings.TrimPrefix(f.Spec, elixirPrefix)]
 	}
 	if !ok {
-		out.Error = fmt.Sprintf("there is no specification %q: the specifications are %s", f.Spec, strings.Join(sortedKeys(specs), ", "))
+		out.Error = fmt.Sprintf("there is no specification %q: add its YAML file with --specs; there are %s", f.Spec, strings.Join(sortedKeys(specs), ", "))
 		return out
 	}
 	if other := modelOf[loaded.spec.Name]; other != "" {
@@ -138,8 +139,12 @@ func checkModel(path string, specs map[string]loadedSpec, modelOf map[string]str
 		return out
 	}
 	modelOf[loaded.spec.Name] = path
-	equivalent, reason := model.NewChecker(loaded.spec, f.Transitions).Equivalent()
-	out.Equivalent, out.Reason = &equivalent, reason
+	checker := model.NewChecker(loaded.spec, f.Transitions)
+	equivalent, reason := checker.Equivalent()
+	out.Equivalent = &equivalent
+	if !equivalent {
+		out.Reason, out.Explanation = reason, checker.Explain()
+	}
 	return out
 }
 

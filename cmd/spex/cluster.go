@@ -12,7 +12,7 @@ import (
 
 func newClusterCommand(a *app) *cobra.Command {
 	return groupCommand(&cobra.Command{
-		Use:   "cluster",
+		Use:   "cluster COMMAND",
 		Short: "Look at the cluster",
 	}, newClusterStatusCommand(a))
 }

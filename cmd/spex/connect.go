@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/spexio/spex/client"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
@@ -33,6 +35,14 @@ func (a *app) connect(ctx context.Context) (*client.Client, error) {
 
 // withClient runs body with a client that it closes afterwards.
 func (a *app) withClient(ctx context.Context, body func(c *client.Client) error) error {
+	return a.withQuietClient(ctx, func(c *client.Client) error {
+		defer a.noticeWaiting()()
+		return body(c)
+	})
+}
+
+// withQuietClient is withClient for commands that show progress of their own.
+func (a *app) withQuietClient(ctx context.Context, body func(c *client.Client) error) error {
 	c, err := a.connect(ctx)
 	if err != nil {
 		return err
@@ -74,35 +84,48 @@ var hints = map[typesv1.Reason]string{
 }
 
 // hintFor says what a user can do about a failure of the API; "" when there is nothing to say.
-func (a *app) hintFor(err error) string {
-	var failure *client.Error
-	if !errors.As(err, &failure) {
-		return ""
-	}
-	if a.unreachable(failure) {
-		addrs, err := a.addresses()
-		if err != nil {
-			return ""
-		}
-		return "no server answers at " + strings.Join(addrs, ", ") + ": start one with 'spex dev' or 'spex server', or give --addr"
-	}
+func hintFor(failure *client.Error) string {
 	if hint := hints[failure.Reason]; hint != "" {
 		return hint
 	}
-	switch failure.Code {
-	case codes.Unimplemented:
+	if failure.Code == codes.Unimplemented {
 		return "the server is older than this command, or the address is not a client listener: check --addr"
 	}
 	return ""
 }
 
-// unreachable tells whether the failure came from the network and not from a
-// server. gRPC has no code of its own for that, so the server's word, which
-// always names a reason in a detail, is the difference.
-func (a *app) unreachable(failure *client.Error) bool {
-	if failure.Code != codes.Unavailable && failure.Code != codes.DeadlineExceeded {
-		return false
+// unreachable tells whether no server was behind a failure: gRPC could not
+// connect. A server that is not ready says so with a detail.
+func unreachable(failure *client.Error) bool {
+	for _, cause := range failure.Unwrap() {
+		st, ok := status.FromError(cause)
+		if ok && st.Code() == codes.Unavailable && len(st.Details()) == 0 {
+			return true
+		}
 	}
-	return strings.Contains(failure.Message, "connection refused") || strings.Contains(failure.Message, "no such host") ||
-		strings.Contains(failure.Message, "connection error")
+	return false
+}
+
+// noticeAfter is how long a person waits before being told for what.
+const noticeAfter = 2 * time.Second
+
+// noticeWaiting tells a person at a terminal that the servers are slow to
+// answer. The returned function ends it.
+func (a *app) noticeWaiting() (stop func()) {
+	addrs, err := a.addresses()
+	if err != nil || !a.stderrTTY {
+		return func() {}
+	}
+	var drawing sync.WaitGroup
+	drawing.Add(1)
+	timer := time.AfterFunc(noticeAfter, func() {
+		defer drawing.Done()
+		a.notef("waiting for an answer of %s ...", strings.Join(addrs, ", "))
+	})
+	return func() {
+		if timer.Stop() {
+			drawing.Done()
+		}
+		drawing.Wait()
+	}
 }

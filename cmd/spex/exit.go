@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
+
+	"github.com/spexio/spex/client"
 )
 
 // The exit statuses. Scripts depend on them: they do not change.
@@ -66,14 +69,28 @@ func (a *app) report(err error) int {
 
 // describe puts a failure into one line: what happened, where, and how to mend it.
 func (a *app) describe(err error) string {
-	text, hint := err.Error(), ""
-	switch {
-	case errors.Is(err, context.Canceled):
+	if errors.Is(err, context.Canceled) {
 		return "interrupted"
-	case errors.Is(err, context.DeadlineExceeded):
-		hint = "is the cluster running and has it a quorum? See 'spex cluster status', or raise --timeout"
-	default:
-		hint = a.hintFor(err)
+	}
+	text, hint := strings.TrimPrefix(err.Error(), "spex: "), ""
+	var failure *client.Error
+	var partial *client.PartialError
+	if errors.As(err, &partial) {
+		return text + " (what the other shards know is shown; see 'spex cluster status')"
+	}
+	if errors.As(err, &failure) {
+		// The code of the reason is for programs, the message for people.
+		text = strings.Replace(text, failure.Error(), failure.Message, 1)
+		hint = hintFor(failure)
+		if unreachable(failure) {
+			// The only error that addresses has was reported before the call.
+			addrs, _ := a.addresses()
+			text = "no server answers at " + strings.Join(addrs, ", ")
+			hint = "start one with 'spex dev' or 'spex server', or give --addr"
+		}
+	}
+	if hint == "" && errors.Is(err, context.DeadlineExceeded) {
+		hint = "has the cluster a quorum? See 'spex cluster status', or raise --timeout"
 	}
 	if hint == "" {
 		return text

@@ -15,7 +15,7 @@ import (
 
 func newInstanceCommand(a *app) *cobra.Command {
 	return groupCommand(&cobra.Command{
-		Use:   "instance",
+		Use:   "instance COMMAND",
 		Short: "Begin, move and look at workflow instances",
 	},
 		newInstanceInitCommand(a),

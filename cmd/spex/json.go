@@ -270,6 +270,7 @@ type checkedModelJSON struct {
 	Spec        string `json:"spec"`
 	Equivalent  *bool  `json:"equivalent"`
 	Reason      string `json:"reason"`
+	Explanation string `json:"explanation"`
 	Learning    bool   `json:"learning"`
 	Transitions int    `json:"transitions"`
 	Error       string `json:"error"`

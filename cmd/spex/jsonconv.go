@@ -145,6 +145,9 @@ func readToJSON(r *spexv1.ReadInfo, stale bool) readJSON {
 }
 
 func modelToJSON(m *spexv1.ModelInfo) modelJSON {
+	if m == nil {
+		m = &spexv1.ModelInfo{}
+	}
 	return modelJSON{
 		Spec:               m.GetSpec(),
 		SpecVersion:        m.GetSpecVersion(),

@@ -13,7 +13,7 @@ import (
 
 func newModelCommand(a *app) *cobra.Command {
 	return groupCommand(&cobra.Command{
-		Use:   "model",
+		Use:   "model COMMAND",
 		Short: "Look at, seal, export and import implementation models",
 	},
 		newModelListCommand(a),

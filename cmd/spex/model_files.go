@@ -82,7 +82,7 @@ func (a *app) exportModels(ctx context.Context, c *client.Client, dir string, on
 		for _, m := range out {
 			fmt.Fprintf(w, "%s: %s\n", m.File, plural(m.Transitions, "transition"))
 		}
-		if len(out) == 0 {
+		if len(out) == 0 && failure == nil {
 			fmt.Fprintln(w, "No models.")
 		}
 	})

@@ -126,7 +126,7 @@ func (a *app) replay(ctx context.Context, path string, f replayFlags) error {
 		return err
 	}
 	defer log.Close()
-	return a.withClient(ctx, func(c *client.Client) error {
+	return a.withQuietClient(ctx, func(c *client.Client) error {
 		// One question now instead of one refusal for every case.
 		if _, _, err := c.GetSpecification(ctx, f.spec, 0); err != nil {
 			return err

@@ -22,7 +22,7 @@ success, 1 when the answer is "no" (not equivalent, or deviations with
 // newRootCommand builds the command tree for one run of a.
 func newRootCommand(a *app) *cobra.Command {
 	root := groupCommand(&cobra.Command{
-		Use:   "spex",
+		Use:   "spex COMMAND",
 		Short: "Check running systems against their specification",
 		Long:  rootLong,
 	}, commands(a)...)
@@ -79,6 +79,7 @@ func noteStart(a *app, cmd *cobra.Command) {
 func groupCommand(cmd *cobra.Command, subs ...*cobra.Command) *cobra.Command {
 	cmd.AddCommand(subs...)
 	cmd.Args = cobra.ArbitraryArgs
+	cmd.DisableFlagsInUseLine = true
 	cmd.SuggestionsMinimumDistance = 2
 	cmd.RunE = func(c *cobra.Command, args []string) error {
 		if len(args) == 0 {

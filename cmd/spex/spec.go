@@ -15,13 +15,14 @@ import (
 
 func newSpecCommand(a *app) *cobra.Command {
 	return groupCommand(&cobra.Command{
-		Use:   "spec",
+		Use:   "spec COMMAND",
 		Short: "Apply, read, check and discover specifications",
 	},
 		newSpecApplyCommand(a),
 		newSpecGetCommand(a),
 		newSpecListCommand(a),
 		newSpecDeleteCommand(a),
+		newSpecLintCommand(a),
 		newSpecDiscoverCommand(a),
 	)
 }

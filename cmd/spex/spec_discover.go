@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 
 	"github.com/spf13/cobra"
 
@@ -67,7 +66,7 @@ func (a *app) discover(path, name, out string, f logFlags) error {
 	case out != "":
 		_, err = fmt.Fprintf(a.stdout, "%s\n", out)
 	default:
-		_, err = io.WriteString(a.stdout, string(text))
+		_, err = a.stdout.Write(text)
 	}
 	return err
 }
