@@ -27,8 +27,9 @@ type File struct {
 const (
 	specPrefix     = "Specification: "
 	learningPrefix = "Learning mode: "
-	// nilState stands for the source of an initialisation. With any other action it
-	// is an ordinary state that happens to have this name.
+	// nilState stands for the source of an initialisation, and only there: with any
+	// other action, or as a target, it is an ordinary state that happens to have this
+	// name. Nothing is lost by that, since the action of an initialisation is reserved.
 	nilState = "nil"
 	// maxLine bounds a line in bytes: three names of the greatest length and what
 	// is written between them, or the first line, with room to spare.
@@ -120,7 +121,9 @@ func (d *decoder) next() (line string, more bool, err error) {
 	return strings.TrimSuffix(line, "\r"), more, nil
 }
 
-// Decode reads a .spex file. filename is used in errors only. Any line that is not
+// Decode reads a .spex file: a line "Specification: NAME", a line "Learning mode:
+// true", a line that is ignored, then transitions and blank lines in any order. The
+// prefixes are optional, and any mode but exactly true is false. filename is used in errors only. Any line that is not
 // of the form makes the whole file an error; errors about the content are
 // *SyntaxError. Lines are read one at a time and their length is bounded.
 func Decode(filename string, r io.Reader) (*File, error) {

@@ -31,16 +31,13 @@ func list(names []string, conjunction string) string {
 	return strings.Join(quoted[:len(quoted)-1], ", ") + " " + conjunction + " " + quoted[len(quoted)-1]
 }
 
-// stepName names the step of a transition by its action.
-func stepName(action string) string {
-	if action == spec.Internal {
-		return "an internal step"
+// describe names a step at the beginning of a sentence.
+func describe(t Transition) string {
+	what := "An internal step"
+	if t.Action != spec.Internal {
+		what = fmt.Sprintf("Action %q", t.Action)
 	}
-	return fmt.Sprintf("%q", action)
-}
-
-func (c *Checker) describe(t Transition) string {
-	return fmt.Sprintf("Step %s from state %q to %q", stepName(t.Action), t.From, t.To)
+	return fmt.Sprintf("%s from state %q to %q", what, t.From, t.To)
 }
 
 // place gives the blocks of the specification that a reachable state may correspond to.
@@ -60,7 +57,7 @@ func (c *Checker) allowed(name string) string {
 	b := c.shared()
 	blocks := c.place(c.index[name])
 	if len(blocks) == 0 {
-		return fmt.Sprintf("the specification has no state that corresponds to %q", name)
+		return fmt.Sprintf("specification %q has no state that behaves like %q", c.spec.Name, name)
 	}
 	var states, options []string
 	for _, block := range blocks {
@@ -75,14 +72,14 @@ func (c *Checker) allowed(name string) string {
 	}
 	slices.Sort(options)
 	options = slices.Compact(options)
-	where := "there, which corresponds to its state " + list(states, "or")
-	if len(states) == 0 || states[0] == "" {
-		where = "there"
+	where := fmt.Sprintf("in state %q", name)
+	if len(states) > 0 && states[0] != "" {
+		where += " (its own state " + list(states, "or") + ")"
 	}
 	if len(options) == 0 {
-		return where + ", it allows no further step"
+		return fmt.Sprintf("%s specification %q allows no further step", where, c.spec.Name)
 	}
-	return where + ", it allows only " + list(options, "and")
+	return fmt.Sprintf("%s specification %q allows only %s", where, c.spec.Name, list(options, "and"))
 }
 
 func explainNoInitial() string {
@@ -98,17 +95,21 @@ func explainFirstInitial(t Transition) string {
 }
 
 func (c *Checker) explainUnreachable(t Transition) string {
-	return fmt.Sprintf("%s is not known; the model stays equivalent only because it cannot reach state %q, so the step itself was not compared with specification %q.",
-		c.describe(t), t.From, c.spec.Name)
+	return fmt.Sprintf("%s is not in the model, which stays equivalent only because it cannot reach state %q; the step itself was not compared with specification %q.",
+		describe(t), t.From, c.spec.Name)
 }
 
 func (c *Checker) explainNotInSpec(t Transition) string {
-	return fmt.Sprintf("%s: specification %q has no action %q; %s.", c.describe(t), c.spec.Name, t.Action, c.allowed(t.From))
+	return fmt.Sprintf("%s is not allowed: the specification has no action %q; %s.", describe(t), t.Action, c.allowed(t.From))
+}
+
+func (c *Checker) explainNotEnabled(t Transition) string {
+	return fmt.Sprintf("%s is not allowed: %s.", describe(t), c.allowed(t.From))
 }
 
 func (c *Checker) explainAllowed(t Transition) string {
-	return fmt.Sprintf("%s is not in the model, but specification %q allows it, and the model with it behaves as the specification says.",
-		c.describe(t), c.spec.Name)
+	return fmt.Sprintf("%s is not in the model, but specification %q allows it: with it the model behaves as the specification says.",
+		describe(t), c.spec.Name)
 }
 
 // explainJoint completes a judgement about a step that is harmless by itself and
@@ -116,8 +117,8 @@ func (c *Checker) explainAllowed(t Transition) string {
 func (c *Checker) explainJoint(j *Judgement, t Transition, together Judgement, joint *Checker) {
 	if j.Reason != ReasonUnreachableSource {
 		j.Reason = ReasonOptionLost
-		j.Explanation = fmt.Sprintf("%s is allowed by itself, but together with the deviations pending on specification %q it is not: the model can no longer make every choice of the specification.",
-			c.describe(t), c.spec.Name)
+		j.Explanation = fmt.Sprintf("%s is allowed by itself, but not together with the deviations pending on specification %q: with all of them the model cannot make every choice of the specification any more.",
+			describe(t), c.spec.Name)
 		return
 	}
 	j.Explanation += " With the pending deviations it is not equivalent: "
@@ -145,24 +146,23 @@ func (c *Checker) diagnose(t Transition) (reason, explanation string) {
 		reached = append(reached, targets(b.partition, block, label)...)
 	}
 	if len(reached) == 0 {
-		return ReasonActionNotEnabled, fmt.Sprintf("%s: specification %q does not allow %q there; %s.",
-			c.describe(t), c.spec.Name, t.Action, c.allowed(t.From))
+		return ReasonActionNotEnabled, c.explainNotEnabled(t)
 	}
 	if !b.equivalent {
 		return ReasonBaselineNotEquivalent, c.explainUnchanged()
 	}
 	if label == lts.Tau {
 		if lost := c.lost(t); len(lost) > 0 {
-			return ReasonTauDropsOption, fmt.Sprintf("%s silently takes away a choice: before it %s is possible, after it not; specification %q makes no such internal choice there.",
-				c.describe(t), list(lost, "and"), c.spec.Name)
+			return ReasonTauDropsOption, fmt.Sprintf("%s silently takes away a choice: %s is possible before it and not after it, and specification %q makes no such internal choice there.",
+				describe(t), list(lost, "and"), c.spec.Name)
 		}
 	}
 	if !c.mayMatch(t.To, reached) {
-		return ReasonWrongTarget, fmt.Sprintf("%s: specification %q allows %s there, but it leads to %s, and %q does not behave like that.",
-			c.describe(t), c.spec.Name, stepName(t.Action), c.blockNames(reached), t.To)
+		return ReasonWrongTarget, fmt.Sprintf("%s leads to the wrong state: in state %q specification %q allows such a step, but then behaves like its own state %s, which %q does not.",
+			describe(t), t.From, c.spec.Name, c.blockNames(reached), t.To)
 	}
-	return ReasonOptionLost, fmt.Sprintf("%s: specification %q allows such a step, but with it state %q of the model offers more than before, and no state is left for a choice of the specification (%s).",
-		c.describe(t), c.spec.Name, t.From, c.allowed(t.From))
+	return ReasonOptionLost, fmt.Sprintf("%s takes away a choice: with it state %q does not behave as before, and the model cannot make every choice of the specification any more; %s.",
+		describe(t), t.From, c.allowed(t.From))
 }
 
 // lost are the actions that the source of an internal step offers and its target does
@@ -270,8 +270,7 @@ func (c *Checker) diagnoseBaseline() (reason, explanation string) {
 			impossible = impossible && len(targets(b.partition, block, label)) == 0
 		}
 		if impossible {
-			return ReasonActionNotEnabled, fmt.Sprintf("%s: specification %q does not allow %s there; %s.",
-				c.describe(t), c.spec.Name, stepName(t.Action), c.allowed(t.From))
+			return ReasonActionNotEnabled, c.explainNotEnabled(t)
 		}
 	}
 	var unseen []string
