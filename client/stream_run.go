@@ -26,7 +26,19 @@ const (
 var (
 	errStalled = errors.New("client: the node does not answer")
 	errRefused = errors.New("client: the node refuses everything")
+	errUnsent  = errors.New("client: a step could not be sent")
 )
+
+// passes reports whether a stream goes on over another connection after err.
+// io.EOF is a server that ended the stream without a word.
+func passes(err error) bool {
+	for _, e := range []error{errStalled, errRefused, errUnsent, io.EOF} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return fromRPC(err).Temporary()
+}
 
 // run keeps the stream connected while it has work, until its end.
 func (s *Stream) run() {
@@ -48,8 +60,8 @@ func (s *Stream) run() {
 			s.end(s.ctxErr())
 			return
 		}
-		if e := fromRPC(err); !e.Temporary() && !errors.Is(err, errStalled) && !errors.Is(err, errRefused) && !errors.Is(err, io.EOF) {
-			s.end(e)
+		if !passes(err) {
+			s.end(fromRPC(err))
 			return
 		}
 		s.resend()
@@ -101,7 +113,7 @@ func (s *Stream) awaitWork() bool {
 
 // pause waits before the next connection, and goes on watching deadlines.
 func (s *Stream) pause(d time.Duration) {
-	for d > 0 && s.ctx.Err() == nil {
+	for d > 0 && s.ctx.Err() == nil && s.unanswered() > 0 {
 		part := min(d, streamTick)
 		sleep(s.ctx, part)
 		d -= part
@@ -135,15 +147,15 @@ func (s *Stream) serve(ep *endpoint) (answered bool, err error) {
 	}
 	s.mu.Unlock()
 
-	failed, sent := make(chan error, 1), make(chan struct{})
-	go func() {
-		defer close(sent)
-		s.sendAll(ctx, stream)
-	}()
+	failed, sent := make(chan error, 1), make(chan error, 1)
+	go func() { sent <- s.sendAll(ctx, stream) }()
 	go func() { failed <- s.recvAll(stream, &answered) }()
 	received, err := s.watch(failed)
 	cancel()
-	<-sent
+	// A step that cannot be sent breaks the stream in gRPC too, and is why.
+	if e := <-sent; e != nil && err != nil {
+		err = e
+	}
 	if !received {
 		<-failed
 	}
@@ -175,8 +187,9 @@ func (s *Stream) watch(failed <-chan error) (received bool, err error) {
 	}
 }
 
-// sendAll sends steps as they become ready, until the connection ends.
-func (s *Stream) sendAll(ctx context.Context, stream grpc.BidiStreamingClient[spexv1.TransitionRequest, spexv1.TransitionResult]) {
+// sendAll sends steps as they become ready, until the connection ends. It returns
+// errUnsent when that was for a step that no connection takes.
+func (s *Stream) sendAll(ctx context.Context, stream grpc.BidiStreamingClient[spexv1.TransitionRequest, spexv1.TransitionResult]) error {
 	for {
 		st := s.next()
 		if st == nil {
@@ -184,7 +197,7 @@ func (s *Stream) sendAll(ctx context.Context, stream grpc.BidiStreamingClient[sp
 			case <-s.sendable:
 				continue
 			case <-ctx.Done():
-				return
+				return nil
 			}
 		}
 		err := stream.Send(st.req)
@@ -199,8 +212,9 @@ func (s *Stream) sendAll(ctx context.Context, stream grpc.BidiStreamingClient[sp
 				RequestId: st.req.RequestId,
 				Outcome:   &spexv1.TransitionResult_Error{Error: e.toDetail()},
 			})
+			return errUnsent
 		}
-		return
+		return nil
 	}
 }
 
