@@ -21,6 +21,7 @@ func (s *apiServer) InitInstance(ctx context.Context, req *spexv1.InitInstanceRe
 // Transition applies one step.
 func (s *apiServer) Transition(ctx context.Context, req *spexv1.TransitionRequest) (*spexv1.StepResponse, error) {
 	if err := s.normalizeTransition(req); err != nil {
+		s.metrics.step(failedStep(req, detailFor(err)))
 		return nil, err
 	}
 	result := s.callSteps(ctx, spexv1.InstanceService_Transition_FullMethodName, []*spexv1.TransitionRequest{req})[0]
