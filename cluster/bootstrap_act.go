@@ -33,6 +33,9 @@ func (b *Bootstrap) act(ctx context.Context, d decision, round int) (out Outcome
 	case actJoin:
 		return b.join(ctx, d, round)
 	case actPropose:
+		if problem := b.try(ctx, d.members); problem != "" {
+			return Outcome{}, problem
+		}
 		if problem := b.propose(d.members); problem != "" {
 			return Outcome{}, problem
 		}
@@ -44,6 +47,26 @@ func (b *Bootstrap) act(ctx context.Context, d decision, round int) (out Outcome
 	}
 }
 
+// proposal describes a new cluster of the given members, without an id.
+func (b *Bootstrap) proposal(members []string) Proposal {
+	return Proposal{
+		ClusterName: b.identity.ClusterName(),
+		Members:     members,
+		Shards:      b.cfg.Shards,
+		Replicas:    b.cfg.Replicas,
+	}
+}
+
+// try asks the members whether they would pledge. Without it a proposal that
+// cannot succeed, say because of one server's settings, would bind this node for
+// ever before anybody could mend them.
+func (b *Bootstrap) try(ctx context.Context, members []string) (problem string) {
+	if problems := b.collect(ctx, b.proposal(members)); len(problems) > 0 {
+		return "not proposed yet: " + strings.Join(problems, "; ")
+	}
+	return ""
+}
+
 // propose mints a proposal and pledges this node to it. The pledge on disk is
 // the memory of the proposal: after a crash the same one is asked for again.
 func (b *Bootstrap) propose(members []string) (problem string) {
@@ -51,13 +74,8 @@ func (b *Bootstrap) propose(members []string) (problem string) {
 	if err != nil {
 		return fmt.Sprintf("make a cluster id: %v", err)
 	}
-	p := Proposal{
-		ClusterName: b.identity.ClusterName(),
-		ClusterID:   id.String(),
-		Members:     members,
-		Shards:      b.cfg.Shards,
-		Replicas:    b.cfg.Replicas,
-	}
+	p := b.proposal(members)
+	p.ClusterID = id.String()
 	if err := p.check(); err != nil {
 		return err.Error()
 	}
@@ -97,7 +115,8 @@ func (b *Bootstrap) ask(ctx context.Context) (out Outcome, problem string) {
 	return b.outcome(Formed, p), ""
 }
 
-// collect returns what is missing, "" entries left out, one line a member.
+// collect asks all other members at once, and returns for each one that did not
+// pledge why.
 func (b *Bootstrap) collect(ctx context.Context, p Proposal) []string {
 	missing := make([]string, len(p.Members))
 	var wg sync.WaitGroup
@@ -114,6 +133,8 @@ func (b *Bootstrap) collect(ctx context.Context, p Proposal) []string {
 				missing[i] = fmt.Sprintf("%s: %v", id, err)
 			case !resp.GetPledged():
 				missing[i] = fmt.Sprintf("%s: %s", id, resp.GetReason())
+			case resp.GetClusterId() != p.ClusterID:
+				missing[i] = fmt.Sprintf("%s: pledged to %q when asked for %q", id, resp.GetClusterId(), p.ClusterID)
 			}
 		})
 	}

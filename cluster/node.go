@@ -124,39 +124,65 @@ func (n *Node) task(f func(context.Context)) {
 	}()
 }
 
-// Form bootstraps the catalog with its first voters and puts the cluster into
-// it. Only the node whose proposal every member pledged to may call it, and it
-// may call it again after a crash.
-func (n *Node) Form(ctx context.Context, form *statev1.FormCluster, voters, nonvoters []string) error {
+// BootstrapCatalog writes the catalog's first configuration. Only the node whose
+// proposal every member pledged to may call it, and it may call it again after
+// a crash. The other members must be told of the cluster after it, not before.
+func (n *Node) BootstrapCatalog(voters, nonvoters []string) error {
 	if err := n.catalog.group.Bootstrap(voters, nonvoters); err != nil && !errors.Is(err, shard.ErrHasState) {
 		return fmt.Errorf("bootstrap the catalog: %w", err)
-	}
-	cmd := &statev1.Command{Kind: &statev1.Command_FormCluster{FormCluster: form}}
-	if _, err := n.catalog.propose(ctx, cmd); err != nil {
-		return fmt.Errorf("form the cluster: %w", err)
 	}
 	return nil
 }
 
-// Register tells the catalog this node's present addresses. It waits until the
-// catalog has a leader, or ctx ends.
+// Form puts a new cluster into its catalog, and tries until ctx ends. A cluster
+// that is there already stays as it is.
+func (n *Node) Form(ctx context.Context, form *statev1.FormCluster) error {
+	for {
+		call, cancel := context.WithTimeout(ctx, n.cfg.RouteBudget)
+		_, err := n.catalog.propose(call, &statev1.Command{Kind: &statev1.Command_FormCluster{FormCluster: form}})
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		n.log.Info("the cluster cannot be formed yet", "error", err)
+		if err := sleep(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// AwaitCatalog waits until this node has the catalog of a formed cluster.
+func (n *Node) AwaitCatalog(ctx context.Context) error {
+	return n.catalog.await(ctx, func() (bool, error) { return n.catalog.machine.Cluster().ID != "", nil })
+}
+
+// Register tells the catalog this node's present addresses, and tries until ctx ends.
 func (n *Node) Register(ctx context.Context) error {
 	for {
-		changed := n.catalog.changes.changed()
-		if n.catalog.machine.Cluster().ID != "" {
-			break
+		call, cancel := context.WithTimeout(ctx, n.cfg.RouteBudget)
+		_, err := n.catalog.propose(call, &statev1.Command{
+			Principal: "node/" + n.cfg.Self.GetId(), Kind: &statev1.Command_RegisterNode{RegisterNode: &statev1.RegisterNode{Node: n.cfg.Self}},
+		})
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return err
 		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the catalog: %w", ctx.Err())
+		n.log.Info("this node's addresses cannot be told to the catalog yet", "error", err)
+		if err := sleep(ctx, time.Second); err != nil {
+			return err
 		}
 	}
-	cmd := &statev1.Command{Kind: &statev1.Command_RegisterNode{RegisterNode: &statev1.RegisterNode{Node: n.cfg.Self}}}
-	if _, err := n.catalog.propose(ctx, cmd); err != nil {
-		return fmt.Errorf("register this node: %w", err)
-	}
-	return nil
 }
 
 // ClusterID returns the id of the cluster as the catalog has it, "" before it is known.
@@ -281,4 +307,10 @@ func (n *Node) groupConfig(id uint32, st *store.Group) shard.Config {
 
 func (n *Node) unavailable(format string, args ...any) *fsm.Error {
 	return fsm.Errorf(typesv1.Reason_REASON_UNAVAILABLE, format, args...)
+}
+
+// CatalogAddress is the peer address of a node as the catalog has it.
+func (n *Node) CatalogAddress(id string) (string, bool) {
+	node, ok := n.catalog.machine.Node(id)
+	return node.GetPeerAddress(), ok && node.GetPeerAddress() != ""
 }

@@ -21,7 +21,8 @@ const (
 // the same only if they are equal in every field.
 type Proposal struct {
 	ClusterName string `json:"cluster_name"`
-	// ClusterID is made by the proposer, together with the list of members.
+	// ClusterID is made by the proposer, together with the list of members. It is
+	// empty in a trial, which asks what the answer would be and binds nobody.
 	ClusterID string `json:"cluster_id"`
 	// Members are the node ids, sorted; the first one is the proposer.
 	Members  []string `json:"members"`
@@ -46,8 +47,8 @@ func (p Proposal) Equal(q Proposal) bool {
 // check finds what no proposer would have made.
 func (p Proposal) check() error {
 	switch {
-	case p.ClusterName == "" || p.ClusterID == "":
-		return errors.New("a proposal without cluster name or id")
+	case p.ClusterName == "":
+		return errors.New("a proposal without cluster name")
 	case len(p.Members) == 0 || slices.Contains(p.Members, ""):
 		return errors.New("a proposal without members, or with an empty one")
 	case !slices.IsSorted(p.Members) || len(slices.Compact(slices.Clone(p.Members))) != len(p.Members):
@@ -113,6 +114,9 @@ func openPledges(dir string, files Files) (*pledgeBook, error) {
 	err = json.Unmarshal(data, &r)
 	if err == nil && r.Format != pledgeFormat {
 		err = fmt.Errorf("format %d, this release reads %d", r.Format, pledgeFormat)
+	}
+	if err == nil && r.ClusterID == "" {
+		err = errors.New("no cluster id")
 	}
 	if err == nil {
 		err = r.check()

@@ -16,7 +16,9 @@ import (
 // binds this node to nothing; the proposer may ask again. pledged = true is
 // given only after the pledge is on disk, and from the first request that
 // passed the checks on this node supports no other proposal, whatever becomes
-// of it. It answers before, during and after Run.
+// of it. A request without a cluster id is a trial: the answer is the one that
+// a proposal would get now, and binds nobody. HandlePledge answers before,
+// during and after Run.
 func (b *Bootstrap) HandlePledge(ctx context.Context, req *peerv1.PledgeRequest) (*peerv1.PledgeResponse, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, &fsm.Error{Reason: typesv1.Reason_REASON_UNAVAILABLE, Message: err.Error(), NotApplied: true}
@@ -28,6 +30,9 @@ func (b *Bootstrap) HandlePledge(ctx context.Context, req *peerv1.PledgeRequest)
 	if reason, bound := b.refuseLocked(p, req.GetTarget().GetFrom()); reason != "" {
 		b.log.Info("refused a pledge", "proposer", p.Proposer(), "proposed_cluster_id", p.ClusterID, "reason", reason)
 		return &peerv1.PledgeResponse{Reason: reason, ClusterId: bound}, nil
+	}
+	if p.ClusterID == "" {
+		return &peerv1.PledgeResponse{Pledged: true}, nil
 	}
 	before, had, _ := b.pledges.current()
 	if err := b.pledges.pledge(p); err != nil {

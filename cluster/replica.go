@@ -217,9 +217,7 @@ func (r *replica) markFormed(ctx context.Context) {
 			return
 		}
 		r.log.Warn("the catalog could not be told that the shard is formed", "error", err)
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
+		if sleep(ctx, time.Second) != nil {
 			return
 		}
 	}

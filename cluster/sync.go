@@ -32,9 +32,7 @@ func (r *replica) syncLoop(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		select {
-		case <-time.After(syncPause):
-		case <-ctx.Done():
+		if sleep(ctx, syncPause) != nil {
 			return
 		}
 		if more && err == nil {

@@ -17,33 +17,34 @@ import (
 // minAttempt keeps one attempt from being cut short when --timeout is small.
 const minAttempt = 2 * time.Second
 
-// connect makes a client for the servers of the command line. It does not wait
-// for the network. The caller closes it.
-func (a *app) connect(ctx context.Context) (*client.Client, error) {
+// connect makes a client for the servers of the command line. One server may
+// take the time attempt before another is asked. It does not wait for the
+// network. The caller closes the client.
+func (a *app) connect(ctx context.Context, attempt time.Duration) (*client.Client, error) {
 	addrs, err := a.addresses()
 	if err != nil {
 		return nil, err
 	}
 	return client.Dial(ctx, client.Options{
-		Addresses: addrs,
-		Namespace: a.namespace(),
-		Timeout:   a.opts.timeout,
-		// A node that hangs must leave time to ask another one.
-		AttemptTimeout: max(a.opts.timeout/3, minAttempt),
+		Addresses:      addrs,
+		Namespace:      a.namespace(),
+		Timeout:        a.opts.timeout,
+		AttemptTimeout: attempt,
 	})
 }
 
 // withClient runs body with a client that it closes afterwards.
 func (a *app) withClient(ctx context.Context, body func(c *client.Client) error) error {
-	return a.withQuietClient(ctx, func(c *client.Client) error {
+	// A server that hangs must leave time to ask another one.
+	return a.withQuietClient(ctx, max(a.opts.timeout/3, minAttempt), func(c *client.Client) error {
 		defer a.noticeWaiting()()
 		return body(c)
 	})
 }
 
 // withQuietClient is withClient for commands that show progress of their own.
-func (a *app) withQuietClient(ctx context.Context, body func(c *client.Client) error) error {
-	c, err := a.connect(ctx)
+func (a *app) withQuietClient(ctx context.Context, attempt time.Duration, body func(c *client.Client) error) error {
+	c, err := a.connect(ctx, attempt)
 	if err != nil {
 		return err
 	}

@@ -60,25 +60,26 @@ func drawDeviations(w io.Writer, p painter, deviations []deviationJSON, specName
 		fmt.Fprintln(w, "No deviations.")
 		return
 	}
-	header := []string{"COUNT", "VERDICT", "STEP", "FIRST INSTANCE", "LAST INSTANCE", "LAST SEEN"}
+	header := []string{"COUNT", "VERDICT", "FIRST INSTANCE", "FIRST TIME", "LAST INSTANCE", "LAST TIME"}
 	oneSpec := specName != ""
 	if !oneSpec {
 		header = append(header, "SPEC")
 	}
-	t := newTable(header...)
+	// Steps can be long: in the last column they push nothing else aside.
+	t := newTable(append(header, "STEP")...)
 	for _, d := range deviations {
 		row := []any{
 			d.Count,
 			verdictCell(d.Verdict),
-			showTransition(d.Transition.From, d.Transition.Action, d.Transition.To),
 			d.FirstInstance,
+			showSecond(time.Time(d.FirstTime)),
 			d.LastInstance,
-			time.Time(d.LastTime),
+			showSecond(time.Time(d.LastTime)),
 		}
 		if !oneSpec {
 			row = append(row, d.Spec)
 		}
-		t.row(row...)
+		t.row(append(row, showTransition(d.Transition.From, d.Transition.Action, d.Transition.To))...)
 		if why := showWhy(d.Reason, d.Explanation); why != "" {
 			t.note(why)
 		}

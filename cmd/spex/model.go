@@ -125,7 +125,8 @@ func newModelSealCommand(a *app) *cobra.Command {
 		Use:   "seal SPEC",
 		Short: "End the learning of a model: from now on steps are judged",
 		Long: `End the learning of a model. The command returns when every shard works with the
-sealed model, which then holds every step that was acknowledged as learned.`,
+sealed model, which then holds every step that was acknowledged as learned. It
+waits for a minute unless --timeout is given.`,
 		Args: exactArgs("SPEC"),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -189,6 +189,14 @@ func showTime(t time.Time) string {
 	return t.UTC().Format("2006-01-02 15:04:05.000Z")
 }
 
+// showSecond writes a time for people, to the second.
+func showSecond(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02 15:04:05Z")
+}
+
 // plural writes a count with its noun, for example "1 case" or "2 cases".
 func plural[N int | int64 | uint32 | uint64](n N, noun string) string {
 	if n == 1 {

@@ -19,6 +19,9 @@ const (
 	// replayTimeout is the time limit of one request of a replay, unless --timeout
 	// is given: a shard that elects a new leader must not end it.
 	replayTimeout = time.Minute
+	// replayAttempt is how long one server may take. Repeating a request is
+	// harmless here, so a server that hangs is left soon.
+	replayAttempt = 5 * time.Second
 	// maxConcurrency bounds the workers of replay and bench.
 	maxConcurrency = 10_000
 )
@@ -43,7 +46,10 @@ and, at the same time, of the file. The state after a step is the activity, unle
 
 Cases are spread over --concurrency workers; the steps of a case stay in order.
 The ids of the requests follow from the case and the position of the event, so
-running the command again changes nothing, also after it was killed half way.`,
+running the command again changes nothing, also after it was killed half way.
+
+Unless --timeout is given, a request is tried again for a minute. Name several
+servers with --addr, so that the replay goes on when one of them is down.`,
 		Example: "  spex replay orders.csv --spec order --case order_id --activity status --timestamp at",
 		Args:    exactArgs("LOG"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -74,9 +80,9 @@ func (f *logFlags) register(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&f.format, "format", "auto", "format of the log: auto, csv or xes")
 	fs.StringVar(&f.delimiter, "delimiter", "", `delimiter of a CSV log, "\t" for a tab (default: detected)`)
-	fs.StringVar(&f.columns.Case, "case", "", "`column` of the case (XES: concept:name of the trace)")
-	fs.StringVar(&f.columns.Activity, "activity", "", "`column` of the activity (XES: concept:name)")
-	fs.StringVar(&f.columns.Timestamp, "timestamp", "", "`column` of the time (XES: time:timestamp)")
+	fs.StringVar(&f.columns.Case, "case", "", "`column` of the case (default case:concept:name; XES: concept:name of the trace)")
+	fs.StringVar(&f.columns.Activity, "activity", "", "`column` of the activity (default concept:name)")
+	fs.StringVar(&f.columns.Timestamp, "timestamp", "", "`column` of the time (default time:timestamp)")
 	fs.StringVar(&f.columns.State, "state", "", "`column` of the state after the step (default: the activity)")
 	fs.IntVar(&f.skipCases, "skip-cases", 0, "leave out the first so many cases of the log")
 	fs.IntVar(&f.maxCases, "max-cases", 0, "take at most so many cases; 0 means all")
@@ -126,7 +132,7 @@ func (a *app) replay(ctx context.Context, path string, f replayFlags) error {
 		return err
 	}
 	defer log.Close()
-	return a.withQuietClient(ctx, func(c *client.Client) error {
+	return a.withQuietClient(ctx, replayAttempt, func(c *client.Client) error {
 		// One question now instead of one refusal for every case.
 		if _, _, err := c.GetSpecification(ctx, f.spec, 0); err != nil {
 			return err

@@ -55,6 +55,8 @@ func commands(a *app) []*cobra.Command {
 		newDeviationsCommand(a),
 		newClusterCommand(a),
 		newBenchCommand(a),
+		newServerCommand(a),
+		newDevCommand(a),
 		newVersionCommand(a),
 		newDocsCommand(a),
 	}

@@ -1,0 +1,427 @@
+package cluster
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/spexio/spex/fsm"
+	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+)
+
+// sim is a network of nodes in memory, run inside a synctest bubble. Messages
+// take time and get lost, views are stale, writes fail and nodes are killed in
+// the middle of them; what the nodes' disks hold survives.
+type sim struct {
+	t      *testing.T
+	expect int
+	dir    string
+
+	mu     sync.Mutex // guards all below, and the fields of nodes and procs marked so
+	rng    *rand.Rand
+	nodes  map[string]*simNode
+	hidden map[[2]string]bool
+	loss   float64
+	// formed are the clusters that were bootstrapped: more than one is the disaster.
+	formed map[string]bool
+	broken []string
+}
+
+// simNode is a machine with a disk.
+type simNode struct {
+	name string
+	disk map[string][]byte
+	proc *simProc // nil while down
+	// crashIn > 0: the process dies in that many writes; crashAfter: the write is done.
+	crashIn    int
+	crashAfter bool
+	// failWrites: that many writes fail, every second one after it took effect.
+	failWrites int
+	// shards is what the node is configured with; 0 means 16.
+	shards uint32
+}
+
+// simProc is one run of a node's process.
+type simProc struct {
+	s         *sim
+	node      *simNode
+	id        string
+	identity  *Identity
+	bootstrap *Bootstrap
+	cancel    context.CancelFunc
+	done      chan struct{}
+	dead      bool // by a crash in a write
+	published string
+	outcome   OutcomeKind
+	view      []Member
+	subs      map[chan struct{}]struct{}
+}
+
+func newSim(t *testing.T, seed uint64, expect int) *sim {
+	return &sim{
+		t: t, expect: expect, dir: t.TempDir(),
+		rng: rand.New(rand.NewPCG(seed, 7)), nodes: map[string]*simNode{},
+		hidden: map[[2]string]bool{}, formed: map[string]bool{},
+	}
+}
+
+func (s *sim) node(name string) *simNode {
+	if s.nodes[name] == nil {
+		s.nodes[name] = &simNode{name: name, disk: map[string][]byte{}}
+	}
+	return s.nodes[name]
+}
+
+var errCrashed = errors.New("the process is dead")
+
+// files is the disk of a node as one process sees it.
+func (p *simProc) files() Files {
+	return Files{
+		Read: func(path string) ([]byte, error) {
+			p.s.mu.Lock()
+			defer p.s.mu.Unlock()
+			data, ok := p.node.disk[filepath.Base(path)]
+			if !ok {
+				return nil, fs.ErrNotExist
+			}
+			return data, nil
+		},
+		Write: func(path string, data []byte) error {
+			p.s.mu.Lock()
+			defer p.s.mu.Unlock()
+			return p.writeLocked(filepath.Base(path), data)
+		},
+	}
+}
+
+func (p *simProc) writeLocked(name string, data []byte) error {
+	n := p.node
+	if p.dead {
+		return errCrashed
+	}
+	if n.crashIn > 0 {
+		n.crashIn--
+		if n.crashIn == 0 {
+			if n.crashAfter {
+				n.disk[name] = bytes.Clone(data)
+			}
+			p.dead = true
+			p.cancel()
+			return errCrashed
+		}
+	}
+	if n.failWrites > 0 {
+		n.failWrites--
+		if n.failWrites%2 == 0 {
+			n.disk[name] = bytes.Clone(data)
+		}
+		return errors.New("i/o error")
+	}
+	n.disk[name] = bytes.Clone(data)
+	return nil
+}
+
+// start boots a node that is down. A boot that fails is a process that ended.
+func (s *sim) start(name string) {
+	s.mu.Lock()
+	n := s.node(name)
+	s.mu.Unlock()
+	if n.proc != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &simProc{s: s, node: n, cancel: cancel, done: make(chan struct{}), subs: map[chan struct{}]struct{}{}}
+	identity, err := OpenIdentity(IdentityOptions{Dir: filepath.Join(s.dir, name), Name: name, ClusterName: "spex", Files: p.files(), Rand: simReader{s}})
+	if err != nil {
+		cancel()
+		return
+	}
+	p.identity, p.id = identity, identity.NodeID()
+	p.bootstrap, err = NewBootstrap(identity, BootstrapConfig{
+		Self: Member{ID: p.id, PeerAddress: name + ":1"}, Expect: s.expect, HasSeeds: s.expect != 1,
+		Shards: cmp.Or(n.shards, 16), Replicas: 3, Membership: p, Peers: p, Files: p.files(), Rand: simReader{s},
+	})
+	if err != nil {
+		s.fail("start %s: %v", name, err)
+		cancel()
+		_ = identity.Close()
+		return
+	}
+	s.mu.Lock()
+	p.published = identity.ClusterID()
+	n.proc = p
+	s.mu.Unlock()
+	go p.main(ctx)
+}
+
+// kill ends a process without warning and waits until it is gone.
+func (s *sim) kill(name string) {
+	s.mu.Lock()
+	p := s.node(name).proc
+	s.node(name).proc = nil
+	if p != nil {
+		p.dead = true
+	}
+	s.mu.Unlock()
+	if p == nil {
+		return
+	}
+	p.cancel()
+	<-p.done
+	if err := p.identity.Close(); err != nil {
+		s.fail("close %s: %v", name, err)
+	}
+}
+
+// wipe takes the disk of a node that is down.
+func (s *sim) wipe(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.node(name).disk = map[string][]byte{}
+}
+
+func (s *sim) fail(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken = append(s.broken, fmt.Sprintf(format, args...))
+}
+
+// main is what the node does with its outcome.
+func (p *simProc) main(ctx context.Context) {
+	defer close(p.done)
+	out, err := p.bootstrap.Run(ctx)
+	if err != nil {
+		return
+	}
+	if out.Kind == Formed && !p.form(out) {
+		return
+	}
+	p.s.sleep(300)
+	p.s.mu.Lock()
+	known := p.s.formed[out.ClusterID]
+	p.s.mu.Unlock()
+	if !known {
+		p.s.fail("%s: %s with cluster %s, which nobody formed", p.id, out.Kind, out.ClusterID)
+	}
+	for p.identity.SetClusterID(out.ClusterID) != nil {
+		if ctx.Err() != nil {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	p.s.mu.Lock()
+	p.published, p.outcome = out.ClusterID, out.Kind
+	p.s.mu.Unlock()
+	<-ctx.Done()
+}
+
+// form bootstraps the catalog on this node's disk, unless an earlier run did.
+func (p *simProc) form(out Outcome) bool {
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	if have := string(p.node.disk["catalog"]); have != "" && have != out.ClusterID {
+		p.s.broken = append(p.s.broken, fmt.Sprintf("%s formed %s and %s", p.id, have, out.ClusterID))
+	}
+	if len(out.Members) != p.s.expect {
+		p.s.broken = append(p.s.broken, fmt.Sprintf("%s formed with %d members", p.id, len(out.Members)))
+	}
+	err := p.writeLocked("catalog", []byte(out.ClusterID))
+	if string(p.node.disk["catalog"]) == out.ClusterID {
+		p.s.formed[out.ClusterID] = true
+	}
+	if len(p.s.formed) > 1 {
+		p.s.broken = append(p.s.broken, fmt.Sprintf("%s formed a second cluster", p.id))
+	}
+	// A node whose store fails ends its process.
+	p.dead = p.dead || err != nil
+	return err == nil
+}
+
+// simReader makes ids that depend on the seed alone.
+type simReader struct{ s *sim }
+
+func (r simReader) Read(b []byte) (int, error) {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	for i := range b {
+		b[i] = byte(r.s.rng.Uint32())
+	}
+	return len(b), nil
+}
+
+// sleep lets up to that many milliseconds pass.
+func (s *sim) sleep(upTo int) {
+	s.mu.Lock()
+	d := time.Duration(1+s.rng.IntN(upTo)) * time.Millisecond
+	s.mu.Unlock()
+	time.Sleep(d)
+}
+
+// gossip refreshes the views until ctx ends; in a lossy network only some.
+func (s *sim) gossip(ctx context.Context) {
+	for ctx.Err() == nil {
+		s.sleep(40)
+		s.mu.Lock()
+		for _, n := range s.nodes {
+			if p := n.proc; p != nil && !p.dead && s.rng.Float64() >= s.loss {
+				p.refreshLocked()
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+func (p *simProc) refreshLocked() {
+	var view []Member
+	for _, n := range p.s.nodes {
+		q := n.proc
+		if q == nil || q.dead || p.s.hiddenLocked(p.node.name, n.name) {
+			continue
+		}
+		view = append(view, Member{ID: q.id, ClusterID: q.published, Status: StatusAlive, PeerAddress: n.name + ":1"})
+	}
+	slices.SortFunc(view, func(a, b Member) int { return compareIDs(a.ID, b.ID) })
+	if slices.Equal(view, p.view) {
+		return
+	}
+	p.view = view
+	for ch := range p.subs {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (s *sim) hiddenLocked(a, b string) bool {
+	return s.hidden[[2]string{min(a, b), max(a, b)}]
+}
+
+func (s *sim) hide(a, b string, hidden bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hidden[[2]string{min(a, b), max(a, b)}] = hidden
+}
+
+// Members and Subscribe make a process its own Membership.
+func (p *simProc) Members() []Member {
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	return slices.Clone(p.view)
+}
+
+func (p *simProc) Subscribe() (<-chan struct{}, func()) {
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	ch := make(chan struct{}, 1)
+	p.subs[ch] = struct{}{}
+	return ch, func() {
+		p.s.mu.Lock()
+		defer p.s.mu.Unlock()
+		delete(p.subs, ch)
+	}
+}
+
+// deliver finds the process of a node id, if the message gets through.
+func (p *simProc) deliver(to string) *simProc {
+	p.s.sleep(30)
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	for _, n := range p.s.nodes {
+		q := n.proc
+		if q != nil && !q.dead && !p.dead && q.id == to && !p.s.hiddenLocked(p.node.name, n.name) && p.s.rng.Float64() >= p.s.loss {
+			return q
+		}
+	}
+	return nil
+}
+
+var errLost = &fsm.Error{Reason: typesv1.Reason_REASON_UNAVAILABLE, Message: "no answer"}
+
+func (p *simProc) Pledge(ctx context.Context, to string, req *peerv1.PledgeRequest) (*peerv1.PledgeResponse, error) {
+	q := p.deliver(to)
+	if q == nil {
+		return nil, errLost
+	}
+	req.Target = &peerv1.Target{From: p.id, To: to}
+	resp, err := q.bootstrap.HandlePledge(ctx, req)
+	if q.deliver(p.id) == nil {
+		return nil, errLost
+	}
+	return resp, err
+}
+
+func (p *simProc) Join(_ context.Context, to string, _ *peerv1.JoinRequest) (*peerv1.JoinResponse, error) {
+	q := p.deliver(to)
+	if q == nil || q.identity.ClusterID() == "" || q.deliver(p.id) == nil {
+		return nil, errLost
+	}
+	return &peerv1.JoinResponse{ClusterId: q.identity.ClusterID()}, nil
+}
+
+func (*simProc) Forward(context.Context, string, *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error) {
+	return nil, errLost
+}
+func (*simProc) Propose(context.Context, string, *peerv1.ProposeRequest) (*peerv1.ProposeResponse, error) {
+	return nil, errLost
+}
+func (*simProc) ReadIndex(context.Context, string, *peerv1.ReadIndexRequest) (*peerv1.ReadIndexResponse, error) {
+	return nil, errLost
+}
+func (*simProc) Confirm(context.Context, string, *peerv1.ConfirmRequest) (*peerv1.ConfirmResponse, error) {
+	return nil, errLost
+}
+func (*simProc) Status(context.Context, string, *peerv1.StatusRequest) (*peerv1.StatusResponse, error) {
+	return nil, errLost
+}
+
+// state lists the nodes that are up with their outcome and whether they belong
+// to the first formed cluster.
+func (s *sim) state() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var parts []string
+	for _, n := range s.nodes {
+		switch p := n.proc; {
+		case p == nil || p.dead:
+			parts = append(parts, n.name+" down")
+		case p.published == "":
+			parts = append(parts, n.name+" waits")
+		default:
+			parts = append(parts, n.name+" "+p.outcome.String())
+		}
+	}
+	slices.Sort(parts)
+	return fmt.Sprintf("%s; %d formed", strings.Join(parts, ", "), len(s.formed))
+}
+
+// run runs a scenario in a bubble and returns what went wrong.
+func runSim(t *testing.T, seed uint64, expect int, scenario func(s *sim)) []string {
+	var broken []string
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(t, seed, expect)
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan struct{})
+		go func() { defer close(done); s.gossip(ctx) }()
+		scenario(s)
+		for name := range s.nodes {
+			s.kill(name)
+		}
+		cancel()
+		<-done
+		broken = s.broken
+	})
+	return broken
+}

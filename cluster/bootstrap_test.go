@@ -1,0 +1,455 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
+	"pgregory.net/rapid"
+)
+
+// TestFormingTimelines runs what happens to real clusters at first boot. want
+// is the state a minute of (fake) time after each step.
+func TestFormingTimelines(t *testing.T) {
+	type step struct {
+		do   func(s *sim)
+		want string
+	}
+	up := func(names ...string) func(*sim) {
+		return func(s *sim) {
+			for _, n := range names {
+				s.start(n)
+			}
+		}
+	}
+	down := func(name string) func(*sim) { return func(s *sim) { s.kill(name) } }
+	for name, steps := range map[string][]step{
+		"all at once": {{up("a", "b", "c"), "a formed, b pledged, c pledged; 1 formed"}},
+		"a late third": {
+			{up("a", "b"), "a waits, b waits; 0 formed"},
+			{up("c"), "a formed, b pledged, c pledged; 1 formed"},
+		},
+		"the lowest comes last": {
+			{up("b", "c"), "b waits, c waits; 0 formed"},
+			{up("a"), "a formed, b pledged, c pledged; 1 formed"},
+		},
+		"one too many": {
+			{func(s *sim) { up("a", "b")(s); s.hide("a", "c", true); s.hide("a", "d", true); up("c", "d")(s) }, "a waits, b waits, c waits, d waits; 0 formed"},
+			{func(s *sim) { s.hide("a", "c", false); s.hide("a", "d", false) }, "a waits, b waits, c waits, d waits; 0 formed"},
+			{down("d"), "a formed, b pledged, c pledged, d down; 1 formed"},
+			{up("d"), "a formed, b pledged, c pledged, d joined; 1 formed"},
+		},
+		"restart between pledge and bootstrap": {
+			{func(s *sim) {
+				s.node("a").crashIn = 3 // identity, pledge, catalog
+				up("a", "b", "c")(s)
+			}, "a down, b waits, c waits; 0 formed"},
+			{func(s *sim) { down("a")(s); up("a")(s) }, "a formed, b pledged, c pledged; 1 formed"},
+		},
+		"restart between bootstrap and noting it": {
+			{func(s *sim) {
+				s.node("a").crashIn, s.node("a").crashAfter = 3, true
+				up("a", "b", "c")(s)
+			}, "a down, b waits, c waits; 1 formed"},
+			{func(s *sim) { down("a")(s); up("a")(s) }, "a formed, b pledged, c pledged; 1 formed"},
+		},
+		"lost disk after forming joins": { // O7: wipe pod-0
+			{up("a", "b", "c"), "a formed, b pledged, c pledged; 1 formed"},
+			{func(s *sim) { down("a")(s); s.wipe("a"); up("a")(s) }, "a joined, b pledged, c pledged; 1 formed"},
+		},
+		"all but one lose their disks": {
+			{up("a", "b", "c"), "a formed, b pledged, c pledged; 1 formed"},
+			{func(s *sim) {
+				for _, n := range []string{"a", "b", "c"} {
+					down(n)(s)
+				}
+				s.wipe("a")
+				s.wipe("b")
+				up("a", "b")(s)
+			}, "a waits, b waits, c down; 1 formed"},
+			{up("c"), "a joined, b joined, c restarted; 1 formed"},
+		},
+		"a member is replaced after it pledged": {
+			{func(s *sim) {
+				s.node("a").crashIn = 3
+				up("a", "b", "c")(s)
+			}, "a down, b waits, c waits; 0 formed"},
+			{func(s *sim) { down("a")(s); s.wipe("a"); up("a")(s) }, "a waits, b waits, c waits; 0 formed"},
+			// What the log line says: stop the pledged ones and empty them.
+			{func(s *sim) {
+				for _, n := range []string{"b", "c"} {
+					down(n)(s)
+					s.wipe(n)
+					up(n)(s)
+				}
+			}, "a formed, b pledged, c pledged; 1 formed"},
+		},
+		"settings that differ are mended by a restart": {
+			{func(s *sim) { s.node("b").shards = 8; up("a", "b", "c")(s) }, "a waits, b waits, c waits; 0 formed"},
+			{func(s *sim) { down("b")(s); s.node("b").shards = 0; up("b")(s) }, "a formed, b pledged, c pledged; 1 formed"},
+		},
+		"a partition heals": {
+			{func(s *sim) { s.hide("a", "c", true); s.hide("b", "c", true); up("a", "b", "c")(s) }, "a waits, b waits, c waits; 0 formed"},
+			{func(s *sim) { s.hide("a", "c", false) }, "a waits, b waits, c waits; 0 formed"},
+			{func(s *sim) { s.hide("b", "c", false) }, "a formed, b pledged, c pledged; 1 formed"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			broken := runSim(t, 1, 3, func(s *sim) {
+				for i, st := range steps {
+					st.do(s)
+					time.Sleep(time.Minute)
+					if got := s.state(); got != st.want {
+						s.fail("step %d: %s\nwant %s", i+1, got, st.want)
+					}
+				}
+			})
+			if len(broken) > 0 {
+				t.Error(strings.Join(broken, "\n"))
+			}
+		})
+	}
+}
+
+// fault is one thing that goes wrong in TestNeverTwoClusters.
+type fault struct {
+	kind       string
+	node, with string
+	n, ms      int
+}
+
+func faultGen(names []string) *rapid.Generator[fault] {
+	return rapid.Custom(func(t *rapid.T) fault {
+		return fault{
+			kind: rapid.SampledFrom([]string{"start", "start", "kill", "crash before", "crash after", "fail writes", "hide", "show", "loss", "calm"}).Draw(t, "kind"),
+			node: rapid.SampledFrom(names).Draw(t, "node"),
+			with: rapid.SampledFrom(names).Draw(t, "with"),
+			n:    rapid.IntRange(1, 4).Draw(t, "n"),
+			ms:   rapid.IntRange(0, 1500).Draw(t, "ms"),
+		}
+	})
+}
+
+func (s *sim) inflict(f fault) {
+	if f.kind == "start" || f.kind == "kill" {
+		s.kill(f.node) // also clears away what died in a write
+		if f.kind == "start" {
+			s.start(f.node)
+		}
+	}
+	if f.kind == "hide" || f.kind == "show" {
+		s.hide(f.node, f.with, f.kind == "hide" && f.node != f.with)
+	}
+	s.mu.Lock()
+	n := s.node(f.node)
+	switch f.kind {
+	case "crash before", "crash after":
+		n.crashIn, n.crashAfter = f.n, f.kind == "crash after"
+	case "fail writes":
+		n.failWrites = f.n
+	case "loss":
+		s.loss = float64(f.n) * 0.2
+	case "calm":
+		s.loss = 0
+	}
+	s.mu.Unlock()
+	time.Sleep(time.Duration(f.ms) * time.Millisecond)
+}
+
+// heal ends all faults and starts what is down.
+func (s *sim) heal(names []string) {
+	s.mu.Lock()
+	s.loss = 0
+	clear(s.hidden)
+	for _, n := range s.nodes {
+		n.crashIn, n.failWrites = 0, 0
+	}
+	s.mu.Unlock()
+	for _, name := range names {
+		s.mu.Lock()
+		p := s.node(name).proc
+		gone := p == nil || p.dead
+		s.mu.Unlock()
+		if gone {
+			s.kill(name)
+			s.start(name)
+		}
+	}
+}
+
+// TestNeverTwoClusters: whatever crashes, is lost or fails, there is one
+// cluster at most; and once the faults stop with all servers up there is one,
+// and all belong to it.
+func TestNeverTwoClusters(t *testing.T) {
+	formedEarly, runs := 0, 0
+	rapid.Check(t, func(rt *rapid.T) {
+		names := []string{"a", "b", "c", "d", "e"}[:rapid.IntRange(1, 5).Draw(rt, "nodes")]
+		faults := rapid.SliceOfN(faultGen(names), 0, 40).Draw(rt, "faults")
+		seed := rapid.Uint64().Draw(rt, "seed")
+		broken := runSim(t, seed, len(names), func(s *sim) {
+			for _, n := range names {
+				if seed>>len(n)&1 == 0 {
+					s.start(n)
+				}
+			}
+			for _, f := range faults {
+				s.inflict(f)
+			}
+			if len(s.formed) > 0 {
+				formedEarly++
+			}
+			s.heal(names)
+			for waited := 0; ; waited++ {
+				got := s.state()
+				if !strings.Contains(got, "waits") && !strings.Contains(got, "down") {
+					break
+				}
+				if waited == 300 {
+					s.fail("five minutes after the faults: %s", got)
+					break
+				}
+				time.Sleep(time.Second)
+			}
+			if len(s.formed) != 1 {
+				s.fail("%d clusters formed", len(s.formed))
+			}
+			for _, n := range s.nodes {
+				if n.proc != nil && !s.formed[n.proc.published] {
+					s.fail("%s belongs to %q", n.name, n.proc.published)
+				}
+			}
+		})
+		runs++
+		if len(broken) > 0 {
+			rt.Fatal(strings.Join(broken, "\n"))
+		}
+	})
+	t.Logf("a cluster was formed amid the faults in %d of %d runs", formedEarly, runs)
+	if formedEarly == 0 || formedEarly == runs {
+		t.Error("the faults never, or always, leave time to form: they test nothing")
+	}
+}
+
+// aloneBootstrap is a node without gossip.
+func aloneBootstrap(t *testing.T, dir string, change func(*BootstrapConfig)) (*Bootstrap, *Identity, error) {
+	t.Helper()
+	identity := mustOpenIdentity(t, dir, "n1", "spex")
+	cfg := BootstrapConfig{Self: Member{ID: identity.NodeID(), PeerAddress: "127.0.0.1:1"}, Expect: 1, Shards: 16, Replicas: 3}
+	if change != nil {
+		change(&cfg)
+	}
+	b, err := NewBootstrap(identity, cfg)
+	return b, identity, err
+}
+
+// TestOneServerOnRealFiles: formed, killed before it was noted, formed with the
+// same id again, noted, restarted.
+func TestOneServerOnRealFiles(t *testing.T) {
+	dir := t.TempDir()
+	var first Outcome
+	for round := range 3 {
+		b, identity, err := aloneBootstrap(t, dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := b.Run(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch round {
+		case 0:
+			first = out
+			if out.Kind != Formed || len(out.Members) != 1 || out.Members[0].ID != identity.NodeID() || out.Members[0].PeerAddress == "" || out.Shards != 16 || out.Replicas != 3 {
+				t.Fatalf("%+v", out)
+			}
+		case 1:
+			if out.Kind != Formed || out.ClusterID != first.ClusterID {
+				t.Fatalf("%+v after %+v", out, first)
+			}
+			if err := identity.SetClusterID(out.ClusterID); err != nil {
+				t.Fatal(err)
+			}
+		case 2:
+			if out.Kind != Restarted || out.ClusterID != first.ClusterID {
+				t.Fatalf("%+v after %+v", out, first)
+			}
+		}
+		if err := identity.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestPledgedDirectoryOfAnotherClusterName(t *testing.T) {
+	dir := t.TempDir()
+	b, identity, err := aloneBootstrap(t, dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := identity.Close(); err != nil {
+		t.Fatal(err)
+	}
+	other := mustOpenIdentity(t, dir, "n1", "prod")
+	_, err = NewBootstrap(other, BootstrapConfig{Self: Member{ID: other.NodeID()}, Expect: 1, Shards: 1, Replicas: 1})
+	if !errors.Is(err, ErrOtherCluster) || !strings.Contains(err.Error(), "--cluster spex") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestBootstrapRefusesBadSettings(t *testing.T) {
+	for name, change := range map[string]func(*BootstrapConfig){
+		"no gossip": func(c *BootstrapConfig) { c.Expect = 3 },
+		"no shards": func(c *BootstrapConfig) { c.Shards = 0 },
+		"no peers":  func(c *BootstrapConfig) { c.Membership = members{} },
+		"other id":  func(c *BootstrapConfig) { c.Self.ID = "x" },
+	} {
+		if _, _, err := aloneBootstrap(t, t.TempDir(), change); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// TestRunEndsWithItsContext: waiting for servers that never come.
+func TestRunEndsWithItsContext(t *testing.T) {
+	b, _, err := aloneBootstrap(t, t.TempDir(), func(c *BootstrapConfig) {
+		c.Expect, c.Membership, c.Peers = 3, members{}, &simProc{}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if out, err := b.Run(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%+v, %v", out, err)
+	}
+}
+
+// members is a view that never changes.
+type members []Member
+
+func (m members) Members() []Member                  { return m }
+func (members) Subscribe() (<-chan struct{}, func()) { return nil, func() {} }
+func alive(ids ...string) (view members) {
+	for _, id := range ids {
+		id, cluster, _ := strings.Cut(id, ":")
+		view = append(view, Member{ID: id, ClusterID: cluster, Status: StatusAlive})
+	}
+	return view
+}
+
+// TestHandlePledge: what a node answers to a proposer, and that a refusal
+// binds it to nothing.
+func TestHandlePledge(t *testing.T) {
+	for name, c := range map[string]struct {
+		view   members
+		change func(req *peerv1.PledgeRequest)
+		says   string // "" means pledged
+	}{
+		"agreed":           {view: alive("a", "c")},
+		"other name":       {view: alive("a", "c"), change: func(r *peerv1.PledgeRequest) { r.ClusterName = "prod" }, says: `not of "prod"`},
+		"not the lowest":   {view: alive("a", "c"), change: func(r *peerv1.PledgeRequest) { r.Target.From = "c" }, says: "the lowest id"},
+		"nobody asks":      {view: alive("a", "c"), change: func(r *peerv1.PledgeRequest) { r.Target = nil }, says: "the lowest id"},
+		"not in the list":  {view: alive("a", "c"), change: func(r *peerv1.PledgeRequest) { r.Members = []string{"a", "c", "d"} }, says: "not in the list"},
+		"other number":     {view: alive("a"), change: func(r *peerv1.PledgeRequest) { r.Members = []string{"a", r.Target.To} }, says: "--expect 3"},
+		"other shards":     {view: alive("a", "c"), change: func(r *peerv1.PledgeRequest) { r.Shards = 8 }, says: "--shards 16"},
+		"other replicas":   {view: alive("a", "c"), change: func(r *peerv1.PledgeRequest) { r.Replicas = 1 }, says: "--replicas 3"},
+		"unsorted":         {view: alive("a", "c"), change: func(r *peerv1.PledgeRequest) { r.Members[0], r.Members[2] = "c", "a" }, says: "not sorted"},
+		"empty":            {view: alive("a", "c"), change: func(r *peerv1.PledgeRequest) { *r = peerv1.PledgeRequest{} }, says: "without"},
+		"trial refused":    {view: alive("a", "c"), change: func(r *peerv1.PledgeRequest) { r.ClusterId, r.Shards = "", 8 }, says: "--shards 16"},
+		"does not see all": {view: alive("a"), says: "sees a"},
+		"sees one more":    {view: alive("a", "c", "d"), says: "not the proposed list"},
+		"sees a cluster":   {view: alive("a", "c", "z:Z"), says: "existing cluster"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, identity, err := aloneBootstrap(t, t.TempDir(), func(c2 *BootstrapConfig) {
+				c2.Expect, c2.Membership, c2.Peers = 3, c.view, &simProc{}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			self := identity.NodeID() // "n1-…" sorts between c and z
+			request := func() *peerv1.PledgeRequest {
+				return &peerv1.PledgeRequest{Target: &peerv1.Target{From: "a", To: self}, ClusterName: "spex", ClusterId: "X",
+					Members: []string{"a", "c", self}, Shards: 16, Replicas: 3}
+			}
+			req := request()
+			if c.change != nil {
+				c.change(req)
+			}
+			resp, err := b.HandlePledge(t.Context(), req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.says != "" {
+				if resp.GetPledged() || !strings.Contains(resp.GetReason(), c.says) {
+					t.Fatalf("%v", resp)
+				}
+				if _, bound, _ := b.pledges.current(); bound {
+					t.Fatal("a refusal bound the node")
+				}
+				return
+			}
+			if !resp.GetPledged() {
+				t.Fatalf("%v", resp)
+			}
+			// The same again, also with nobody in sight: yes. Another one: never.
+			b.cfg.Membership = members{}
+			if resp, err = b.HandlePledge(t.Context(), request()); err != nil || !resp.GetPledged() {
+				t.Errorf("the same again: %v, %v", resp, err)
+			}
+			other := request()
+			other.ClusterId = "Y"
+			if resp, err = b.HandlePledge(t.Context(), other); err != nil || resp.GetPledged() || resp.GetClusterId() != "X" {
+				t.Errorf("another: %v, %v", resp, err)
+			}
+		})
+	}
+}
+
+// TestTrialBindsNobody: after a trial any proposal may still come.
+func TestTrialBindsNobody(t *testing.T) {
+	b, identity, err := aloneBootstrap(t, t.TempDir(), func(c *BootstrapConfig) {
+		c.Expect, c.Membership, c.Peers = 3, alive("a", "c"), &simProc{}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, id := range []string{"", "", "X"} {
+		resp, err := b.HandlePledge(t.Context(), &peerv1.PledgeRequest{Target: &peerv1.Target{From: "a"}, ClusterName: "spex", ClusterId: id,
+			Members: []string{"a", "c", identity.NodeID()}, Shards: 16, Replicas: 3})
+		if err != nil || !resp.GetPledged() || resp.GetClusterId() != id {
+			t.Fatalf("%d: %v, %v", i, resp, err)
+		}
+		if _, bound, _ := b.pledges.current(); bound != (id != "") {
+			t.Fatalf("%d: bound %t", i, bound)
+		}
+	}
+}
+
+// TestJoiningNodePledgesNothing: once asked, the cluster may have taken it in.
+func TestJoiningNodePledgesNothing(t *testing.T) {
+	b, identity, err := aloneBootstrap(t, t.TempDir(), func(c *BootstrapConfig) {
+		c.Expect, c.Membership, c.Peers = 3, alive("a", "c"), &simProc{}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !b.startJoin("Z") {
+		t.Fatal("cannot join")
+	}
+	req := &peerv1.PledgeRequest{Target: &peerv1.Target{From: "a"}, ClusterName: "spex", ClusterId: "X",
+		Members: []string{"a", "c", identity.NodeID()}, Shards: 16, Replicas: 3}
+	resp, err := b.HandlePledge(t.Context(), req)
+	if err != nil || resp.GetPledged() || resp.GetClusterId() != "Z" {
+		t.Errorf("%v, %v", resp, err)
+	}
+	if problem := b.propose([]string{identity.NodeID()}); problem == "" {
+		t.Error("it proposes while it joins")
+	}
+}

@@ -1,0 +1,368 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"github.com/spexio/spex/cluster"
+	"github.com/spexio/spex/fsm"
+	"github.com/spexio/spex/shard"
+	"github.com/spexio/spex/shard/store"
+)
+
+// ServerConfig says how one node of a cluster runs.
+type ServerConfig struct {
+	// Name of the node, and of the cluster that it belongs to.
+	Name, ClusterName string
+	DataDir           string
+	// Listen, PeerListen and Gossip are the host:port of the three listeners:
+	// for clients, for the other nodes' requests and Raft, and for gossip. Port 0
+	// lets the system choose. Gossip may be empty for a cluster of one node.
+	Listen, PeerListen, Gossip string
+	// Join lists the gossip addresses of other nodes.
+	Join []string
+	// Expect is the number of servers that form a new cluster together; 0 means
+	// that this one only joins.
+	Expect int
+	// Shards and Replicas count for a new cluster only.
+	Shards, Replicas int
+	Timing           shard.Timing
+	GossipTimings    cluster.GossipTimings
+	Version          string
+	Logger           *slog.Logger
+	Metrics          prometheus.Registerer
+	// OnFatal is called once when the node's storage has failed. Nothing is
+	// written any more and the process must end. The default panics.
+	OnFatal func(error)
+	// RouteBudget and JudgeBudget: see cluster.NodeConfig.
+	RouteBudget, JudgeBudget time.Duration
+}
+
+// Server is one node with its listeners. Start it with StartServer.
+type Server struct {
+	cfg      ServerConfig
+	log      *slog.Logger
+	identity *cluster.Identity
+	gossip   *cluster.Gossip
+	boot     *cluster.Bootstrap
+	net      *PeerNet
+	self     cluster.Member
+
+	listener, peerListener net.Listener
+	api, peer              *grpc.Server
+	lifecycle              *Lifecycle
+	gate                   *gate
+	// clusterID is what peers are told; the identity has it on disk later, when
+	// the catalog has arrived.
+	clusterID atomic.Pointer[string]
+
+	ctx   context.Context
+	stop  context.CancelFunc
+	tasks sync.WaitGroup
+	store *store.Store // written by run before the gate opens
+
+	ready  chan struct{} // closed when the node serves
+	ran    chan struct{} // closed when run has returned
+	failed chan struct{} // closed when run failed with err
+	err    error
+
+	closing sync.Once
+	closed  error
+}
+
+// gate is the node's place in the API before there is a node.
+type gate struct {
+	*cluster.Node // set before open, and not changed afterwards
+	open          atomic.Bool
+}
+
+func (g *gate) check() error {
+	if g.open.Load() {
+		return nil
+	}
+	return StatusFromError(errStarting())
+}
+
+// StartServer takes the data directory and the listeners and begins to look
+// for the node's cluster. It returns at once; see Ready. The error names the
+// setting that is wrong: a directory or port in use, a foreign directory.
+func StartServer(cfg ServerConfig) (*Server, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.OnFatal == nil {
+		cfg.OnFatal = func(err error) { panic(err) }
+	}
+	s := &Server{cfg: cfg, lifecycle: NewLifecycle(), gate: &gate{}, ready: make(chan struct{}), failed: make(chan struct{})}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	if err := s.start(); err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		return nil, errors.Join(err, s.Close(ctx))
+	}
+	return s, nil
+}
+
+func (s *Server) start() (err error) {
+	cfg := s.cfg
+	if s.identity, err = cluster.OpenIdentity(cluster.IdentityOptions{Dir: cfg.DataDir, Name: cfg.Name, ClusterName: cfg.ClusterName}); err != nil {
+		return err
+	}
+	s.log = cfg.Logger.With("node", s.identity.NodeID())
+	s.setClusterID(s.identity.ClusterID())
+	if s.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
+		return fmt.Errorf("listen for clients (--listen %s): %w", cfg.Listen, err)
+	}
+	if s.peerListener, err = net.Listen("tcp", cfg.PeerListen); err != nil {
+		return fmt.Errorf("listen for peers (--peer-listen %s): %w", cfg.PeerListen, err)
+	}
+	s.self = cluster.Member{
+		ID: s.identity.NodeID(), ClientAddress: s.listener.Addr().String(), PeerAddress: s.peerListener.Addr().String(),
+		ClusterID: s.identity.ClusterID(), Version: cfg.Version, FeatureLevel: fsm.FeatureLevel,
+	}
+	var membership cluster.Membership
+	if cfg.Gossip != "" {
+		s.gossip, err = cluster.StartGossip(cluster.GossipConfig{
+			ClusterName: cfg.ClusterName, Self: s.self, Bind: cfg.Gossip, Seeds: cfg.Join, Timings: cfg.GossipTimings, Logger: s.log,
+		})
+		if err != nil {
+			return fmt.Errorf("--gossip %s: %w", cfg.Gossip, err)
+		}
+		membership = s.gossip
+	}
+	if s.net, err = NewPeerNet(NetConfig{NodeID: s.self.ID, ClusterID: s.currentClusterID, Resolver: resolver{s}, Logger: s.log}); err != nil {
+		return err
+	}
+	s.boot, err = cluster.NewBootstrap(s.identity, cluster.BootstrapConfig{
+		Self: s.self, Expect: cfg.Expect, HasSeeds: len(cfg.Join) > 0, Shards: uint32(cfg.Shards), Replicas: uint32(cfg.Replicas),
+		Membership: membership, Peers: s.net.Peers(), Logger: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	s.peer = NewPeerServer(s.net, peerHandler{s})
+	s.api = s.newAPI()
+	s.task(func() { _ = s.peer.Serve(s.peerListener) })
+	s.task(func() { _ = s.api.Serve(s.listener) })
+	s.ran = make(chan struct{})
+	s.task(func() {
+		defer close(s.ran)
+		if err := s.run(); err != nil && s.ctx.Err() == nil {
+			s.err = err
+			close(s.failed)
+		}
+	})
+	return nil
+}
+
+func (s *Server) newAPI() *grpc.Server {
+	return NewAPIServer(s.gate, APIOptions{
+		Logger: s.log, Metrics: s.cfg.Metrics, Lifecycle: s.lifecycle,
+		ServerOptions: []grpc.ServerOption{
+			grpc.ChainUnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+				if err := s.gate.check(); err != nil && !isHealth(info.FullMethod) {
+					return nil, err
+				}
+				return next(ctx, req)
+			}),
+			grpc.ChainStreamInterceptor(func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+				if err := s.gate.check(); err != nil && !isHealth(info.FullMethod) {
+					return err
+				}
+				return next(srv, stream)
+			}),
+		},
+	})
+}
+
+func (s *Server) task(f func()) {
+	s.tasks.Add(1)
+	go func() {
+		defer s.tasks.Done()
+		f()
+	}()
+}
+
+// run brings the node to its cluster and then into service.
+func (s *Server) run() error {
+	outcome, err := s.boot.Run(s.ctx)
+	if err != nil {
+		return err
+	}
+	st, err := store.Open(filepath.Join(s.cfg.DataDir, "raft"), store.Options{
+		NodeID: s.self.ID, ClusterID: outcome.ClusterID, Logger: s.log, OnFatal: s.cfg.OnFatal,
+	})
+	if err != nil {
+		return fmt.Errorf("open the storage: %w", err)
+	}
+	s.store = st
+	// Raft messages carry the cluster id from the first one on.
+	s.setClusterID(outcome.ClusterID)
+	node, err := cluster.OpenNode(cluster.NodeConfig{
+		Self: s.self.Node(), Version: s.cfg.Version, Store: st, Peers: s.net.Peers(), Members: s.members, Timing: s.cfg.Timing, Logger: s.log,
+		Attach:      func(group uint32, cfg *shard.Config) { cfg.Transport = s.net.Raft(group) },
+		RouteBudget: s.cfg.RouteBudget, JudgeBudget: s.cfg.JudgeBudget,
+	})
+	if err != nil {
+		return err
+	}
+	s.gate.Node = node
+	s.gate.open.Store(true)
+	if err := s.settle(node, outcome); err != nil {
+		return err
+	}
+	s.lifecycle.SetServing(true)
+	close(s.ready)
+	return nil
+}
+
+// settle forms the cluster if that is this node's part, waits for the catalog,
+// and binds the data directory to the cluster.
+func (s *Server) settle(node *cluster.Node, o cluster.Outcome) error {
+	proposer := len(o.Members) > 0 && o.Members[0].ID == s.self.ID
+	if proposer {
+		if err := node.BootstrapCatalog(cluster.CatalogVoters(o.Members)); err != nil {
+			return err
+		}
+	}
+	// The other members open their replica of the catalog when they see this.
+	if s.gossip != nil {
+		s.gossip.SetClusterID(o.ClusterID)
+	}
+	if proposer {
+		form, err := cluster.NewCluster(s.cfg.ClusterName, o)
+		if err != nil {
+			return err
+		}
+		if err := node.Form(s.ctx, form); err != nil {
+			return err
+		}
+	}
+	if err := node.AwaitCatalog(s.ctx); err != nil {
+		return err
+	}
+	if err := s.identity.SetClusterID(o.ClusterID); err != nil {
+		return err
+	}
+	if err := node.Register(s.ctx); err != nil {
+		return err
+	}
+	return node.Ready(s.ctx)
+}
+
+// Ready waits until the node serves. It returns the reason if the node cannot.
+func (s *Server) Ready(ctx context.Context) error {
+	select {
+	case <-s.ready:
+		return nil
+	case <-s.failed:
+		return s.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Failed is closed when the node could not be brought into service.
+func (s *Server) Failed() <-chan struct{} { return s.failed }
+
+// NodeID, Addr, PeerAddr and GossipAddr tell where the node is, with the ports that the system chose.
+func (s *Server) NodeID() string { return s.self.ID }
+
+// Addr is the address of the listener for clients.
+func (s *Server) Addr() string { return s.self.ClientAddress }
+
+// PeerAddr is the address of the listener for other nodes.
+func (s *Server) PeerAddr() string { return s.self.PeerAddress }
+
+// GossipAddr is the address for --join, "" without gossip.
+func (s *Server) GossipAddr() string {
+	if s.gossip == nil {
+		return ""
+	}
+	return s.gossip.Address()
+}
+
+// Close stops the node in the order in which the rest of the cluster notices
+// least: no new work, leaderships handed on, answers out, then the connections,
+// gossip and the files. What is not done when ctx ends is cut off.
+func (s *Server) Close(ctx context.Context) error {
+	s.closing.Do(func() { s.closed = s.close(ctx) })
+	return s.closed
+}
+
+func (s *Server) close(ctx context.Context) error {
+	s.stop()
+	s.lifecycle.Drain()
+	if s.ran != nil {
+		<-s.ran
+	}
+	var errs []error
+	if s.gate.open.Load() {
+		// Requests that still come are passed on to the new leaders.
+		errs = append(errs, s.gate.Node.Close(ctx))
+	}
+	if s.api != nil {
+		stopGRPC(ctx, s.api)
+		s.lifecycle.Wait()
+	}
+	if s.net != nil {
+		errs = append(errs, s.net.Close())
+	}
+	if s.peer != nil {
+		s.peer.Stop()
+	}
+	for _, l := range []net.Listener{s.listener, s.peerListener} {
+		if l != nil {
+			_ = l.Close() // closed by its server, if that had begun
+		}
+	}
+	if s.gossip != nil {
+		_ = s.gossip.Leave(ctx)
+		errs = append(errs, s.gossip.Shutdown(ctx))
+	}
+	s.tasks.Wait()
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	if s.identity != nil {
+		errs = append(errs, s.identity.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// stopGRPC lets calls finish for a while.
+func stopGRPC(ctx context.Context, g *grpc.Server) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.GracefulStop()
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		g.Stop()
+		<-done
+	}
+}
+
+func (s *Server) setClusterID(id string)   { s.clusterID.Store(&id) }
+func (s *Server) currentClusterID() string { return *s.clusterID.Load() }
+
+func (s *Server) members() []cluster.Member {
+	if s.gossip == nil {
+		return nil
+	}
+	return s.gossip.Members()
+}
