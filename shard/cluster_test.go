@@ -133,7 +133,12 @@ func (c *testCluster) start(id string) *testNode {
 	}
 	n.group = g
 	c.rewire()
-	c.t.Cleanup(func() { c.stopGroup(g) })
+	c.t.Cleanup(func() {
+		// The in-memory transport lets an RPC to a stopped node hang; one to a
+		// node that is cut off fails.
+		c.isolate(id)
+		c.stopGroup(g)
+	})
 	return n
 }
 
@@ -288,7 +293,7 @@ func (tc *testConfirmer) Confirm(ctx context.Context, to string, group uint32, t
 		<-ctx.Done()
 		return false, ctx.Err()
 	}
-	if group != testGroup {
+	if group != c.nodes[to].group.ID() {
 		return false, errors.New("wrong group")
 	}
 	ok, _ := c.nodes[to].group.ConfirmTerm(term)
