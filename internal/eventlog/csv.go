@@ -78,6 +78,7 @@ func newCSV(l *Log, r *bufio.Reader, head []byte) (*csvSource, error) {
 		return nil, s.failure(err)
 	}
 	s.fields = len(header)
+	s.line, _ = s.r.FieldPos(0)
 	return s, s.locate(slices.Clone(header))
 }
 
@@ -109,7 +110,7 @@ func (s *csvSource) detect(head []byte) rune {
 func (s *csvSource) locate(header []string) error {
 	for i, h := range header {
 		if !utf8.ValidString(h) {
-			return s.log.fail(1, nil, fmt.Sprintf("the name of column %d is not UTF-8", i+1), hintUTF8)
+			return s.log.fail(s.line, nil, fmt.Sprintf("the name of column %d is not UTF-8", i+1), hintUTF8)
 		}
 	}
 	s.stateAt = -1
@@ -127,10 +128,10 @@ func (s *csvSource) locate(header []string) error {
 		}
 		*c.at = slices.Index(header, c.name)
 		if *c.at < 0 {
-			return &MissingColumnError{File: s.log.name, Line: 1, Role: c.role, Column: c.name, Have: header}
+			return &MissingColumnError{File: s.log.name, Line: s.line, Role: c.role, Column: c.name, Have: header}
 		}
 		if again := slices.Index(header[*c.at+1:], c.name); again >= 0 {
-			return s.log.fail(1, nil, fmt.Sprintf("the column %q is there twice", c.name), "rename one of them")
+			return s.log.fail(s.line, nil, fmt.Sprintf("the column %q is there twice", c.name), "rename one of them")
 		}
 	}
 	return nil
@@ -255,7 +256,7 @@ func (s *csvSource) failure(err error) error {
 	var pe *csv.ParseError
 	if !errors.As(err, &pe) {
 		if errors.Is(err, errTokenTooLong) {
-			return l.fail(s.line+1, err, "cannot be read as CSV", "")
+			return l.fail(s.line, err, "the record after this one cannot be read", "")
 		}
 		return l.fail(0, err, "cannot be read", "")
 	}
