@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,9 +18,9 @@ import (
 // instanceKey names an instance whatever its incarnation.
 type instanceKey struct{ namespace, id string }
 
-// keyOf returns the instance of a step.
+// keyOf returns the instance of a step. An empty namespace is the default one.
 func keyOf(r *spexv1.TransitionRequest) instanceKey {
-	return instanceKey{r.GetNamespace(), r.GetId()}
+	return instanceKey{cmp.Or(r.GetNamespace(), "default"), r.GetId()}
 }
 
 // prepare returns a copy of a step with the namespace and request id filled in.

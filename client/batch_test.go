@@ -101,6 +101,14 @@ func TestBatchGivesUp(t *testing.T) {
 	})
 }
 
+// The default namespace is one, by name and without.
+func TestDefaultNamespaceIsOneInstance(t *testing.T) {
+	a, b := &spexv1.TransitionRequest{Id: "x"}, &spexv1.TransitionRequest{Id: "x", Namespace: "default"}
+	if keyOf(a) != keyOf(b) || keyOf(a) == keyOf(&spexv1.TransitionRequest{Id: "x", Namespace: "shop"}) {
+		t.Error("wrong keys")
+	}
+}
+
 func TestBatchLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := newNet("a:1")
