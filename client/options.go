@@ -29,8 +29,9 @@ const (
 	DefaultKeepaliveTime = 20 * time.Second
 	// DefaultKeepaliveTimeout is how long a probe may take before the connection is given up.
 	DefaultKeepaliveTimeout = 5 * time.Second
-	// DefaultMaxMessageBytes is the largest message that is sent or received.
-	DefaultMaxMessageBytes = 16 << 20
+	// DefaultMaxMessageBytes is the largest message that is sent or received; it is
+	// more than any answer of a server.
+	DefaultMaxMessageBytes = 32 << 20
 	// MaxBatch is how many steps one TransitionBatch may carry.
 	MaxBatch = 1000
 	// MaxPage is how many items one page of a listing may have.
