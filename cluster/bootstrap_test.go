@@ -233,6 +233,60 @@ func TestNeverTwoClusters(t *testing.T) {
 	}
 }
 
+// TestOverlappingListsNeverBothForm: more servers than are expected, but fewer
+// than two lists' worth, see each other in changing groups. Any two lists share a
+// server, and its one pledge is all that keeps two clusters from forming.
+func TestOverlappingListsNeverBothForm(t *testing.T) {
+	formed, runs := 0, 0
+	rapid.Check(t, func(rt *rapid.T) {
+		expect := rapid.IntRange(2, 3).Draw(rt, "expect")
+		names := []string{"a", "b", "c", "d", "e"}[:2*expect-1]
+		seed := rapid.Uint64().Draw(rt, "seed")
+		faults := rapid.SliceOfN(faultGen(names), 5, 30).Draw(rt, "faults")
+		broken := runSim(t, seed, expect, func(s *sim) {
+			for i, n := range names {
+				// Everybody starts in a group of its own.
+				for _, m := range names[:i] {
+					s.hide(m, n, true)
+				}
+				s.start(n)
+			}
+			for _, f := range faults {
+				// Groups come and go: who sees whom is drawn anew from the two names.
+				if f.ms%3 > 0 {
+					s.regroup(names, f.n+f.ms, expect)
+				}
+				s.inflict(f)
+			}
+			if len(s.formed) > 0 {
+				formed++
+			}
+		})
+		runs++
+		if len(broken) > 0 {
+			rt.Fatal(strings.Join(broken, "\n"))
+		}
+	})
+	t.Logf("a cluster was formed in %d of %d runs", formed, runs)
+	if formed == 0 {
+		t.Error("the groups never form anything: they test nothing")
+	}
+}
+
+// regroup lets a run of servers, in a ring of the names, see each other and
+// nobody else.
+func (s *sim) regroup(names []string, from, size int) {
+	in := map[string]bool{}
+	for i := range size {
+		in[names[(from+i)%len(names)]] = true
+	}
+	for i, a := range names {
+		for _, b := range names[:i] {
+			s.hide(a, b, !in[a] || !in[b])
+		}
+	}
+}
+
 // aloneBootstrap is a node without gossip.
 func aloneBootstrap(t *testing.T, dir string, change func(*BootstrapConfig)) (*Bootstrap, *Identity, error) {
 	t.Helper()
