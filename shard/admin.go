@@ -101,19 +101,16 @@ func (g *Group) change(ctx context.Context, begin func(timeout time.Duration) ra
 	return nil
 }
 
-// await waits for a future of Raft, which knows no context. When ctx ends first
-// the future is left to itself; Close waits for it.
+// await waits for a future of Raft. When ctx ends first, what was begun goes on.
 func (g *Group) await(ctx context.Context, begin func() raft.Future) error {
-	done := make(chan error, 1)
-	if !g.spawn(func() { done <- begin().Error() }) {
+	if g.ctx.Err() != nil {
 		return raft.ErrRaftShutdown
 	}
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
+	gaveUp, err := g.settled(begin, ctx.Done())
+	if gaveUp {
+		return context.Cause(ctx)
 	}
+	return err
 }
 
 // members lists the node ids of the latest configuration, committed or not.

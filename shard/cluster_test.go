@@ -20,7 +20,23 @@ import (
 const testGroup = 7
 
 // testTransport is raft's in-memory transport as ours behaves: no pipelines.
-type testTransport struct{ *raft.InmemTransport }
+type testTransport struct {
+	*raft.InmemTransport
+	c *testCluster
+}
+
+func (t testTransport) TimeoutNow(id raft.ServerID, addr raft.ServerAddress, req *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse) error {
+	if t.c != nil {
+		t.c.mu.Lock()
+		hang := t.c.hangTimeoutNow
+		t.c.mu.Unlock()
+		if hang != nil {
+			<-hang
+			return errors.New("hung")
+		}
+	}
+	return t.InmemTransport.TimeoutNow(id, addr, req, resp)
+}
 
 func (testTransport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
 	return nil, raft.ErrPipelineReplicationNotSupported
@@ -59,7 +75,9 @@ type testCluster struct {
 	// confirmOpen lets Confirm through where cut would not.
 	confirmOpen bool
 	confirmGate chan struct{}
-	asked       []string
+	// hangTimeoutNow, if set, holds back the word to campaign in a transfer.
+	hangTimeoutNow chan struct{}
+	asked          []string
 }
 
 // newCluster opens a node for every id without bootstrapping. The group is
@@ -126,7 +144,7 @@ func (c *testCluster) start(id string) *testNode {
 	n := c.nodes[id]
 	n.machine = &listMachine{}
 	_, inner := raft.NewInmemTransportWithTimeout(raft.ServerAddress(id), 200*time.Millisecond)
-	n.trans = testTransport{inner}
+	n.trans = testTransport{inner, c}
 	g, err := Open(n.config(c))
 	if err != nil {
 		c.t.Fatal(err)

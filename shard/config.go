@@ -74,12 +74,12 @@ func LAN() Timing {
 // Test returns a timing for tests with all nodes in one process.
 func Test() Timing {
 	return Timing{
-		Heartbeat:   150 * time.Millisecond,
-		Election:    150 * time.Millisecond,
-		LeaderLease: 150 * time.Millisecond,
+		Heartbeat:   300 * time.Millisecond,
+		Election:    300 * time.Millisecond,
+		LeaderLease: 300 * time.Millisecond,
 		Commit:      20 * time.Millisecond,
 		Enqueue:     time.Second,
-		Confirm:     300 * time.Millisecond,
+		Confirm:     500 * time.Millisecond,
 		Drain:       500 * time.Millisecond,
 	}
 }
@@ -115,6 +115,10 @@ type Config struct {
 	// OnHalt is called once, from a goroutine of the group, when the group
 	// halted. It must not wait for the group.
 	OnHalt func(error)
+	// OnStuck is called at most once, from a goroutine of the group, when Raft is in
+	// a state that it does not leave by itself: the owner should close the group
+	// and open it again, with a new Machine. It must not wait for the group.
+	OnStuck func(error)
 	// OnLeader is called from a goroutine of the group with the latest state
 	// whenever it changed; changes that came together are reported as one. It
 	// must not wait for the group and should return soon.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/spexio/spex/shard/store"
 )
@@ -25,7 +26,10 @@ func newDiskCluster(t *testing.T, group uint32, configure func(*Config), ids ...
 		testCluster: &testCluster{
 			t: t, ids: ids, nodes: map[string]*testNode{}, cut: map[[2]string]bool{}, confirmCut: map[string]bool{},
 			configure: func(cfg *Config) {
-				cfg.Timing = Test()
+				// A busy disk must not cost the leader its leadership.
+				cfg.Timing = LAN()
+				cfg.Timing.LeaderLease = time.Second
+				cfg.Timing.Commit = 20 * time.Millisecond
 				cfg.ID = group
 				if configure != nil {
 					configure(cfg)
@@ -79,9 +83,11 @@ func (d *diskCluster) shut(id string) {
 }
 
 func TestGroupsOnDisk(t *testing.T) {
+	t.Parallel()
 	// The catalog's log is in bolt, those of the shards are in Pebble.
 	for name, group := range map[string]uint32{"catalog": store.CatalogGroup, "shard": testGroup} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d := newDiskCluster(t, group, smallSnapshots, "a", "b", "c")
 			d.bootstrap(d.ids, nil)
 			leader := d.leader()
@@ -127,6 +133,7 @@ func TestGroupsOnDisk(t *testing.T) {
 }
 
 func TestManyCallersOnDisk(t *testing.T) {
+	t.Parallel()
 	d := newDiskCluster(t, testGroup, nil, "a", "b", "c")
 	d.bootstrap(d.ids, nil)
 	leader := d.leader()

@@ -22,11 +22,17 @@
 // later is applied, no snapshot is taken, Raft is shut down, and the process
 // lives on (halt.go).
 //
+// States of Raft that only opening the group again heals are found and reported
+// (stuck.go).
+//
 // # Key decisions and trade-offs
 //
 //   - A group removes itself from nothing: ShutdownOnRemove is off, because Raft
 //     shutting itself down can strand the future of a command committed in the
 //     same step. The owner closes a group that was removed.
+//   - A follower learns what is committed with the next message of the leader,
+//     which in an idle group comes after Timing.Commit, or twice that. A read on a
+//     follower waits for it.
 //   - Raft's own snapshot timer is off; the log is measured in bytes, as entries
 //     differ in size by three orders of magnitude (snapshot.go).
 //   - Raft reports metrics to the process-wide sink of go-metrics without saying

@@ -43,11 +43,16 @@ type Group struct {
 	// shutdown is closed when Raft and all its goroutines have ended.
 	shutdown     chan struct{}
 	shutdownOnce sync.Once
+	// idle is closed when the group is quiet and Raft has answered everything.
+	idle chan struct{}
 
 	mu sync.Mutex // guards the fields below
 	// tasks counts the group's goroutines; it grows only while ending is false.
 	tasks  sync.WaitGroup
 	ending bool
+	// futures counts what Raft has not answered; it does not grow when quiet.
+	futures int
+	quiet   bool
 	// changed is closed, and replaced, at every change of leadership.
 	changed chan struct{}
 	// reads wait for the next confirm round.
@@ -81,6 +86,7 @@ func Open(cfg Config) (*Group, error) {
 		readWake:  make(chan struct{}, 1),
 		closed:    make(chan struct{}),
 		shutdown:  make(chan struct{}),
+		idle:      make(chan struct{}),
 		changed:   make(chan struct{}),
 	}
 	g.featureLevel.Store(cfg.FeatureLevel)
@@ -90,6 +96,7 @@ func Open(cfg Config) (*Group, error) {
 	g.spawn(g.readLoop)
 	g.spawn(g.snapshotLoop)
 	g.spawn(g.haltLoop)
+	g.spawn(g.stuckLoop)
 	return g, nil
 }
 
@@ -155,6 +162,7 @@ func (g *Group) close(ctx context.Context) error {
 	g.queue.close(g.closedError())
 	g.drain(ctx)
 	g.handOver(ctx)
+	g.quiesce(ctx)
 	g.mu.Lock()
 	g.ending = true
 	g.mu.Unlock()
@@ -174,16 +182,70 @@ func (g *Group) close(ctx context.Context) error {
 	}
 }
 
-// drain waits until the batch in flight is answered. After that no entry of ours
-// is in Raft's channel to the machine, where a shutdown would strand it.
-func (g *Group) drain(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, g.cfg.Timing.Drain)
-	defer cancel()
-	select {
-	case <-g.proposing:
-	case <-ctx.Done():
-		g.cfg.Logger.Warn("group stops with a batch in flight")
+// settled begins something with Raft and waits for its future, until Raft has ended
+// or giveUp is closed. Raft knows no deadline; and a future whose entry is on its
+// way to the machine when Raft ends is never answered. So nothing is begun once
+// the group is quiet, and Raft is ended only when nothing is under way, if it can
+// be helped. If not, the goroutine that waits for the future is lost.
+func (g *Group) settled(begin func() raft.Future, giveUp <-chan struct{}) (gaveUp bool, err error) {
+	g.mu.Lock()
+	if g.quiet {
+		g.mu.Unlock()
+		return false, raft.ErrNotLeader
 	}
+	g.futures++
+	g.mu.Unlock()
+	done := make(chan error, 1)
+	go func() {
+		err := begin().Error()
+		g.mu.Lock()
+		g.futures--
+		if g.futures == 0 && g.quiet {
+			close(g.idle)
+		}
+		g.mu.Unlock()
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return false, err
+	case <-g.shutdown:
+		return false, raft.ErrRaftShutdown
+	case <-giveUp:
+		return true, nil
+	}
+}
+
+// drain waits until the batch in flight is answered, for Timing.Drain at most.
+// The queue must have been closed.
+func (g *Group) drain(ctx context.Context) {
+	g.waitBriefly(ctx, g.proposing, "a batch")
+}
+
+// quiesce lets nothing more begin with Raft, and waits until all that was begun is
+// answered, for Timing.Drain at most.
+func (g *Group) quiesce(ctx context.Context) {
+	g.mu.Lock()
+	if !g.quiet {
+		g.quiet = true
+		if g.futures == 0 {
+			close(g.idle)
+		}
+	}
+	g.mu.Unlock()
+	g.waitBriefly(ctx, g.idle, "a request")
+}
+
+func (g *Group) waitBriefly(ctx context.Context, done <-chan struct{}, what string) {
+	timer := time.NewTimer(g.cfg.Timing.Drain)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	g.cfg.Logger.Warn("the group ends with something in flight", "what", what)
 }
 
 // handOver gives leadership to another voter, so that the group need not wait

@@ -4,7 +4,7 @@ package shard
 // that applies entries, which Raft waits for when it shuts down.
 //
 // The order matters: the halted replica goes on to answer Raft, with an error,
-// so that the batch in flight is answered before Raft ends.
+// so that everything in flight is answered before Raft ends.
 func (g *Group) haltLoop() {
 	select {
 	case <-g.ctx.Done():
@@ -15,7 +15,7 @@ func (g *Group) haltLoop() {
 	if g.cfg.OnHalt != nil {
 		g.cfg.OnHalt(g.replica.haltCause())
 	}
-	g.drain(g.ctx)
+	g.quiesce(g.ctx)
 	g.beginShutdown()
 	select {
 	case <-g.shutdown:

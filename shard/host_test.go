@@ -14,7 +14,7 @@ func single(id uint32) Config {
 	memory := raft.NewInmemStore()
 	_, trans := raft.NewInmemTransport("n")
 	return Config{
-		ID: id, NodeID: "n", Machine: &listMachine{}, Transport: testTransport{trans}, Timing: Test(),
+		ID: id, NodeID: "n", Machine: &listMachine{}, Transport: testTransport{InmemTransport: trans}, Timing: Test(),
 		Stores: Stores{Logs: memory, Stable: memory, Snapshots: raft.NewInmemSnapshotStore()},
 	}
 }

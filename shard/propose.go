@@ -3,6 +3,7 @@ package shard
 import (
 	"context"
 
+	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
@@ -192,8 +193,13 @@ func (g *Group) proposeBatch(batch []item) {
 // answers, which it does within about a lease once the majority is gone.
 func (g *Group) proposeEntry(commands [][]byte) (uint64, response, *fsm.Error) {
 	data := encodeEntry(g.featureLevel.Load(), g.cfg.Now().UnixNano(), commands)
-	future := g.raft.Apply(data, g.cfg.Timing.Enqueue)
-	if err := future.Error(); err != nil {
+	var future raft.ApplyFuture
+	_, err := g.settled(func() raft.Future {
+		future = g.raft.Apply(data, g.cfg.Timing.Enqueue)
+		return future
+	}, nil)
+	g.replica.stuck.proposed(err)
+	if err != nil {
 		return 0, response{}, g.raftError(err)
 	}
 	resp, ok := future.Response().(response)

@@ -39,6 +39,7 @@ type replica struct {
 	due chan struct{}
 	// halted is closed when the machine failed.
 	halted chan struct{}
+	stuck  *stuck
 
 	mu sync.Mutex // guards the fields below
 	// applied is the index of the last entry that the machine applied, and seen
@@ -68,6 +69,7 @@ func newReplica(cfg Config) *replica {
 		snapshotBytes: cfg.SnapshotBytes,
 		due:           make(chan struct{}, 1),
 		halted:        make(chan struct{}),
+		stuck:         newStuck(cfg),
 		applied:       cfg.Machine.Applied(),
 		seen:          cfg.Machine.Applied(),
 	}
@@ -90,6 +92,7 @@ func (r *replica) Apply(log *raft.Log) any {
 	if r.onApply != nil {
 		r.onApply(log.Index, log.Data, results)
 	}
+	r.stuck.applied()
 	r.advance(log.Index, int64(len(log.Data)+entryLogOverhead))
 	return response{term: log.Term, results: results}
 }
@@ -200,6 +203,7 @@ func (r *replica) Restore(rc io.ReadCloser) error {
 	r.pinnedBytes, r.pinnedEntries = 0, 0
 	r.wakeLocked()
 	r.mu.Unlock()
+	r.stuck.restored(applied)
 	return nil
 }
 
