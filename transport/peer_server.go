@@ -2,6 +2,8 @@ package transport
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"runtime/debug"
 
 	"google.golang.org/grpc"
@@ -77,6 +79,10 @@ func (n *PeerNet) interceptUnary(ctx context.Context, req any, info *grpc.UnaryS
 		defer cancel()
 	}
 	resp, err = next(IncomingTrace(ctx), req)
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		// The sender should learn who did not finish.
+		err = fmt.Errorf("node %s: %w", n.cfg.NodeID, err)
+	}
 	if err != nil {
 		return nil, StatusFromError(err)
 	}

@@ -29,6 +29,18 @@ func entriesOf(id string, count, size int) *raft.AppendEntriesRequest {
 	return r
 }
 
+// take is raft's main loop for one request.
+func take(t *testing.T, b *RaftTransport) raft.RPC {
+	t.Helper()
+	select {
+	case rpc := <-b.Consumer():
+		return rpc
+	case <-time.After(30 * time.Second):
+		t.Fatal("no request reached raft")
+		return raft.RPC{}
+	}
+}
+
 // twoNodes returns the transports of group 1 on two nodes.
 func twoNodes(t *testing.T, change func(*NetConfig)) (a, b *RaftTransport, na, nb *meshNode) {
 	m := newPeerMesh(t)
@@ -38,10 +50,16 @@ func twoNodes(t *testing.T, change func(*NetConfig)) (a, b *RaftTransport, na, n
 
 func TestUnaryCallsReachRaftAndComeBack(t *testing.T) {
 	a, b, _, _ := twoNodes(t, nil)
-	done := make(chan error, 1)
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
 		for range 4 {
-			rpc := <-b.Consumer()
+			var rpc raft.RPC
+			select {
+			case rpc = <-b.Consumer():
+			case <-b.ctx.Done():
+				return
+			}
 			switch c := rpc.Command.(type) {
 			case *raft.AppendEntriesRequest:
 				rpc.Respond(&raft.AppendEntriesResponse{Term: c.Term, LastLog: uint64(len(c.Entries)), Success: true}, nil)
@@ -53,7 +71,6 @@ func TestUnaryCallsReachRaftAndComeBack(t *testing.T) {
 				rpc.Respond(nil, errors.New("not in the mood"))
 			}
 		}
-		done <- nil
 	}()
 	// The largest call that raft may make.
 	var app raft.AppendEntriesResponse
@@ -75,6 +92,7 @@ func TestUnaryCallsReachRaftAndComeBack(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "not in the mood") {
 		t.Errorf("raft's own error is lost: %v", err)
 	}
+	_ = b.Close()
 	<-done
 }
 
@@ -98,7 +116,7 @@ func TestBlockedReceiverDoesNotBlockHeartbeats(t *testing.T) {
 			failed <- a.AppendEntries("n2", "n2", entriesOf("n1", 8, MaxEntryBytes), &raft.AppendEntriesResponse{})
 		}()
 	}
-	rpc := <-b.Consumer() // Raft has taken one and sits on it; the others wait.
+	rpc := take(t, b) // Raft has taken one and sits on it; the others wait.
 	for range 20 {
 		var resp raft.AppendEntriesResponse
 		if err := a.AppendEntries("n2", "n2", beatOf("n1"), &resp); err != nil || !resp.Success {
@@ -157,7 +175,13 @@ func TestGroupsOpenReplaceAndClose(t *testing.T) {
 		t.Error("the replaced transport is still open")
 	}
 	_ = b.Close() // Closing the replaced one must not unregister its successor.
-	go func() { rpc := <-second.Consumer(); rpc.Respond(&raft.RequestVoteResponse{}, nil) }()
+	go func() {
+		select {
+		case rpc := <-second.Consumer():
+			rpc.Respond(&raft.RequestVoteResponse{}, nil)
+		case <-second.ctx.Done():
+		}
+	}()
 	if err := vote(); err != nil {
 		t.Errorf("after the replacement: %v", err)
 	}
