@@ -51,10 +51,10 @@ its specification.`,
 	f.BoolVar(&o.demo, "demo", false, "run an order workflow with occasional deviations")
 	f.DurationVar(&o.demoFor, "demo-for", 0, "stop after this `time`; 0: run until interrupted")
 	o.log.flags(cmd)
-	o.log.level = "warn"
-	if f := cmd.Flags().Lookup("log-level"); f != nil {
-		f.DefValue = "warn"
-	}
+	// Several nodes share this terminal with the demo; forming a cluster is full
+	// of warnings that mean nothing here.
+	o.log.level = "error"
+	cmd.Flags().Lookup("log-level").DefValue = "error"
 	return cmd
 }
 
