@@ -62,8 +62,9 @@ type GossipConfig struct {
 	Seeds []string
 	// SecretKey encrypts gossip if it has 16, 24 or 32 bytes; empty means plain.
 	SecretKey []byte
-	Timings   GossipTimings
-	Logger    *slog.Logger
+	// Timings are the paces; the zero value means LANTimings.
+	Timings GossipTimings
+	Logger  *slog.Logger
 	// Jitter spreads a pause; nil means within a quarter either way.
 	Jitter func(time.Duration) time.Duration
 	// Transport replaces the network; test-only.
@@ -114,6 +115,9 @@ func StartGossip(cfg GossipConfig) (*Gossip, error) {
 	}
 	if cfg.Jitter == nil {
 		cfg.Jitter = quarterJitter
+	}
+	if cfg.Timings == (GossipTimings{}) {
+		cfg.Timings = LANTimings()
 	}
 	self := cfg.Self
 	self.Status = StatusAlive
