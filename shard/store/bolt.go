@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
@@ -72,8 +73,12 @@ func boltGet(db *raftboltdb.BoltStore, key []byte) ([]byte, error) {
 	return val, err
 }
 
-// syncDir makes the names in a directory durable.
+// syncDir makes the names in a directory durable. Windows cannot sync a
+// directory and does not need to.
 func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

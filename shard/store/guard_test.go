@@ -122,7 +122,7 @@ func TestHungWriteIsFatalAtItsDeadline(t *testing.T) {
 		if got := dead.all(); len(got) != 0 {
 			t.Fatalf("fatal before the deadline: %v", got)
 		}
-		time.Sleep(1)
+		time.Sleep(1 * time.Nanosecond)
 		synctest.Wait()
 		if got := dead.all(); len(got) != 1 || !errors.Is(got[0], ErrWriteDeadline) {
 			t.Fatalf("after %v OnFatal was told %v", time.Since(start), got)

@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // Pebble's memory on a node: the block cache (Options.CacheBytes) plus at most
@@ -31,16 +30,13 @@ func openPebble(dir string, o Options, l *latch) (*pebbleDB, error) {
 	cache := pebble.NewCache(o.CacheBytes)
 	defer cache.Unref()
 	opts := &pebble.Options{
-		FS:                          o.FS,
+		FS:                          o.FS, // nil is the disk, watched for slow operations
 		Cache:                       cache,
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                memTableSize,
 		MemTableStopWritesThreshold: memTableCount,
 		Logger:                      logger,
 		EventListener:               logger.events(),
-	}
-	if opts.FS == nil {
-		opts.FS = vfs.Default
 	}
 	db, err := pebble.Open(dir, opts)
 	if err != nil {

@@ -289,6 +289,18 @@ func TestSnapshotOfAnotherGroupIsRefused(t *testing.T) {
 	if _, _, err := g.Snapshots().Open(id); !errors.Is(err, ErrSnapshotDamaged) {
 		t.Fatalf("Open: %v", err)
 	}
+	// The header alone tells it, should everything else agree.
+	m := raft.SnapshotMeta{Index: 10, Term: 1, Configuration: testConf, ConfigurationIndex: 1, Size: 10_000}
+	for owner, of := range map[*Group]string{g: "another group", other: ""} {
+		f, err := os.Open(filepath.Join(other.snaps.path(stray), snapStateFile))
+		must(t, err)
+		meta := m
+		_, err = owner.snaps.unframe(f, &meta)
+		must(t, f.Close())
+		if (err == nil) != (of == "") {
+			t.Fatalf("opened as that of group %d: %v", owner.ID(), err)
+		}
+	}
 	must(t, g.Close())
 	_, err := s.Group(7)
 	wantRefused(t, err, ErrSnapshotDamaged)

@@ -104,6 +104,9 @@ func Open(dir string, o Options) (*Store, error) {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, err
 	}
+	if err := syncDir(filepath.Dir(dir)); err != nil {
+		return nil, err
+	}
 	lock, err := vfs.Default.Lock(filepath.Join(dir, "LOCK"))
 	if err != nil {
 		return nil, &RefusedError{Reason: ErrInUse, Group: -1, Path: dir, Problem: "its lock is held", Cause: err,
