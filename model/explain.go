@@ -72,9 +72,11 @@ func (c *Checker) allowed(name string) string {
 	}
 	slices.Sort(options)
 	options = slices.Compact(options)
-	where := fmt.Sprintf("in state %q", name)
-	if len(states) > 0 && states[0] != "" {
-		where += " (its own state " + list(states, "or") + ")"
+	where := "in that state"
+	// Where the names are the same, as in a model that speaks the specification's
+	// language, repeating the name would only be in the way.
+	if len(states) > 0 && states[0] != "" && !(len(states) == 1 && states[0] == name) {
+		where += " (" + list(states, "or") + " of the specification)"
 	}
 	if len(options) == 0 {
 		return fmt.Sprintf("%s specification %q allows no further step", where, c.spec.Name)
