@@ -230,7 +230,9 @@ func (s *Server) run() error {
 // and binds the data directory to the cluster.
 func (s *Server) settle(node *cluster.Node, o cluster.Outcome) error {
 	proposer := len(o.Members) > 0 && o.Members[0].ID == s.self.ID
-	if proposer {
+	// A proposer that comes back and finds its cluster had bootstrapped before it
+	// told anybody; if its catalog is empty now, it was lost, and must not begin anew.
+	if o.Kind == cluster.Formed {
 		if err := node.BootstrapCatalog(cluster.CatalogVoters(o.Members)); err != nil {
 			return err
 		}

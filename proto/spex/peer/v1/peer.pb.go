@@ -861,7 +861,9 @@ type PledgeRequest struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Target      *Target                `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
 	ClusterName string                 `protobuf:"bytes,2,opt,name=cluster_name,json=clusterName,proto3" json:"cluster_name,omitempty"`
-	// The cluster id that the proposer made.
+	// The cluster id that the proposer made. Empty asks what the answer would be
+	// and binds nobody: a proposer tries first, so that a server that refuses does
+	// not leave the others bound to a proposal that cannot succeed.
 	ClusterId string `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	// The ids of all nodes of the first cluster, sorted.
 	Members       []string `protobuf:"bytes,4,rep,name=members,proto3" json:"members,omitempty"`
