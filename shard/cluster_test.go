@@ -89,8 +89,7 @@ func newCluster(t testing.TB, configure func(*Config), ids ...string) *testClust
 		nodes: map[string]*testNode{}, cut: map[[2]string]bool{}, confirmCut: map[string]bool{},
 	}
 	for _, id := range ids {
-		memory := raft.NewInmemStore()
-		c.nodes[id] = &testNode{id: id, stores: Stores{Logs: memory, Stable: memory, Snapshots: raft.NewInmemSnapshotStore()}}
+		c.nodes[id] = &testNode{id: id, stores: memoryStores()}
 		c.start(id)
 	}
 	return c

@@ -11,11 +11,10 @@ import (
 
 // single is the Config of a group with one voter in memory.
 func single(id uint32) Config {
-	memory := raft.NewInmemStore()
 	_, trans := raft.NewInmemTransport("n")
 	return Config{
 		ID: id, NodeID: "n", Machine: &listMachine{}, Transport: testTransport{InmemTransport: trans}, Timing: Test(),
-		Stores: Stores{Logs: memory, Stable: memory, Snapshots: raft.NewInmemSnapshotStore()},
+		Stores: memoryStores(),
 	}
 }
 

@@ -54,6 +54,8 @@ type replica struct {
 	// bytes and entries count the applied log since the last snapshot.
 	bytes   int64
 	entries uint64
+	// restores counts the restores of a snapshot.
+	restores int
 	// pinnedBytes and pinnedEntries are the part of them that the snapshot
 	// being taken replaces.
 	pinnedBytes   int64
@@ -156,7 +158,7 @@ func (r *replica) Snapshot() (raft.FSMSnapshot, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pinnedBytes, r.pinnedEntries = r.bytes, r.entries
-	return pinned{view: view}, nil
+	return pinned{view: view, replica: r, restores: r.restores}, nil
 }
 
 // snapshotDone notes that the snapshot pinned last is on disk.
@@ -201,6 +203,7 @@ func (r *replica) Restore(rc io.ReadCloser) error {
 	r.applied, r.seen = applied, applied
 	r.bytes, r.entries = 0, 0
 	r.pinnedBytes, r.pinnedEntries = 0, 0
+	r.restores++
 	r.wakeLocked()
 	r.mu.Unlock()
 	r.stuck.restored(applied)
@@ -290,9 +293,16 @@ func (r *replica) wait(ctx context.Context, stop <-chan struct{}, reached func()
 }
 
 // pinned is a view on its way to the disk.
-type pinned struct{ view fsm.Snapshot }
+type pinned struct {
+	view    fsm.Snapshot
+	replica *replica
+	// restores is how many there had been when the view was pinned.
+	restores int
+}
 
 // Persist implements raft.FSMSnapshot. Raft itself closes or cancels the sink.
+// A view that a restore has overtaken is given up: Raft would take it for the
+// newest snapshot, although the log behind it is gone.
 func (p pinned) Persist(sink raft.SnapshotSink) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -301,6 +311,11 @@ func (p pinned) Persist(sink raft.SnapshotSink) (err error) {
 	}()
 	if _, err := p.view.WriteTo(sink); err != nil {
 		return fmt.Errorf("snapshot at index %d: %w", p.view.Index(), err)
+	}
+	p.replica.mu.Lock()
+	defer p.replica.mu.Unlock()
+	if p.replica.restores != p.restores {
+		return fmt.Errorf("snapshot at index %d: a newer one was installed meanwhile", p.view.Index())
 	}
 	return nil
 }
