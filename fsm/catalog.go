@@ -54,27 +54,29 @@ func NewCatalog() *Catalog {
 // Apply applies the data of one log entry and returns a *CatalogResult for each
 // of its commands, nil for Lead and StageChunk. See Shard.Apply for errors.
 func (c *Catalog) Apply(index uint64, data []byte) ([]Result, error) {
-	return c.applyEntry(index, data, catalogSupports, func(_ int, cmd *statev1.Command) Result {
-		switch kind := cmd.GetKind().(type) {
-		case *statev1.Command_FormCluster:
-			return c.applyForm(kind.FormCluster)
-		case *statev1.Command_RegisterNode:
-			return c.applyRegister(kind.RegisterNode)
-		case *statev1.Command_MarkShardFormed:
-			return c.applyFormed(kind.MarkShardFormed)
-		case *statev1.Command_ApplySpecification:
-			return c.applySpecification(kind.ApplySpecification)
-		case *statev1.Command_DeleteSpecification:
-			return c.applyDeleteSpecification(kind.DeleteSpecification)
-		case *statev1.Command_ImportModel:
-			return c.applyImport(kind.ImportModel)
-		case *statev1.Command_ChangeModelMode:
-			return c.applyChangeMode(kind.ChangeModelMode)
-		case *statev1.Command_ReportShard:
-			return c.applyReport(kind.ReportShard)
-		}
-		panic("a command passed catalogSupports that Apply does not know")
-	})
+	return c.applyEntry(index, data, handlers{supports: catalogSupports, apply: c.apply})
+}
+
+func (c *Catalog) apply(cmd *statev1.Command) Result {
+	switch kind := cmd.GetKind().(type) {
+	case *statev1.Command_FormCluster:
+		return c.applyForm(kind.FormCluster)
+	case *statev1.Command_RegisterNode:
+		return c.applyRegister(kind.RegisterNode)
+	case *statev1.Command_MarkShardFormed:
+		return c.applyFormed(kind.MarkShardFormed)
+	case *statev1.Command_ApplySpecification:
+		return c.applySpecification(kind.ApplySpecification)
+	case *statev1.Command_DeleteSpecification:
+		return c.applyDeleteSpecification(kind.DeleteSpecification)
+	case *statev1.Command_ImportModel:
+		return c.applyImport(kind.ImportModel)
+	case *statev1.Command_ChangeModelMode:
+		return c.applyChangeMode(kind.ChangeModelMode)
+	case *statev1.Command_ReportShard:
+		return c.applyReport(kind.ReportShard)
+	}
+	panic("a command passed catalogSupports that Apply does not know")
 }
 
 func catalogSupports(cmd *statev1.Command) bool {
@@ -93,20 +95,19 @@ func (c *Catalog) done(version uint64, changed bool) Result {
 
 // applyForm begins the life of the cluster, once.
 func (c *Catalog) applyForm(f *statev1.FormCluster) Result {
-	if c.clusterID == f.GetClusterId() {
+	switch c.clusterID {
+	case "":
+	case f.GetClusterId():
 		return c.done(0, false)
-	}
-	if c.clusterID != "" {
+	default:
 		return refuse(typesv1.Reason_REASON_WRONG_CLUSTER, "this catalog belongs to the cluster %s already", c.clusterID)
 	}
-	shardOf, ok := spreadSlots(f.GetSlots())
-	if !ok || f.GetClusterId() == "" || len(f.GetPlacements()) != int(f.GetShards()) {
-		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "the slots or placements of the new cluster are not complete")
+	shardOf, ok := spreadSlots(f.GetSlots(), f.GetShards())
+	if !ok || f.GetClusterId() == "" || !placed(f.GetPlacements(), f.GetShards()) {
+		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "the new cluster has no id, or its slots or placements are not complete")
 	}
-	for i, p := range f.GetPlacements() {
-		if p.GetShard() != uint32(i+1) || len(p.GetReplicas()) == 0 {
-			return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "the placement of shard %d is not complete", i+1)
-		}
+	if slices.ContainsFunc(f.GetNodes(), func(n *statev1.Node) bool { return n.GetId() == "" }) {
+		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "a node without an id")
 	}
 	c.clusterID, c.clusterName = f.GetClusterId(), f.GetClusterName()
 	c.shards, c.replicas, c.featureLevel = f.GetShards(), f.GetReplicas(), f.GetFeatureLevel()
@@ -117,11 +118,22 @@ func (c *Catalog) applyForm(f *statev1.FormCluster) Result {
 	return c.done(0, true)
 }
 
-// spreadSlots checks that the ranges cover every slot once, in order.
-func spreadSlots(ranges []*statev1.SlotRange) ([]uint32, bool) {
+// placed checks that there is one placement a shard, in order.
+func placed(placements []*statev1.ShardPlacement, shards uint32) bool {
+	for i, p := range placements {
+		if p.GetShard() != uint32(i+1) || len(p.GetReplicas()) == 0 {
+			return false
+		}
+	}
+	return len(placements) == int(shards)
+}
+
+// spreadSlots checks that the ranges cover every slot once, in order, with
+// shards that exist.
+func spreadSlots(ranges []*statev1.SlotRange, shards uint32) ([]uint32, bool) {
 	shardOf := make([]uint32, 0, ring.Slots)
 	for _, r := range ranges {
-		if int(r.GetFirst()) != len(shardOf) || r.GetLast() < r.GetFirst() || r.GetLast() >= ring.Slots || r.GetShard() == 0 {
+		if int(r.GetFirst()) != len(shardOf) || r.GetLast() < r.GetFirst() || r.GetLast() >= ring.Slots || r.GetShard() == 0 || r.GetShard() > shards {
 			return nil, false
 		}
 		for range r.GetLast() - r.GetFirst() + 1 {

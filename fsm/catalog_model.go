@@ -3,6 +3,7 @@ package fsm
 import (
 	"bytes"
 	"slices"
+	"time"
 
 	"github.com/tidwall/btree"
 	"google.golang.org/protobuf/proto"
@@ -139,20 +140,22 @@ func (c *Catalog) applyImport(i *statev1.ImportModel) Result {
 	if m.mode == typesv1.ModelMode_MODEL_MODE_SEALING {
 		return refuse(typesv1.Reason_REASON_MODEL_MODE, "the model of %q is being sealed: wait until that has ended", i.GetSpec())
 	}
-	added := 0
+	novel := newTransitionSet()
 	for _, t := range content.GetTransitions() {
 		if _, ok := m.content.get(transitionOf(t)); !ok {
-			added++
+			novel.add(transitionOf(t), m.version+1)
 		}
 	}
+	added := novel.len()
 	if m.content.len()+added > spec.MaxModelTransitions {
 		return refuse(typesv1.Reason_REASON_MODEL_LIMIT, "with %d more transitions the model would be above the limit of %d", added, spec.MaxModelTransitions)
 	}
 	if added > 0 {
 		m.version++
-		for _, t := range content.GetTransitions() {
-			m.content.add(transitionOf(t), m.version)
-		}
+		novel.tree.Scan(func(v *versioned) bool {
+			m.content.add(v.Transition, v.version)
+			return true
+		})
 	}
 	changed := added > 0
 	switch m.mode {
@@ -190,8 +193,11 @@ func (c *Catalog) applyChangeMode(g *statev1.ChangeModelMode) Result {
 		case typesv1.ModelMode_MODEL_MODE_ABSENT:
 			return refuse(typesv1.Reason_REASON_IMPL_MODEL_NOT_FOUND, "the specification %q has no model to seal: import one or let it learn first", m.key.Name)
 		}
+		if g.GetTimeoutNanos() < 0 {
+			return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "a seal cannot end before it begins (timeout %s)", time.Duration(g.GetTimeoutNanos()))
+		}
 		m.change(typesv1.ModelMode_MODEL_MODE_SEALING)
-		m.sealDeadline = c.now + g.GetTimeoutNanos()
+		m.sealDeadline = c.now + min(g.GetTimeoutNanos(), maxTime)
 	default:
 		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "a model cannot be put into the mode %s", g.GetMode())
 	}

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 
@@ -82,8 +83,8 @@ func (c *Catalog) Restore(r io.Reader) error {
 	if err := readSnapshot(r, next.apply); err != nil {
 		return fmt.Errorf("restore catalog: %w", err)
 	}
-	if !next.header {
-		return fmt.Errorf("restore catalog: %w: no header", ErrSnapshot)
+	if err := next.finish(); err != nil {
+		return fmt.Errorf("restore catalog: %w: %w", ErrSnapshot, err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -101,21 +102,46 @@ type catalogRestore struct {
 	model  *catalogModel
 }
 
+// finish checks, after the last record, what Apply takes for granted.
+func (b *catalogRestore) finish() error {
+	switch {
+	case !b.header:
+		return errors.New("no header")
+	case b.clusterID == "" && len(b.placements) != 0, b.clusterID != "" && !placed(b.placements, b.shards):
+		return errors.New("the placements are not complete")
+	}
+	if b.specs.Len() != b.models.Len() {
+		return fmt.Errorf("%d models for %d specifications", b.models.Len(), b.specs.Len())
+	}
+	return each(b.specs, func(v *specVersion) error {
+		if _, ok := b.models.Get(&catalogModel{key: v.key}); !ok {
+			return fmt.Errorf("version %d of %q has no model", v.key.Version, v.key.Name)
+		}
+		return nil
+	})
+}
+
 func (b *catalogRestore) apply(r *statev1.Record) error {
-	switch kind := r.GetKind().(type) {
-	case *statev1.Record_CatalogHeader:
-		h := kind.CatalogHeader
+	head, ok := r.GetKind().(*statev1.Record_CatalogHeader)
+	if ok == b.header {
+		return errHeader
+	}
+	if ok {
+		h := head.CatalogHeader
 		b.header = true
 		b.applied, b.now, b.ledTerm = h.GetAppliedIndex(), h.GetTimeUnixNano(), h.GetLedTerm()
 		b.clusterID, b.clusterName = h.GetClusterId(), h.GetClusterName()
 		b.shards, b.replicas, b.featureLevel = h.GetShards(), h.GetReplicas(), h.GetFeatureLevel()
 		if b.clusterID != "" {
 			var ok bool
-			if b.shardOf, ok = spreadSlots(h.GetSlots()); !ok {
+			if b.shardOf, ok = spreadSlots(h.GetSlots(), b.shards); !ok {
 				return fmt.Errorf("the slot table is not complete")
 			}
 			b.slots = h.GetSlots()
 		}
+		return nil
+	}
+	switch kind := r.GetKind().(type) {
 	case *statev1.Record_Stage:
 		return b.stage.restore(kind.Stage)
 	case *statev1.Record_Node:

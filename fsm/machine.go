@@ -2,11 +2,11 @@ package fsm
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
@@ -15,6 +15,10 @@ import (
 // FeatureLevel is the newest level of entries that this build can apply. A
 // leader proposes nothing above the level that the catalog allows.
 const FeatureLevel = 1
+
+// maxTime bounds the clock of a machine, so that adding any of its durations to
+// a time cannot overflow.
+const maxTime = math.MaxInt64 / 2
 
 // machine is what the shard machine and the catalog machine have in common.
 type machine struct {
@@ -30,6 +34,16 @@ type machine struct {
 	// ledTerm is the newest term whose Lead command was applied.
 	ledTerm uint64
 	stage   stage
+}
+
+// handlers is what applyEntry needs of the embedding machine.
+type handlers struct {
+	// supports says which commands belong to the machine, beside those that
+	// every machine has.
+	supports func(*statev1.Command) bool
+	// begin, if any, is called once an entry was accepted, before its commands.
+	begin func(commands int)
+	apply func(*statev1.Command) Result
 }
 
 // Applied returns the log index of the last applied entry.
@@ -55,10 +69,11 @@ func (m *machine) LedTerm() uint64 {
 }
 
 // applyEntry decodes the data of a log entry, refuses it whole if any part of it is
-// beyond this build, and hands its commands to apply one by one. An error means
-// that the replica must not go on: skipping the entry would make it diverge.
-func (m *machine) applyEntry(index uint64, data []byte, supports func(*statev1.Command) bool, apply func(ordinal int, cmd *statev1.Command) Result) ([]Result, error) {
-	entry, err := decodeEntry(data, supports)
+// beyond this build, and applies its commands one by one. An error means that
+// the entry changed nothing and that the replica must not go on: skipping the
+// entry would make it diverge.
+func (m *machine) applyEntry(index uint64, data []byte, h handlers) ([]Result, error) {
+	entry, err := decodeEntry(data, h.supports)
 	if err != nil {
 		return nil, fmt.Errorf("entry %d: %w", index, err)
 	}
@@ -67,9 +82,15 @@ func (m *machine) applyEntry(index uint64, data []byte, supports func(*statev1.C
 	if index <= m.applied {
 		return nil, fmt.Errorf("entry %d comes after entry %d was applied", index, m.applied)
 	}
-	m.applied = index
-	m.now = max(m.now, entry.GetTimeUnixNano())
-	m.stage.expire(m.now)
+	now := max(m.now, min(entry.GetTimeUnixNano(), maxTime))
+	if err := m.stage.foresee(entry.GetCommands(), now); err != nil {
+		return nil, fmt.Errorf("entry %d: %w", index, err)
+	}
+	m.applied, m.now = index, now
+	m.stage.expire(now)
+	if h.begin != nil {
+		h.begin(len(entry.GetCommands()))
+	}
 	results := make([]Result, len(entry.GetCommands()))
 	for i, cmd := range entry.GetCommands() {
 		switch kind := cmd.GetKind().(type) {
@@ -78,7 +99,7 @@ func (m *machine) applyEntry(index uint64, data []byte, supports func(*statev1.C
 		case *statev1.Command_StageChunk:
 			results[i] = m.stage.add(kind.StageChunk, m.now)
 		default:
-			results[i] = apply(i, cmd)
+			results[i] = h.apply(cmd)
 		}
 	}
 	return results, nil
@@ -94,12 +115,15 @@ func decodeEntry(data []byte, supports func(*statev1.Command) bool) (*statev1.En
 	if level := entry.GetFeatureLevel(); level > FeatureLevel {
 		return nil, fmt.Errorf("feature level %d is newer than this build's %d: upgrade the node", level, FeatureLevel)
 	}
-	if hasUnknown(entry.ProtoReflect()) {
+	if len(entry.ProtoReflect().GetUnknown()) > 0 {
 		return nil, fmt.Errorf("the entry has fields that this build does not know: upgrade the node")
 	}
 	for i, cmd := range entry.GetCommands() {
-		if hasUnknown(cmd.ProtoReflect()) || cmd.GetKind() == nil {
+		if cmd.GetKind() == nil {
 			return nil, fmt.Errorf("command %d is of a kind that this build does not know: upgrade the node", i)
+		}
+		if what := unknownIn(cmd.ProtoReflect()); what != "" {
+			return nil, fmt.Errorf("command %d (%T) has %s that this build does not know: upgrade the node", i, cmd.GetKind(), what)
 		}
 		switch cmd.GetKind().(type) {
 		case *statev1.Command_Lead, *statev1.Command_StageChunk:
@@ -110,12 +134,6 @@ func decodeEntry(data []byte, supports func(*statev1.Command) bool) (*statev1.En
 		}
 	}
 	return entry, nil
-}
-
-// hasUnknown looks at the message itself: an addition deeper inside must come
-// with a new feature level.
-func hasUnknown(m protoreflect.Message) bool {
-	return len(m.GetUnknown()) > 0
 }
 
 // refuse makes the result of a command that changed nothing.

@@ -58,8 +58,10 @@ type record struct {
 	key Key
 	// live is nil once the instance was deleted or pruned: the rest is a tombstone.
 	live *instance
-	// incarnation is the last one; the next one is higher.
+	// incarnation is the last one, and spec what it was an instance of; the next
+	// incarnation is higher.
 	incarnation uint64
+	spec        SpecKey
 	deletedAt   int64
 	window      window
 }
@@ -114,30 +116,29 @@ type awaitingStep struct {
 // *VerdictResult for RecordVerdict, *DeleteResult for DeleteInstance,
 // *ModeResult for SetModelMode, and nil for the rest.
 func (s *Shard) Apply(index uint64, data []byte) ([]Result, error) {
-	return s.applyEntry(index, data, shardSupports, func(ordinal int, cmd *statev1.Command) Result {
-		if ordinal == 0 {
-			s.expire()
-		}
-		switch kind := cmd.GetKind().(type) {
-		case *statev1.Command_InitInstance:
-			return s.applyInit(kind.InitInstance)
-		case *statev1.Command_Step:
-			return s.applyStep(kind.Step)
-		case *statev1.Command_RecordVerdict:
-			return s.applyVerdict(kind.RecordVerdict)
-		case *statev1.Command_DeleteInstance:
-			return s.applyDelete(kind.DeleteInstance)
-		case *statev1.Command_InstallSpecification:
-			return s.applyInstall(kind.InstallSpecification)
-		case *statev1.Command_ExtendModel:
-			return s.applyExtend(kind.ExtendModel)
-		case *statev1.Command_SetModelMode:
-			return s.applyMode(kind.SetModelMode)
-		case *statev1.Command_AcknowledgeOutbox:
-			return s.applyAcknowledge(kind.AcknowledgeOutbox)
-		}
-		panic("a command passed shardSupports that Apply does not know")
-	})
+	return s.applyEntry(index, data, handlers{supports: shardSupports, begin: s.expire, apply: s.apply})
+}
+
+func (s *Shard) apply(cmd *statev1.Command) Result {
+	switch kind := cmd.GetKind().(type) {
+	case *statev1.Command_InitInstance:
+		return s.applyInit(kind.InitInstance)
+	case *statev1.Command_Step:
+		return s.applyStep(kind.Step)
+	case *statev1.Command_RecordVerdict:
+		return s.applyVerdict(kind.RecordVerdict)
+	case *statev1.Command_DeleteInstance:
+		return s.applyDelete(kind.DeleteInstance)
+	case *statev1.Command_InstallSpecification:
+		return s.applyInstall(kind.InstallSpecification)
+	case *statev1.Command_ExtendModel:
+		return s.applyExtend(kind.ExtendModel)
+	case *statev1.Command_SetModelMode:
+		return s.applyMode(kind.SetModelMode)
+	case *statev1.Command_AcknowledgeOutbox:
+		return s.applyAcknowledge(kind.AcknowledgeOutbox)
+	}
+	panic("a command passed shardSupports that Apply does not know")
 }
 
 func shardSupports(cmd *statev1.Command) bool {
@@ -158,21 +159,39 @@ func (s *Shard) record(key Key) *record {
 	return r
 }
 
-// expire forgets tombstones whose time is over, a bounded number at once so
-// that no entry takes long. Entries of the queue that a later delete or
-// initialisation has overtaken do not count: a restored replica does not have them.
-func (s *Shard) expire() {
-	for removed := 0; removed < 64; {
+// expire forgets tombstones whose time is over. One entry forgets a bounded
+// number, so that none takes long, but more than it can make, so that none are
+// left behind. Entries of the queue that a later delete or initialisation has
+// overtaken do not count: a restored replica does not have them.
+func (s *Shard) expire(commands int) {
+	for removed := 0; removed < 64+2*commands; {
 		e, ok := s.expiring.Min()
 		if !ok || e.at > s.now {
 			return
 		}
-		s.expiring.Delete(e)
-		if r := s.record(e.key); r != nil && r.live == nil && r.deletedAt+int64(DedupeWindow) == e.at {
-			s.records.Delete(r)
-			removed++
+		r := s.record(e.key)
+		if r == nil || r.live != nil || r.keptUntil() != e.at {
+			s.expiring.Delete(e)
+			continue
 		}
+		if r.incarnation >= s.applied {
+			// One entry has begun the identifier more than once. The tombstone
+			// stays until the log is past its incarnation, or the next one
+			// could be the same.
+			return
+		}
+		s.expiring.Delete(e)
+		s.records.Delete(r)
+		removed++
 	}
+}
+
+// keptUntil is when a tombstone may be forgotten: when every request that its
+// window holds would be refused for its age alone. A client whose clock is fast
+// makes ids that grow old later, and is followed for up to a day.
+func (r *record) keptUntil() int64 {
+	const window = int64(DedupeWindow)
+	return min(max(r.deletedAt, r.window.newestID()), r.deletedAt+window) + window
 }
 
 // worse orders verdicts by how much they accuse.

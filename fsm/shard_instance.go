@@ -47,9 +47,9 @@ func (s *Shard) applyInit(c *statev1.InitInstance) Result {
 			if rec.live.initHash != hash {
 				return reused(c.GetRequestId())
 			}
-			first := seen{kind: requestInit, ref: rec.incarnation, seq: 1, index: s.applied, verdict: typesv1.Verdict_VERDICT_PENDING}
-			if e, ok := rec.window.find(c.GetRequestId()); ok {
-				first = e
+			first, ok := rec.window.find(c.GetRequestId())
+			if !ok {
+				first = s.recall(rec, requestInit, 1)
 			}
 			return Result{Value: s.firstAnswer(rec, first, model.Init(""))}
 		}
@@ -88,7 +88,7 @@ func (s *Shard) applyInit(c *statev1.InitInstance) Result {
 	for _, k := range slices.Sorted(maps.Keys(c.GetMeta())) {
 		inst.meta = append(inst.meta, &statev1.MetaEntry{Key: k, Value: c.GetMeta()[k]})
 	}
-	next := &record{key: key, live: inst, incarnation: inst.incarnation}
+	next := &record{key: key, live: inst, incarnation: inst.incarnation, spec: inst.spec}
 	if rec != nil {
 		next.window = rec.window
 	}
@@ -136,19 +136,32 @@ func (s *Shard) applyStep(c *statev1.Step) Result {
 // sequence numbers has seen the answer of a later one.
 func (s *Shard) outOfSequence(rec *record, want uint64, asked model.Transition) Result {
 	inst := rec.live
-	done := seen{kind: requestStep, ref: inst.incarnation, seq: want, index: s.applied, verdict: typesv1.Verdict_VERDICT_UNSPECIFIED}
 	switch {
-	case want > inst.seq+1:
+	case want > inst.seq+1, want == 1: // the first one is always the initialisation
 	case want < inst.history.first:
-		return Result{Value: s.firstAnswer(rec, done, asked)}
+		return Result{Value: s.firstAnswer(rec, s.recall(rec, requestStep, want), asked)}
 	case inst.history.has(want):
-		if st := inst.history.at(want); want > 1 && st.t.Action == asked.Action && st.t.To == asked.To {
-			return Result{Value: s.firstAnswer(rec, done, asked)}
+		if st := inst.history.at(want); st.t.Action == asked.Action && st.t.To == asked.To {
+			return Result{Value: s.firstAnswer(rec, s.recall(rec, requestStep, want), asked)}
 		}
 	}
 	err := Errorf(typesv1.Reason_REASON_SEQUENCE_MISMATCH, "the next step of the instance %q gets seq %d, not %d", rec.key.ID, inst.seq+1, want)
 	err.CurrentSeq = inst.seq
 	return Result{Err: err}
+}
+
+// recall makes up what the window would say of a step of the live incarnation
+// that it does not hold. Where only the history could tell the verdict it is
+// left unspecified; firstAnswer looks there.
+func (s *Shard) recall(rec *record, kind requestKind, seq uint64) seen {
+	inst := rec.live
+	e := seen{kind: kind, ref: inst.incarnation, seq: seq, index: s.applied}
+	if _, waits := s.awaiting.Get(&awaitingStep{ref: StepRef{Key: rec.key, Incarnation: e.ref, Seq: seq}}); waits {
+		e.verdict = typesv1.Verdict_VERDICT_PENDING
+	} else if !inst.offModel {
+		e.verdict = typesv1.Verdict_VERDICT_OK
+	}
+	return e
 }
 
 type request struct {
@@ -228,6 +241,7 @@ func (s *Shard) applyDelete(c *statev1.DeleteInstance) Result {
 		res.Deleted, res.Incarnation = true, next.incarnation
 		// A seq of 0 in the window means that there was nothing to delete.
 		done.ref, done.seq = next.incarnation, next.live.seq
+		next.window = s.keepInit(next)
 		next.live, next.deletedAt = nil, s.now
 		s.live--
 	}
@@ -240,9 +254,24 @@ func (s *Shard) applyDelete(c *statev1.DeleteInstance) Result {
 	s.records.Set(next)
 	if next.live == nil {
 		next.deletedAt = s.now
-		s.expiring.Set(expiry{at: s.now + int64(DedupeWindow), key: key})
+		s.expiring.Set(expiry{at: next.keptUntil(), key: key})
 	}
 	return Result{Value: res}
+}
+
+// keepInit puts the request that began the incarnation back into the window, if
+// its steps have pushed it out: a late retry must not begin the instance again.
+func (s *Shard) keepInit(rec *record) window {
+	inst := rec.live
+	if _, ok := rec.window.find(inst.initRequest); ok || inst.initRequest == "" {
+		return rec.window
+	}
+	e := s.recall(rec, requestInit, 1)
+	e.id, e.hash, e.at = inst.initRequest, inst.initHash, s.now
+	if inst.history.has(1) {
+		e.verdict = inst.history.at(1).verdict
+	}
+	return rec.window.add(e, s.now)
 }
 
 // seenBefore answers a request whose id the identifier's window holds, or may
@@ -271,20 +300,25 @@ func (s *Shard) firstAnswer(rec *record, e seen, asked model.Transition) *StepRe
 		From: e.from, Action: asked.Action, State: asked.To,
 		Verdict: e.verdict, Duplicate: true, Index: e.index,
 	}
-	inst := rec.live
-	if inst == nil || inst.incarnation != e.ref {
-		return res
+	if inst := rec.live; inst != nil && inst.incarnation == e.ref {
+		res.OffModel = inst.offModel
+		if inst.history.has(e.seq) {
+			st := inst.history.at(e.seq)
+			res.From, res.Action, res.State = st.t.From, st.t.Action, st.t.To
+			res.Verdict, res.Judgement = st.verdict, st.judgement
+		}
 	}
-	res.Spec, res.OffModel = inst.spec, inst.offModel
-	if inst.history.has(e.seq) {
-		st := inst.history.at(e.seq)
-		res.From, res.Action, res.State = st.t.From, st.t.Action, st.t.To
-		res.Verdict, res.Judgement = st.verdict, st.judgement
+	var definition *typesv1.Specification // of an older incarnation it is not known any more
+	if e.ref == rec.incarnation {
+		res.Spec = rec.spec
+		if sp := s.spec(rec.spec); sp != nil {
+			definition, res.ModelVersion = sp.definition, sp.modelVersion
+		}
 	}
-	if sp := s.spec(inst.spec); sp != nil {
-		res.ModelVersion = sp.modelVersion
-		res.Rejected = rejects(sp.definition.GetErrorPolicy(), res.Verdict)
+	if e.kind == requestInit && res.State == "" {
+		res.State = definition.GetInitialState()
 	}
+	res.Rejected = rejects(definition.GetErrorPolicy(), res.Verdict)
 	return res
 }
 

@@ -109,18 +109,17 @@ func (s *Shard) applyInstall(c *statev1.InstallSpecification) Result {
 		return Result{Err: err}
 	}
 	key := SpecKeyOf(c.GetSpec())
-	if content.GetSpecification() == nil || key.Version == 0 {
-		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "the content of %q has no specification or no version", key.Name)
+	if content.GetSpecification() == nil || key.Version == 0 || c.GetMode() == typesv1.ModelMode_MODEL_MODE_UNSPECIFIED {
+		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "the content of %q has no specification, no version or no mode", key.Name)
 	}
-	p := s.specOrNew(key)
-	if p.definition != nil {
+	if p := s.spec(key); p != nil && p.definition != nil {
 		return Result{}
-	}
-	// The barrier of a seal: a leader with an old view of the catalog must not
-	// bring back a mode that this shard has left.
-	if c.GetModeRevision() < p.modeRevision {
+	} else if p != nil && c.GetModeRevision() < p.modeRevision {
+		// The barrier of a seal: a leader with an old view of the catalog must
+		// not bring back a mode that this shard has left.
 		return refuse(typesv1.Reason_REASON_MODEL_MODE, "mode revision %d of %q is older than this shard's %d", c.GetModeRevision(), key.Name, p.modeRevision)
 	}
+	p := s.specOrNew(key)
 	p.definition = content.GetSpecification()
 	p.mode, p.modeRevision = c.GetMode(), c.GetModeRevision()
 	s.extend(p, content.GetModel())
@@ -161,10 +160,15 @@ func (s *Shard) extend(p *specState, content *statev1.ModelContent) {
 // they will be judged.
 func (s *Shard) applyMode(c *statev1.SetModelMode) Result {
 	key := SpecKeyOf(c.GetSpec())
-	p := s.specOrNew(key)
-	if c.GetModeRevision() <= p.modeRevision {
+	switch c.GetMode() {
+	case typesv1.ModelMode_MODEL_MODE_LEARNING, typesv1.ModelMode_MODEL_MODE_SEALING, typesv1.ModelMode_MODEL_MODE_SEALED:
+	default:
+		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "a model cannot be put into the mode %s", c.GetMode())
+	}
+	if p := s.spec(key); p != nil && c.GetModeRevision() <= p.modeRevision || c.GetModeRevision() == 0 {
 		return Result{Value: &ModeResult{}}
 	}
+	p := s.specOrNew(key)
 	sealed := c.GetMode() == typesv1.ModelMode_MODEL_MODE_SEALED
 	if sealed && p.definition != nil && p.modelVersion < c.GetModelVersion() {
 		return refuse(typesv1.Reason_REASON_MODEL_MODE, "the model of %q is at version %d here; sealing needs %d", key.Name, p.modelVersion, c.GetModelVersion())
@@ -176,6 +180,9 @@ func (s *Shard) applyMode(c *statev1.SetModelMode) Result {
 	}
 	for _, w := range s.unsettled(key) {
 		_, known := p.model.get(*w.transition)
+		if !known && p.mode == typesv1.ModelMode_MODEL_MODE_LEARNING {
+			_, known = p.learned.get(*w.transition)
+		}
 		switch {
 		case known:
 		case p.mode == typesv1.ModelMode_MODEL_MODE_LEARNING:

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 
@@ -119,9 +120,9 @@ func (d *deviation) record() *statev1.Record {
 }
 
 func (r *record) records(emit func(*statev1.Record) error) error {
-	rec := &statev1.InstanceRecord{Key: r.key.Proto(), Incarnation: r.incarnation, DeletedAt: r.deletedAt, EvictedThrough: r.window.evictedThrough}
+	rec := &statev1.InstanceRecord{Key: r.key.Proto(), Incarnation: r.incarnation, Spec: r.spec.Proto(), DeletedAt: r.deletedAt, EvictedThrough: r.window.evictedThrough}
 	if in := r.live; in != nil {
-		rec.Live, rec.Spec, rec.Meta, rec.Seq, rec.State = true, in.spec.Proto(), in.meta, in.seq, in.state
+		rec.Live, rec.Meta, rec.Seq, rec.State = true, in.meta, in.seq, in.state
 		rec.CreatedAt, rec.OffModel, rec.Awaiting = in.createdAt, in.offModel, in.awaiting
 		rec.InitRequestId, rec.InitHash, rec.FirstKept = in.initRequest, in.initHash, in.history.first
 	}
@@ -175,10 +176,9 @@ func (s *Shard) Restore(r io.Reader) error {
 	if err := readSnapshot(r, next.apply); err != nil {
 		return fmt.Errorf("restore shard: %w", err)
 	}
-	if !next.header {
-		return fmt.Errorf("restore shard: %w: no header", ErrSnapshot)
+	if err := next.finish(); err != nil {
+		return fmt.Errorf("restore shard: %w: %w", ErrSnapshot, err)
 	}
-	next.flush()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.applied, s.now, s.ledTerm, s.stage = next.applied, next.now, next.ledTerm, next.stage
@@ -196,26 +196,70 @@ type shardRestore struct {
 	rec    *record
 }
 
-// flush puts the record that is complete now into the tree.
-func (b *shardRestore) flush() {
-	if b.rec == nil {
-		return
-	}
-	b.records.Set(b.rec)
-	if b.rec.live != nil {
-		b.live++
-	} else {
-		b.expiring.Set(expiry{at: b.rec.deletedAt + int64(DedupeWindow), key: b.rec.key})
+// flush puts the record that is complete now into the tree. What Apply takes for
+// granted is checked here: a replica must not begin with a state that it would
+// stop at later.
+func (b *shardRestore) flush() error {
+	r := b.rec
+	if r == nil {
+		return nil
 	}
 	b.rec = nil
+	b.records.Set(r)
+	if r.live == nil {
+		b.expiring.Set(expiry{at: r.keptUntil(), key: r.key})
+		return nil
+	}
+	b.live++
+	switch in := r.live; {
+	case b.undefined(in.spec):
+		return fmt.Errorf("the instance %q is of a specification that is not there", r.key.ID)
+	case in.history.len() == 0 || in.history.first == 0 || in.history.first+uint64(in.history.len())-1 != in.seq:
+		return fmt.Errorf("the history of the instance %q does not lead to seq %d", r.key.ID, in.seq)
+	}
+	return nil
+}
+
+func (b *shardRestore) undefined(key SpecKey) bool {
+	p := b.Shard.spec(key)
+	return p == nil || p.definition == nil
+}
+
+// finish completes the shard after the last record.
+func (b *shardRestore) finish() error {
+	if err := b.flush(); err != nil {
+		return err
+	}
+	if !b.header {
+		return errors.New("no header")
+	}
+	err := each(b.awaiting, func(w *awaitingStep) error {
+		if b.undefined(w.spec) {
+			return fmt.Errorf("a step of %q awaits a verdict by a specification that is not there", w.ref.ID)
+		}
+		return nil
+	})
+	if item, ok := b.outbox.Max(); ok && item.GetId() >= b.nextOutbox {
+		err = errors.New("the outbox is ahead of its count")
+	}
+	if report, ok := b.reports.Max(); ok && report.GetId() >= b.nextReport {
+		err = errors.New("the reports are ahead of their count")
+	}
+	return err
 }
 
 func (b *shardRestore) apply(r *statev1.Record) error {
-	switch kind := r.GetKind().(type) {
-	case *statev1.Record_ShardHeader:
-		h := kind.ShardHeader
+	head, ok := r.GetKind().(*statev1.Record_ShardHeader)
+	if ok == b.header {
+		return errHeader
+	}
+	if ok {
+		h := head.ShardHeader
 		b.header = true
 		b.applied, b.now, b.ledTerm, b.nextOutbox, b.nextReport = h.GetAppliedIndex(), h.GetTimeUnixNano(), h.GetLedTerm(), h.GetNextOutbox(), h.GetNextReport()
+		return nil
+	}
+	switch kind := r.GetKind().(type) {
 	case *statev1.Record_Stage:
 		return b.stage.restore(kind.Stage)
 	case *statev1.Record_Spec:
@@ -232,7 +276,9 @@ func (b *shardRestore) apply(r *statev1.Record) error {
 		}
 		b.spec.deviations.Set(restoreDeviation(kind.Deviation))
 	case *statev1.Record_Instance:
-		b.flush()
+		if err := b.flush(); err != nil {
+			return err
+		}
 		b.rec = restoreInstance(kind.Instance)
 	case *statev1.Record_History:
 		return b.restoreHistory(kind.History)
@@ -277,10 +323,10 @@ func restoreDeviation(d *statev1.DeviationRecord) *deviation {
 }
 
 func restoreInstance(r *statev1.InstanceRecord) *record {
-	rec := &record{key: KeyOf(r.GetKey()), incarnation: r.GetIncarnation(), deletedAt: r.GetDeletedAt(), window: window{evictedThrough: r.GetEvictedThrough()}}
+	rec := &record{key: KeyOf(r.GetKey()), incarnation: r.GetIncarnation(), spec: SpecKeyOf(r.GetSpec()), deletedAt: r.GetDeletedAt(), window: window{evictedThrough: r.GetEvictedThrough()}}
 	if r.GetLive() {
 		rec.live = &instance{
-			incarnation: r.GetIncarnation(), spec: SpecKeyOf(r.GetSpec()), meta: r.GetMeta(), createdAt: r.GetCreatedAt(),
+			incarnation: r.GetIncarnation(), spec: rec.spec, meta: r.GetMeta(), createdAt: r.GetCreatedAt(),
 			seq: r.GetSeq(), state: r.GetState(), history: history{first: r.GetFirstKept()}, offModel: r.GetOffModel(), awaiting: r.GetAwaiting(),
 			initRequest: r.GetInitRequestId(), initHash: r.GetInitHash(),
 		}

@@ -43,6 +43,7 @@ func (s *Shard) applyVerdict(c *statev1.RecordVerdict) Result {
 // it, and in the request window, so that every later answer is the same.
 func (s *Shard) settle(w *awaitingStep, j *typesv1.Judgement) {
 	s.awaiting.Delete(w)
+	at := s.now
 	deviates := j.GetVerdict() != typesv1.Verdict_VERDICT_OK
 	if rec := s.record(w.ref.Key); rec != nil {
 		next := *rec
@@ -53,6 +54,7 @@ func (s *Shard) settle(w *awaitingStep, j *typesv1.Judgement) {
 			live.offModel = live.offModel || deviates
 			if live.history.has(w.ref.Seq) {
 				st := *live.history.at(w.ref.Seq)
+				at = st.time
 				st.verdict = j.GetVerdict()
 				if deviates {
 					st.judgement = j
@@ -64,17 +66,18 @@ func (s *Shard) settle(w *awaitingStep, j *typesv1.Judgement) {
 		s.records.Set(&next)
 	}
 	if deviates {
-		s.deviate(w, j)
+		s.deviate(w, j, at)
 	}
 }
 
 // deviate counts a deviation, reports it, hands it to the catalog when it is
 // new to this shard, and lets it join the pending set unless it violates the
-// specification alone or together with what is pending.
-func (s *Shard) deviate(w *awaitingStep, j *typesv1.Judgement) {
+// specification alone or together with what is pending. Verdicts come in the
+// order of the identifiers; at is the time of the step, as far as it is known.
+func (s *Shard) deviate(w *awaitingStep, j *typesv1.Judgement, at int64) {
 	p := s.spec(w.spec)
 	t := *w.transition
-	d := &deviation{t: t, first: w.ref, firstAt: s.now, verdict: j.GetVerdict(), reason: j.GetReason(), explanation: j.GetExplanation()}
+	d := &deviation{t: t, first: w.ref, firstAt: at, last: w.ref, lastAt: at, verdict: j.GetVerdict(), reason: j.GetReason(), explanation: j.GetExplanation()}
 	if old, ok := p.deviations.Get(&deviation{t: t}); ok {
 		*d = *old
 		if v := worse(old.verdict, j.GetVerdict()); v != old.verdict {
@@ -82,11 +85,16 @@ func (s *Shard) deviate(w *awaitingStep, j *typesv1.Judgement) {
 		}
 	} else if p.deviations.Len() < MaxDeviations {
 		s.send(&statev1.OutboxItem{Spec: w.spec.Proto(), Transition: transitionProto(t), Deviation: &statev1.Deviation{
-			Verdict: j.GetVerdict(), Reason: j.GetReason(), Explanation: j.GetExplanation(), First: w.ref.Proto(), TimeUnixNano: s.now,
+			Verdict: j.GetVerdict(), Reason: j.GetReason(), Explanation: j.GetExplanation(), First: w.ref.Proto(), TimeUnixNano: at,
 		}})
 	}
 	d.count++
-	d.last, d.lastAt = w.ref, s.now
+	if at < d.firstAt {
+		d.first, d.firstAt = w.ref, at
+	}
+	if at >= d.lastAt {
+		d.last, d.lastAt = w.ref, at
+	}
 	if d.count > 1 || p.deviations.Len() < MaxDeviations {
 		p.deviations.Set(d)
 	}

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -25,6 +26,8 @@ const (
 
 // ErrSnapshot is wrapped by every error about the content of a snapshot.
 var ErrSnapshot = errors.New("damaged or foreign snapshot")
+
+var errHeader = errors.New("a snapshot begins with its header and has no other")
 
 // view is a pinned state that can write its records in a fixed order.
 type view struct {
@@ -101,7 +104,7 @@ func readSnapshot(r io.Reader, apply func(*statev1.Record) error) error {
 	}
 	sum := xxhash.New()
 	var records uint64
-	var buf []byte
+	var buf bytes.Buffer
 	for {
 		n, err := binary.ReadUvarint(in)
 		if err != nil {
@@ -113,17 +116,15 @@ func readSnapshot(r io.Reader, apply func(*statev1.Record) error) error {
 		if n > maxRecordBytes {
 			return fmt.Errorf("%w: record %d claims %d bytes", ErrSnapshot, records, n)
 		}
-		if uint64(cap(buf)) < n {
-			buf = make([]byte, n)
-		}
-		buf = buf[:n]
-		if _, err := io.ReadFull(in, buf); err != nil {
+		// The buffer grows with what is there, whatever the length claims.
+		buf.Reset()
+		if _, err := io.CopyN(&buf, in, int64(n)); err != nil {
 			return fmt.Errorf("%w: truncated in record %d: %w", ErrSnapshot, records, err)
 		}
 		_, _ = sum.Write(binary.AppendUvarint(nil, n))
-		_, _ = sum.Write(buf)
+		_, _ = sum.Write(buf.Bytes())
 		rec := &statev1.Record{}
-		if err := proto.Unmarshal(buf, rec); err != nil {
+		if err := proto.Unmarshal(buf.Bytes(), rec); err != nil {
 			return fmt.Errorf("%w: record %d: %w", ErrSnapshot, records, err)
 		}
 		if rec.GetKind() == nil {

@@ -15,13 +15,19 @@ import (
 )
 
 const (
-	// MaxUploadBytes bounds one payload that travels in chunks.
-	MaxUploadBytes = 16 << 20
+	// MaxUploadBytes bounds one payload that travels in chunks. The largest is a
+	// specification of 10,000 transitions with a model of 20,000, all of them
+	// with three names of 256 bytes: about 24 MB.
+	MaxUploadBytes = 32 << 20
 	// MaxChunkBytes bounds one chunk, so that an entry with it stays small.
 	MaxChunkBytes = 128 << 10
 
-	maxUploads   = 64
-	uploadExpiry = 10 * time.Minute
+	// maxChunks lets a sender cut a payload finer than NewPayload does.
+	maxChunks = 4 * MaxUploadBytes / MaxChunkBytes
+	// maxUploads and maxStagedBytes bound all uploads together.
+	maxUploads     = 64
+	maxStagedBytes = 4 * MaxUploadBytes
+	uploadExpiry   = 10 * time.Minute
 )
 
 // stage collects the chunks of payloads that are too large for one entry. An
@@ -39,13 +45,15 @@ type upload struct {
 }
 
 func (s *stage) add(c *statev1.StageChunk, now int64) Result {
-	const limit = MaxUploadBytes / 1024
 	id := string(c.GetUploadId())
 	switch {
 	case len(id) != sha256.Size:
 		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "an upload id is the SHA-256 of the payload, not %d bytes", len(id))
-	case c.GetCount() == 0 || c.GetCount() > limit || c.GetIndex() >= c.GetCount():
+	case c.GetCount() == 0 || c.GetCount() > maxChunks || c.GetIndex() >= c.GetCount():
 		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "chunk %d of %d is out of range", c.GetIndex(), c.GetCount())
+	case len(c.GetData()) == 0:
+		// A snapshot could not tell it from one that is missing.
+		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "chunk %d of %d is empty", c.GetIndex(), c.GetCount())
 	case len(c.GetData()) > MaxChunkBytes:
 		return refuse(typesv1.Reason_REASON_LIMIT_EXCEEDED, "a chunk of %d bytes is above the limit of %d", len(c.GetData()), MaxChunkBytes)
 	}
@@ -62,8 +70,10 @@ func (s *stage) add(c *statev1.StageChunk, now int64) Result {
 		next.size += len(c.GetData())
 	}
 	if next.size > MaxUploadBytes {
-		delete(s.uploads, id)
 		return refuse(typesv1.Reason_REASON_LIMIT_EXCEEDED, "a payload above %d bytes", MaxUploadBytes)
+	}
+	if staged := s.bytes(id) + next.size; staged > maxStagedBytes {
+		return refuse(typesv1.Reason_REASON_QUEUE_FULL, "the uploads under way would take %d bytes together, above the limit of %d", staged, maxStagedBytes)
 	}
 	if s.uploads == nil {
 		s.uploads = map[string]*upload{}
@@ -72,7 +82,58 @@ func (s *stage) add(c *statev1.StageChunk, now int64) Result {
 	return Result{}
 }
 
-// load decodes a payload into m and forgets its upload, if it had one.
+// bytes is what all uploads but one take.
+func (s *stage) bytes(except string) int {
+	n := 0
+	for id, u := range s.uploads {
+		if id != except {
+			n += u.size
+		}
+	}
+	return n
+}
+
+// foresee looks into the payloads that the commands of an entry will load, so
+// that the entry can be refused whole if one holds what this build does not know.
+func (s *stage) foresee(cmds []*statev1.Command, now int64) error {
+	if !slices.ContainsFunc(cmds, func(c *statev1.Command) bool { _, m := payloadOf(c); return m != nil }) {
+		return nil
+	}
+	trial := s.clone()
+	trial.expire(now)
+	for i, cmd := range cmds {
+		if chunk := cmd.GetStageChunk(); chunk != nil {
+			trial.add(chunk, now)
+		}
+		p, m := payloadOf(cmd)
+		if m == nil || trial.load(p, m) != nil {
+			continue
+		}
+		if what := unknownIn(m.ProtoReflect()); what != "" {
+			return fmt.Errorf("the payload of command %d (%T) has %s that this build does not know: upgrade the node", i, cmd.GetKind(), what)
+		}
+	}
+	return nil
+}
+
+// payloadOf returns the payload of a command and an empty message of the kind
+// that it holds, and nil for commands without a payload.
+func payloadOf(cmd *statev1.Command) (*statev1.Payload, proto.Message) {
+	switch kind := cmd.GetKind().(type) {
+	case *statev1.Command_InstallSpecification:
+		return kind.InstallSpecification.GetPayload(), &statev1.SpecificationContent{}
+	case *statev1.Command_ExtendModel:
+		return kind.ExtendModel.GetPayload(), &statev1.ModelContent{}
+	case *statev1.Command_ApplySpecification:
+		return kind.ApplySpecification.GetPayload(), &typesv1.Specification{}
+	case *statev1.Command_ImportModel:
+		return kind.ImportModel.GetPayload(), &statev1.ModelImport{}
+	}
+	return nil, nil
+}
+
+// load decodes a payload into m and forgets its upload, if it had one: also
+// when the upload is damaged, so that its sender can begin anew.
 func (s *stage) load(p *statev1.Payload, m proto.Message) *Error {
 	var data []byte
 	switch source := p.GetSource().(type) {
@@ -133,11 +194,24 @@ func (s *stage) restore(r *statev1.StageRecord) error {
 }
 
 // NewPayload wraps a message for a command: in place if it is small, else as
-// an upload whose chunks must be applied, in any order, before the command.
+// an upload whose chunks must be applied, in any order, before the command. What
+// this build does not know of the message is left out: a machine refuses it.
 func NewPayload(m proto.Message) (*statev1.Payload, []*statev1.StageChunk, error) {
 	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 	if err != nil {
 		return nil, nil, fmt.Errorf("encode payload: %w", err)
+	}
+	if unknownIn(m.ProtoReflect()) != "" {
+		known := m.ProtoReflect().New().Interface()
+		if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(data, known); err != nil {
+			return nil, nil, fmt.Errorf("encode payload: %w", err)
+		}
+		if what := unknownIn(known.ProtoReflect()); what != "" {
+			return nil, nil, Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT, "the payload has %s that this build does not know", what)
+		}
+		if data, err = (proto.MarshalOptions{Deterministic: true}).Marshal(known); err != nil {
+			return nil, nil, fmt.Errorf("encode payload: %w", err)
+		}
 	}
 	if len(data) > MaxUploadBytes {
 		return nil, nil, Errorf(typesv1.Reason_REASON_LIMIT_EXCEEDED, "a payload of %d bytes is above the limit of %d", len(data), MaxUploadBytes)

@@ -79,6 +79,18 @@ func (w window) add(e seen, now int64) window {
 	}
 }
 
+// newestID is the highest time that a remembered or forgotten request id
+// carries, in nanoseconds.
+func (w window) newestID() int64 {
+	newest := w.evictedThrough
+	for i := range w.entries {
+		if ms, ok := requestTime(w.entries[i].id); ok {
+			newest = max(newest, ms)
+		}
+	}
+	return min(newest, maxTime/int64(time.Millisecond)) * int64(time.Millisecond)
+}
+
 // setVerdict records what became of a step, so that later answers agree.
 func (w window) setVerdict(incarnation, seq uint64, v typesv1.Verdict) window {
 	for i := len(w.entries) - 1; i >= 0; i-- {
