@@ -124,7 +124,11 @@ func (r *replayer) playCase(ctx context.Context, c eventlog.Case) error {
 	if position > 0 || !errors.As(err, new(*initError)) {
 		where = fmt.Sprintf("event %d (line %d)", position+1, left[0].Line)
 	}
-	r.problems.add(fmt.Sprintf("case %q stopped at %s: %v", c.ID, where, err))
+	hint := ""
+	if errors.Is(err, client.ErrInstanceInUse) {
+		hint = "; --prefix gives the instances of this log names of their own"
+	}
+	r.problems.add(fmt.Sprintf("case %q stopped at %s: %v%s", c.ID, where, err, hint))
 	return nil
 }
 
