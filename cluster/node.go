@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,6 +40,9 @@ type NodeConfig struct {
 	// JudgeBudget bounds how long an answer waits for a verdict before it says
 	// PENDING. Default 2s.
 	JudgeBudget time.Duration
+	// BeforeJudge is called before a verdict is computed, on the goroutine that
+	// computes it. For tests: it may block.
+	BeforeJudge func(fsm.Case)
 }
 
 func (c *NodeConfig) defaults() {
@@ -221,7 +225,7 @@ func (n *Node) missing() string {
 		}
 		r, err := n.replica(p.GetShard())
 		if r == nil {
-			if err == nil && contains(p.GetReplicas(), n.cfg.Self.GetId()) {
+			if err == nil && slices.Contains(p.GetReplicas(), n.cfg.Self.GetId()) {
 				return fmt.Sprintf("shard %d is not open yet", p.GetShard())
 			}
 			continue
@@ -231,15 +235,6 @@ func (n *Node) missing() string {
 		}
 	}
 	return ""
-}
-
-func contains(list []string, s string) bool {
-	for _, e := range list {
-		if e == s {
-			return true
-		}
-	}
-	return false
 }
 
 // replica returns the replica of a shard on this node, or why it could not be opened.

@@ -46,6 +46,19 @@ type ServerConfig struct {
 	OnFatal func(error)
 	// RouteBudget and JudgeBudget: see cluster.NodeConfig.
 	RouteBudget, JudgeBudget time.Duration
+	// Hooks are for tests only.
+	Hooks ServerHooks
+}
+
+// ServerHooks are the places where tests put faults into a node. A server in
+// use leaves all of them nil.
+type ServerHooks struct {
+	// Dial opens the connections to peers instead of TCP.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
+	// Group changes the configuration of a Raft group before it is opened.
+	Group func(*shard.Config)
+	// Judge: see cluster.NodeConfig.
+	Judge func(fsm.Case)
 }
 
 // Server is one node with its listeners. Start it with StartServer.
@@ -140,7 +153,7 @@ func (s *Server) start() (err error) {
 		}
 		membership = s.gossip
 	}
-	if s.net, err = NewPeerNet(NetConfig{NodeID: s.self.ID, ClusterID: s.currentClusterID, Resolver: resolver{s}, Logger: s.log}); err != nil {
+	if s.net, err = NewPeerNet(NetConfig{NodeID: s.self.ID, ClusterID: s.currentClusterID, Resolver: resolver{s}, Dial: cfg.Hooks.Dial, Logger: s.log}); err != nil {
 		return err
 	}
 	s.boot, err = cluster.NewBootstrap(s.identity, cluster.BootstrapConfig{
@@ -210,8 +223,7 @@ func (s *Server) run() error {
 	s.setClusterID(outcome.ClusterID)
 	node, err := cluster.OpenNode(cluster.NodeConfig{
 		Self: s.self.Node(), Version: s.cfg.Version, Store: st, Peers: s.net.Peers(), Members: s.members, Timing: s.cfg.Timing, Logger: s.log,
-		Attach:      func(group uint32, cfg *shard.Config) { cfg.Transport = s.net.Raft(group) },
-		RouteBudget: s.cfg.RouteBudget, JudgeBudget: s.cfg.JudgeBudget,
+		Attach: s.attach, RouteBudget: s.cfg.RouteBudget, JudgeBudget: s.cfg.JudgeBudget, BeforeJudge: s.cfg.Hooks.Judge,
 	})
 	if err != nil {
 		return err
@@ -224,6 +236,14 @@ func (s *Server) run() error {
 	s.lifecycle.SetServing(true)
 	close(s.ready)
 	return nil
+}
+
+// attach gives a group the transport between nodes.
+func (s *Server) attach(group uint32, cfg *shard.Config) {
+	cfg.Transport = s.net.Raft(group)
+	if s.cfg.Hooks.Group != nil {
+		s.cfg.Hooks.Group(cfg)
+	}
 }
 
 // settle forms the cluster if that is this node's part, waits for the catalog,
