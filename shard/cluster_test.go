@@ -19,10 +19,42 @@ import (
 
 const testGroup = 7
 
-// testTransport is raft's in-memory transport as ours behaves: no pipelines.
+// testTransport is raft's in-memory transport as ours behaves: no pipelines, and
+// heartbeats that do not wait for the follower's disk.
 type testTransport struct {
 	*raft.InmemTransport
 	c *testCluster
+}
+
+func (t testTransport) SetHeartbeatHandler(handle func(raft.RPC)) {
+	if t.c != nil {
+		t.c.mu.Lock()
+		defer t.c.mu.Unlock()
+		t.c.beats[string(t.LocalAddr())] = handle
+	}
+}
+
+func (t testTransport) AppendEntries(id raft.ServerID, addr raft.ServerAddress, req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	if t.c == nil || req.PrevLogEntry != 0 || req.LeaderCommitIndex != 0 || len(req.Entries) != 0 {
+		return t.InmemTransport.AppendEntries(id, addr, req, resp)
+	}
+	t.c.mu.Lock()
+	cut, handle := t.c.cut[[2]string{string(t.LocalAddr()), string(id)}], t.c.beats[string(id)]
+	t.c.mu.Unlock()
+	if cut || handle == nil {
+		return errors.New("cut off")
+	}
+	answer := make(chan raft.RPCResponse, 1)
+	handle(raft.RPC{Command: req, RespChan: answer})
+	select {
+	case a := <-answer:
+		if a.Error == nil {
+			*resp = *a.Response.(*raft.AppendEntriesResponse)
+		}
+		return a.Error
+	default:
+		return errors.New("the node has stopped")
+	}
 }
 
 func (t testTransport) TimeoutNow(id raft.ServerID, addr raft.ServerAddress, req *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse) error {
@@ -72,6 +104,8 @@ type testCluster struct {
 	cut map[[2]string]bool
 	// confirmCut has the nodes whose Confirm is not answered, whatever cut says.
 	confirmCut map[string]bool
+	// beats has the nodes' handlers of heartbeats.
+	beats map[string]func(raft.RPC)
 	// confirmOpen lets Confirm through where cut would not.
 	confirmOpen bool
 	confirmGate chan struct{}
@@ -80,14 +114,18 @@ type testCluster struct {
 	asked          []string
 }
 
+func emptyCluster(t testing.TB, configure func(*Config), ids ...string) *testCluster {
+	return &testCluster{
+		t: t, ids: ids, configure: configure, nodes: map[string]*testNode{}, beats: map[string]func(raft.RPC){},
+		cut: map[[2]string]bool{}, confirmCut: map[string]bool{},
+	}
+}
+
 // newCluster opens a node for every id without bootstrapping. The group is
 // closed with the test.
 func newCluster(t testing.TB, configure func(*Config), ids ...string) *testCluster {
 	t.Helper()
-	c := &testCluster{
-		t: t, ids: ids, configure: configure,
-		nodes: map[string]*testNode{}, cut: map[[2]string]bool{}, confirmCut: map[string]bool{},
-	}
+	c := emptyCluster(t, configure, ids...)
 	for _, id := range ids {
 		c.nodes[id] = &testNode{id: id, stores: memoryStores()}
 		c.start(id)

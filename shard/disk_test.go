@@ -23,19 +23,16 @@ type diskCluster struct {
 func newDiskCluster(t *testing.T, group uint32, configure func(*Config), ids ...string) *diskCluster {
 	t.Helper()
 	d := &diskCluster{
-		testCluster: &testCluster{
-			t: t, ids: ids, nodes: map[string]*testNode{}, cut: map[[2]string]bool{}, confirmCut: map[string]bool{},
-			configure: func(cfg *Config) {
-				// A busy disk must not cost the leader its leadership.
-				cfg.Timing = LAN()
-				cfg.Timing.LeaderLease = time.Second
-				cfg.Timing.Commit = 20 * time.Millisecond
-				cfg.ID = group
-				if configure != nil {
-					configure(cfg)
-				}
-			},
-		},
+		testCluster: emptyCluster(t, func(cfg *Config) {
+			// A busy disk must not cost the leader its leadership.
+			cfg.Timing = LAN()
+			cfg.Timing.LeaderLease = time.Second
+			cfg.Timing.Commit = 20 * time.Millisecond
+			cfg.ID = group
+			if configure != nil {
+				configure(cfg)
+			}
+		}, ids...),
 		dir: t.TempDir(), group: group, stores: map[string]*store.Store{},
 	}
 	for _, id := range ids {

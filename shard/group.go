@@ -197,20 +197,24 @@ func (g *Group) settled(begin func() raft.Future, giveUp <-chan struct{}) (gaveU
 	g.mu.Unlock()
 	done := make(chan error, 1)
 	go func() {
-		err := begin().Error()
+		done <- begin().Error()
 		g.mu.Lock()
+		defer g.mu.Unlock()
 		g.futures--
 		if g.futures == 0 && g.quiet {
 			close(g.idle)
 		}
-		g.mu.Unlock()
-		done <- err
 	}()
 	select {
 	case err := <-done:
 		return false, err
 	case <-g.shutdown:
-		return false, raft.ErrRaftShutdown
+		select {
+		case err := <-done: // answered before the end
+			return false, err
+		default:
+			return false, raft.ErrRaftShutdown
+		}
 	case <-giveUp:
 		return true, nil
 	}
