@@ -54,6 +54,10 @@ func (g *Group) snapshotLoop() {
 				// A failed snapshot waits for its pause, not for the next entry.
 				continue
 			}
+			if bytes, _ := g.replica.sinceSnapshot(); bytes < g.cfg.SnapshotBytes {
+				// It became due while the last one was being written.
+				continue
+			}
 		case <-retry:
 		case asked = <-g.snapshots:
 		case <-g.ctx.Done():
