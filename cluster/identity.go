@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/spexio/spex/internal/atomicfile"
+	"github.com/spexio/spex/internal/failpoint"
 )
 
 const (
@@ -262,6 +263,7 @@ func (i *Identity) SetClusterID(id string) error {
 	if i.record.ClusterID == id {
 		return nil
 	}
+	failpoint.Hit("cluster/before-cluster-id")
 	i.bound = id
 	r := i.record
 	r.ClusterID = id

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spexio/spex/fsm"
+	"github.com/spexio/spex/internal/failpoint"
 	"github.com/spexio/spex/model"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
@@ -142,6 +143,7 @@ func (r *replica) judgeAll(ctx context.Context) error {
 		if len(cmds) == 0 {
 			continue
 		}
+		failpoint.Hit("cluster/verdict-before-propose")
 		if err := r.propose(ctx, cmds); err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spexio/spex/fsm"
+	"github.com/spexio/spex/internal/failpoint"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	"github.com/spexio/spex/shard"
@@ -132,9 +133,11 @@ func (n *Node) task(f func(context.Context)) {
 // proposal every member pledged to may call it, and it may call it again after
 // a crash. The other members must be told of the cluster after it, not before.
 func (n *Node) BootstrapCatalog(voters, nonvoters []string) error {
+	failpoint.Hit("cluster/pledges-before-bootstrap")
 	if err := n.catalog.group.Bootstrap(voters, nonvoters); err != nil && !errors.Is(err, shard.ErrHasState) {
 		return fmt.Errorf("bootstrap the catalog: %w", err)
 	}
+	failpoint.Hit("cluster/catalog-bootstrapped")
 	return nil
 }
 

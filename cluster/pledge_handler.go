@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spexio/spex/fsm"
+	"github.com/spexio/spex/internal/failpoint"
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 )
@@ -41,6 +42,7 @@ func (b *Bootstrap) HandlePledge(ctx context.Context, req *peerv1.PledgeRequest)
 		}
 		return nil, &fsm.Error{Reason: typesv1.Reason_REASON_INTERNAL, Message: fmt.Sprintf("node %s cannot pledge: %v", b.cfg.Self.ID, err)}
 	}
+	failpoint.Hit("cluster/pledge-written")
 	if !had {
 		b.log.Info("pledged to a new cluster", "cluster_id", p.ClusterID, "proposer", p.Proposer(), "members", p.Members)
 		b.wakeUp()

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/spexio/spex/fsm"
+	"github.com/spexio/spex/internal/failpoint"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	"github.com/spexio/spex/shard"
@@ -210,9 +212,13 @@ func (r *replica) lead(ctx context.Context, term uint64) (end func()) {
 // bootstraps it ever again.
 func (r *replica) markFormed(ctx context.Context) {
 	for !r.node.catalog.machine.Placement(r.id).GetFormed() {
+		failpoint.Hit("cluster/shard-led-before-marked")
 		call, cancel := context.WithTimeout(ctx, r.node.cfg.RouteBudget)
 		_, err := r.node.catalog.propose(call, &statev1.Command{Kind: &statev1.Command_MarkShardFormed{MarkShardFormed: &statev1.MarkShardFormed{Shard: r.id}}})
 		cancel()
+		if err == nil {
+			failpoint.Hit("cluster/shard-marked-formed")
+		}
 		if err == nil || ctx.Err() != nil {
 			return
 		}
@@ -233,7 +239,7 @@ func (n *Node) placeLoop(ctx context.Context) {
 		changed := n.catalog.changes.changed()
 		forming := false
 		for _, p := range n.catalog.machine.Placements() {
-			if !contains(p.GetReplicas(), n.cfg.Self.GetId()) {
+			if !slices.Contains(p.GetReplicas(), n.cfg.Self.GetId()) {
 				continue
 			}
 			n.openReplica(p.GetShard())

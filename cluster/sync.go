@@ -2,11 +2,13 @@ package cluster
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/spexio/spex/fsm"
+	"github.com/spexio/spex/internal/failpoint"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 )
@@ -69,6 +71,7 @@ func (r *replica) syncOnce(ctx context.Context) (more bool, err error) {
 	if len(acks) == 0 {
 		return more, nil
 	}
+	failpoint.Hit("cluster/mode-before-acknowledge")
 	_, err = r.node.catalog.propose(ctx, reportCommand(&statev1.ReportShard{Shard: r.id, Acknowledgements: acks}))
 	return more, err
 }
@@ -91,6 +94,7 @@ func (r *replica) handOver(ctx context.Context) (more bool, err error) {
 	if _, err := r.node.catalog.propose(ctx, reportCommand(report)); err != nil {
 		return false, err
 	}
+	failpoint.Hit("cluster/outbox-before-acknowledge")
 	through := report.Items[len(report.Items)-1].GetId()
 	err = r.propose(ctx, []*statev1.Command{{Principal: "spex/sync", Kind: &statev1.Command_AcknowledgeOutbox{AcknowledgeOutbox: &statev1.AcknowledgeOutbox{Through: through}}}})
 	return len(report.Items) < len(items) || len(items) == 1000, err
@@ -122,21 +126,12 @@ func (r *replica) follow(ctx context.Context, m fsm.ModelStatus) (ack bool, err 
 		}
 		st.ModeRevision = m.ModeRevision
 	}
-	if !closing || st.ModeRevision != m.ModeRevision || acknowledged(m, r.id) {
+	if !closing || st.ModeRevision != m.ModeRevision || slices.Contains(m.Acknowledged, r.id) {
 		return false, nil
 	}
 	// From the sealing mode on nothing joins the learned set, so what is in the
 	// outbox now is the last that the seal has to wait for.
 	return m.Mode == typesv1.ModelMode_MODEL_MODE_SEALED || !r.machine.Unsent(m.Key), nil
-}
-
-func acknowledged(m fsm.ModelStatus, shard uint32) bool {
-	for _, s := range m.Acknowledged {
-		if s == shard {
-			return true
-		}
-	}
-	return false
 }
 
 // extend brings what a model has gained since a version.
@@ -159,9 +154,15 @@ func (r *replica) proposePayload(ctx context.Context, content proto.Message, com
 	for _, c := range chunks {
 		cmds = append(cmds, &statev1.Command{Principal: "spex/sync", Kind: &statev1.Command_StageChunk{StageChunk: c}})
 	}
+	if len(cmds) > 0 {
+		if err := r.propose(ctx, cmds); err != nil {
+			return err
+		}
+		failpoint.Hit("cluster/payload-staged")
+	}
 	cmd := command(payload)
 	cmd.Principal = "spex/sync"
-	return r.propose(ctx, append(cmds, cmd))
+	return r.propose(ctx, []*statev1.Command{cmd})
 }
 
 // install brings a version of a specification with its model to the shard, if

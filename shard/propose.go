@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/spexio/spex/fsm"
+	"github.com/spexio/spex/internal/failpoint"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 )
@@ -182,6 +183,7 @@ func (g *Group) proposeBatch(batch []item) {
 			"the machine gave %d results for the %d commands of entry %d", len(resp.results), len(batch), index))
 		return
 	}
+	failpoint.Hit("shard/applied-before-reply")
 	outcomes := make([]Applied, len(batch))
 	for i, result := range resp.results {
 		outcomes[i] = Applied{Index: index, Result: result}
@@ -196,6 +198,7 @@ func (g *Group) proposeEntry(commands [][]byte) (uint64, response, *fsm.Error) {
 	var future raft.ApplyFuture
 	_, err := g.settled(func() raft.Future {
 		future = g.raft.Apply(data, g.cfg.Timing.Enqueue)
+		failpoint.Hit("shard/proposed")
 		return future
 	}, nil)
 	g.replica.stuck.proposed(err)

@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/spexio/spex/internal/failpoint"
 )
 
 // logBackend is where a log's entries lie. The logStore above it calls put
@@ -129,9 +131,13 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 			return &EntryError{s.group, l.Index, fmt.Errorf("%w: the log continues at %d", ErrOutOfSequence, want)}
 		}
 	}
+	if err := failpoint.Error("store/logs-write"); err != nil {
+		return err
+	}
 	if err := s.be.put(logs); err != nil {
 		return err
 	}
+	failpoint.Hit("store/logs-durable")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.first == 0 {

@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/raft"
 
+	"github.com/spexio/spex/internal/failpoint"
 	"github.com/spexio/spex/internal/hclogslog"
 )
 
@@ -350,6 +351,7 @@ func (k *snapshotSink) close() error {
 	if err != nil {
 		return s.failure("close", err)
 	}
+	failpoint.Hit("store/snapshot-written")
 	return s.record(&snapshotRecord{ID: k.ID(), Index: k.index, Term: k.term,
 		Payload: int64(k.hash.payload), MetaSum: xxhash.Sum64(raw), Sum: trailer})
 }
@@ -367,5 +369,6 @@ func (s *snapshotStore) record(rec *snapshotRecord) error {
 	s.rec = rec
 	s.mu.Unlock()
 	s.log.snapshotAt(rec.Index)
+	failpoint.Hit("store/snapshot-recorded")
 	return nil
 }

@@ -1,0 +1,55 @@
+package failpoint
+
+import "slices"
+
+// Point is a place in the code that a test can act on.
+type Point struct {
+	// Name is the package of the place, a slash, and the place.
+	Name string
+	// Window says between which two steps it is.
+	Window string
+	// Fallible is set when the place is hit with Error and can take one.
+	Fallible bool
+}
+
+// points is the one list of all places, in the order in which a cluster comes
+// to them. A test holds it against the calls in the code and against
+// docs/testing.md.
+var points = []Point{
+	{Name: "cluster/pledge-written", Window: "A member has its pledge on disk; the proposer has no answer yet."},
+	{Name: "cluster/pledges-before-bootstrap", Window: "The proposer has all pledges; the catalog has no configuration yet."},
+	{Name: "cluster/catalog-bootstrapped", Window: "The catalog's first configuration is on the proposer's disk; gossip does not tell of the cluster yet."},
+	{Name: "cluster/before-cluster-id", Window: "The node has the catalog of the formed cluster; its data directory is not bound to the cluster yet."},
+	{Name: "cluster/shard-led-before-marked", Window: "A new shard has its first leader; the catalog does not say that it is formed yet."},
+	{Name: "cluster/shard-marked-formed", Window: "The catalog says that a shard is formed; its leader has only just heard."},
+	{Name: "cluster/payload-staged", Window: "The chunks of a large payload are in a shard's log; the command that uses them is not."},
+	{Name: "shard/proposed", Window: "The leader has handed a batch to Raft and has no answer: the entry may be on no disk, on some, or committed."},
+	{Name: "store/logs-write", Window: "Entries are about to be written to a log; none is. An error here is a failed disk.", Fallible: true},
+	{Name: "store/logs-durable", Window: "Entries are on this node's disk; its Raft does not know. On a leader no follower has them, on a follower the leader does not count them."},
+	{Name: "shard/applied-before-reply", Window: "A batch is committed and applied on the leader; nobody who waits for it has an answer."},
+	{Name: "cluster/verdict-before-propose", Window: "Verdicts are computed; they are not proposed."},
+	{Name: "cluster/outbox-before-acknowledge", Window: "The catalog has what a shard learned or reported; the shard's outbox still holds it."},
+	{Name: "cluster/mode-before-acknowledge", Window: "A shard has logged that its model is being sealed, or is sealed; the catalog has no acknowledgement."},
+	{Name: "store/snapshot-written", Window: "A snapshot is whole on disk; it is not recorded, so the replica does not stand on it."},
+	{Name: "store/snapshot-recorded", Window: "A snapshot is recorded; the log behind it is not compacted."},
+}
+
+// Points returns all places, in the order in which a cluster comes to them.
+func Points() []Point { return slices.Clone(points) }
+
+func find(name string) (Point, bool) {
+	for _, p := range points {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return Point{}, false
+}
+
+func names() []string {
+	list := make([]string, len(points))
+	for i, p := range points {
+		list[i] = p.Name
+	}
+	return list
+}
