@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spexio/spex/internal/failpoint"
 	"github.com/spexio/spex/transport"
 )
 
@@ -69,6 +70,9 @@ func (a *app) runDev(ctx context.Context, o *devOptions) (err error) {
 	logger, err := o.log.logger(a.stderr)
 	if err != nil {
 		return err
+	}
+	if err := failpoint.Load(logger); err != nil {
+		return usagef("%v", err)
 	}
 	dir := o.dataDir
 	if dir == "" {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spexio/spex/cluster"
+	"github.com/spexio/spex/internal/failpoint"
 	"github.com/spexio/spex/ring"
 	"github.com/spexio/spex/shard"
 	"github.com/spexio/spex/transport"
@@ -166,6 +167,9 @@ func (a *app) runServer(ctx context.Context, o *serverOptions) error {
 	logger, err := o.log.logger(a.stderr)
 	if err != nil {
 		return err
+	}
+	if err := failpoint.Load(logger); err != nil {
+		return usagef("%v", err)
 	}
 	s, err := transport.StartServer(transport.ServerConfig{
 		Name: o.name, ClusterName: o.cluster, DataDir: o.dataDir, Listen: o.listen, PeerListen: o.peerListen, Gossip: o.gossip, Join: o.join,

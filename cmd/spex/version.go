@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/spexio/spex/internal/failpoint"
 )
 
 // linkedVersion is set by release builds: -ldflags "-X main.linkedVersion=v1.2.3".
@@ -33,6 +35,9 @@ func buildVersion() versionJSON {
 	}
 	if v.Version == "" {
 		v.Version = "(devel)"
+	}
+	if failpoint.Enabled {
+		v.Version += "+failpoints"
 	}
 	return v
 }
