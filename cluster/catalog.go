@@ -51,7 +51,7 @@ func (c *catalog) propose(ctx context.Context, cmd *statev1.Command) (*fsm.Catal
 		cmd.Principal = callctx.Principal(ctx)
 	}
 	var resp *peerv1.ProposeResponse
-	err := c.node.router.toLeader(ctx, store.CatalogGroup, func(ctx context.Context, target string) (err error) {
+	err := c.node.router.toLeader(ctx, store.CatalogGroup, writes, func(ctx context.Context, target string) (err error) {
 		if target == c.node.cfg.Self.GetId() {
 			resp, err = c.proposeHere(ctx, cmd)
 		} else {
@@ -67,7 +67,7 @@ func (c *catalog) propose(ctx context.Context, cmd *statev1.Command) (*fsm.Catal
 	}
 	// Who asked wants to see what it did, when it reads here next.
 	if err := c.group.WaitApplied(ctx, resp.GetIndex()); err != nil {
-		return nil, err
+		return nil, c.node.inEffect(err)
 	}
 	return &fsm.CatalogResult{Index: resp.GetIndex(), Version: resp.GetVersion(), Changed: resp.GetChanged(), Added: int(resp.GetAdded())}, nil
 }
@@ -88,25 +88,43 @@ func (c *catalog) proposeHere(ctx context.Context, cmd *statev1.Command) (*peerv
 }
 
 // proposePayload sends the chunks of a large payload before the command that
-// names it.
+// names it. The command uses the upload up: when it was applied and its answer
+// was lost, or somebody else has uploaded the same content meanwhile, it finds
+// none, and all is sent again.
 func (c *catalog) proposePayload(ctx context.Context, content proto.Message, command func(*statev1.Payload) *statev1.Command) (*fsm.CatalogResult, error) {
 	payload, chunks, err := fsm.NewPayload(content)
 	if err != nil {
 		return nil, err
 	}
-	for _, chunk := range chunks {
-		if _, err := c.propose(ctx, &statev1.Command{Kind: &statev1.Command_StageChunk{StageChunk: chunk}}); err != nil {
-			return nil, err
+	for attempt := 0; ; attempt++ {
+		for _, chunk := range chunks {
+			if _, err := c.propose(ctx, &statev1.Command{Kind: &statev1.Command_StageChunk{StageChunk: chunk}}); err != nil {
+				return nil, err
+			}
+		}
+		res, err := c.propose(ctx, command(payload))
+		if fsm.ReasonOf(err) != typesv1.Reason_REASON_UPLOAD_INCOMPLETE || attempt == maxUploadAttempts {
+			return res, err
 		}
 	}
-	return c.propose(ctx, command(payload))
+}
+
+// maxUploadAttempts bounds how often a payload that got lost is sent again.
+const maxUploadAttempts = 3
+
+// inEffect is the error of a command that was applied and whose effect did not
+// show here in time.
+func (n *Node) inEffect(err error) error {
+	e := n.unavailable("the command was applied, but this node has not seen it yet: %v", err)
+	e.NotApplied = false
+	return e
 }
 
 // refresh returns once this node's replica has everything that was acknowledged
 // before the call.
 func (c *catalog) refresh(ctx context.Context) error {
 	var index uint64
-	err := c.node.router.toLeader(ctx, store.CatalogGroup, func(ctx context.Context, target string) error {
+	err := c.node.router.toLeader(ctx, store.CatalogGroup, reads, func(ctx context.Context, target string) error {
 		if target == c.node.cfg.Self.GetId() {
 			i, err := c.group.ReadIndex(ctx)
 			index = i
@@ -160,16 +178,17 @@ func (c *catalog) await(ctx context.Context, cond func() (done bool, err error))
 // formed, so that a node that restarts while the catalog has no quorum still
 // knows which shard an instance belongs to.
 func (c *catalog) leadLoop(ctx context.Context) {
-	ticker := time.NewTicker(time.Second)
+	// A seal's caller waits little longer than the seal has time.
+	ticker := time.NewTicker(200 * time.Millisecond)
 	defer ticker.Stop()
 	pinned := false
-	for {
+	for tick := 0; ; tick++ {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return
 		}
-		if !pinned && c.machine.Cluster().ID != "" {
+		if !pinned && tick%5 == 0 && c.machine.Cluster().ID != "" {
 			if err := c.group.Snapshot(ctx); err != nil {
 				c.node.log.Debug("the first snapshot of the catalog has to wait", "error", err)
 			} else {

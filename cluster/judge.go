@@ -2,6 +2,10 @@ package cluster
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -19,16 +23,40 @@ const (
 	maxCheckers = 64
 	maxVerdicts = 10_000
 	judgeBatch  = 256
+	// maxComputing bounds the judgements by one specification that are computed
+	// at the same time: one whose models are hard must not take all processors.
+	maxComputing = 2
+	// quickVerdict is how long a shard waits for one judgement before it goes on
+	// with the next step; nearly all take microseconds.
+	quickVerdict = 20 * time.Millisecond
 )
 
 // judge computes verdicts outside of the replicated machines: what it says
 // depends on nothing but the versions that a case names, so that any leader
-// comes to the same. It is safe for concurrent use.
+// comes to the same. Each judgement is computed on a goroutine of its own: some
+// take seconds, and nothing else may wait for them. It is safe for concurrent use.
 type judge struct {
-	mu       sync.Mutex // guards the maps
+	before func(fsm.Case) // test-only, may be nil
+	log    *slog.Logger
+	// tasks counts what is being computed; it grows only while closed is false.
+	tasks sync.WaitGroup
+
+	mu       sync.Mutex // guards the fields below
+	closed   bool
 	checkers map[checkerKey]*model.Checker
 	pending  map[pendingKey][]model.Transition
 	verdicts map[verdictKey]model.Judgement
+	// computing holds what is under way.
+	computing map[any]*computation
+	// load counts what is under way by specification, and turns holds who waits
+	// for one of them to end.
+	load  map[fsm.SpecKey]int
+	turns map[fsm.SpecKey]map[wake]struct{}
+}
+
+// computation is closed when its result is kept.
+type computation struct {
+	done chan struct{}
 }
 
 type checkerKey struct {
@@ -48,48 +76,166 @@ type verdictKey struct {
 	transition model.Transition
 }
 
-func newJudge() *judge {
-	return &judge{checkers: map[checkerKey]*model.Checker{}, pending: map[pendingKey][]model.Transition{}, verdicts: map[verdictKey]model.Judgement{}}
+func newJudge(before func(fsm.Case), log *slog.Logger) *judge {
+	return &judge{
+		before: before, log: log, checkers: map[checkerKey]*model.Checker{}, pending: map[pendingKey][]model.Transition{}, verdicts: map[verdictKey]model.Judgement{},
+		computing: map[any]*computation{}, load: map[fsm.SpecKey]int{}, turns: map[fsm.SpecKey]map[wake]struct{}{},
+	}
 }
 
-// judge gives the judgement about a case of a shard; ok is false when the shard
-// does not have what the case names.
-func (j *judge) judge(shard uint32, machine *fsm.Shard, c fsm.Case) (_ *typesv1.Judgement, ok bool) {
-	ck := checkerKey{c.Spec, c.ModelVersion}
-	pk := pendingKey{ck, shard, c.PendingVersion}
-	vk := verdictKey{pk, c.Transition}
-	j.mu.Lock()
-	res, known := j.verdicts[vk]
-	checker, pending := j.checkers[ck], j.pending[pk]
-	_, havePending := j.pending[pk]
-	j.mu.Unlock()
-	if !known {
-		if checker == nil || !havePending {
-			e, have := machine.Evidence(c.Spec, c.ModelVersion, c.PendingVersion)
-			if !have {
-				return nil, false
-			}
-			pending = e.Pending
-			if checker == nil {
-				s, err := spec.FromProto(e.Definition)
-				if err != nil {
-					return nil, false
-				}
-				checker = model.NewChecker(s, e.Model)
-			}
-		}
-		res = checker.Judge(c.Transition, pending)
-		j.remember(ck, checker, pk, pending, vk, res)
+// errNoEvidence says that the shard does not have what a case names.
+var errNoEvidence = errors.New("the shard does not have the versions that the step names")
+
+// judge gives the judgement about a case of a shard, nil while it is being
+// computed or has to wait for its turn: then again is set when it is worth
+// asking once more.
+func (j *judge) judge(shard uint32, machine *fsm.Shard, c fsm.Case, again wake) (*typesv1.Judgement, error) {
+	vk := verdictKey{pendingKey{checkerKey{c.Spec, c.ModelVersion}, shard, c.PendingVersion}, c.Transition}
+	res, known, err := j.compute(vk, machine, c, again)
+	if err != nil || !known {
+		return nil, err
 	}
 	return &typesv1.Judgement{
 		Verdict: res.Verdict, Reason: res.Reason, Explanation: res.Explanation, WithPending: res.WithPending, BaselineEquivalent: res.BaselineEquivalent,
 		SpecVersion: c.Spec.Version, ModelVersion: c.ModelVersion, PendingVersion: c.PendingVersion,
-	}, true
+	}, nil
+}
+
+// compute looks a judgement up, or begins to compute it and waits a moment.
+func (j *judge) compute(vk verdictKey, machine *fsm.Shard, c fsm.Case, again wake) (res model.Judgement, known bool, err error) {
+	j.mu.Lock()
+	if res, known = j.verdicts[vk]; known {
+		j.mu.Unlock()
+		return res, true, nil
+	}
+	if j.computing[vk] != nil || j.load[c.Spec] >= maxComputing {
+		j.turnLocked(c.Spec, again)
+		j.mu.Unlock()
+		return res, false, nil
+	}
+	checker, pending := j.checkers[vk.checkerKey], j.pending[vk.pendingKey]
+	_, havePending := j.pending[vk.pendingKey]
+	j.mu.Unlock()
+	if checker == nil || !havePending {
+		e, have := machine.Evidence(c.Spec, c.ModelVersion, c.PendingVersion)
+		if !have {
+			return res, false, errNoEvidence
+		}
+		pending = e.Pending
+		if checker == nil {
+			s, err := spec.FromProto(e.Definition)
+			if err != nil {
+				return res, false, fmt.Errorf("the shard's copy of the specification: %w", err)
+			}
+			checker = model.NewChecker(s, e.Model)
+		}
+	}
+	done := j.begin(vk, c.Spec, func() {
+		if j.before != nil {
+			j.before(c)
+		}
+		j.remember(vk, checker, pending, checker.Judge(c.Transition, pending))
+	})
+	if !waitFor(done, quickVerdict) {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		if res, known = j.verdicts[vk]; !known {
+			j.turnLocked(c.Spec, again)
+		}
+		return res, known, nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	res, known = j.verdicts[vk]
+	return res, known, nil
+}
+
+func waitFor(done <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// turnLocked notes who is to be woken when a computation for the specification ends.
+func (j *judge) turnLocked(key fsm.SpecKey, again wake) {
+	if again == nil {
+		return
+	}
+	if j.turns[key] == nil {
+		j.turns[key] = map[wake]struct{}{}
+	}
+	j.turns[key][again] = struct{}{}
+}
+
+// begin runs f unless it is running under the same key already, and returns what
+// is closed at its end. Once the judge is closed nothing is begun, and the end never comes.
+func (j *judge) begin(key any, load fsm.SpecKey, f func()) <-chan struct{} {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if c := j.computing[key]; c != nil {
+		return c.done
+	}
+	c := &computation{done: make(chan struct{})}
+	if j.closed {
+		return c.done
+	}
+	j.computing[key] = c
+	j.load[load]++
+	j.tasks.Go(func() {
+		defer j.end(key, load, c)
+		// A specification that breaks the checker must not take the node down,
+		// and then its next leader.
+		defer func() {
+			if p := recover(); p != nil {
+				j.log.Error("a judgement caused a panic", "spec", load.Name, "panic", p, "stack", string(debug.Stack()))
+			}
+		}()
+		f()
+	})
+	return c.done
+}
+
+func (j *judge) end(key any, load fsm.SpecKey, c *computation) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.computing, key)
+	if j.load[load]--; j.load[load] == 0 {
+		delete(j.load, load)
+	}
+	close(c.done)
+	for w := range j.turns[load] {
+		w.set()
+	}
+	delete(j.turns, load)
+}
+
+// close begins nothing more and waits for what is under way, which nothing can
+// break off, until ctx ends.
+func (j *judge) close(ctx context.Context) error {
+	j.mu.Lock()
+	j.closed = true
+	j.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		j.tasks.Wait()
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("a verdict is still being computed: %w", ctx.Err())
+	}
 }
 
 // remember keeps what a judgement was computed from. The bounds are kept by
 // starting over, which costs a recomputation and nothing else.
-func (j *judge) remember(ck checkerKey, checker *model.Checker, pk pendingKey, pending []model.Transition, vk verdictKey, res model.Judgement) {
+func (j *judge) remember(vk verdictKey, checker *model.Checker, pending []model.Transition, res model.Judgement) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if len(j.checkers) >= maxCheckers {
@@ -101,7 +247,7 @@ func (j *judge) remember(ck checkerKey, checker *model.Checker, pk pendingKey, p
 	if len(j.verdicts) >= maxVerdicts {
 		clear(j.verdicts)
 	}
-	j.checkers[ck], j.pending[pk], j.verdicts[vk] = checker, pending, res
+	j.checkers[vk.checkerKey], j.pending[vk.pendingKey], j.verdicts[vk] = checker, pending, res
 }
 
 // judgeLoop records the verdicts of the steps that await one, while this node
@@ -123,9 +269,11 @@ func (r *replica) judgeLoop(ctx context.Context) {
 	}
 }
 
+// judgeAll records the verdicts that can be had at once. The others wake the
+// loop when they have been computed.
 func (r *replica) judgeAll(ctx context.Context) error {
 	var after fsm.StepRef
-	for {
+	for ctx.Err() == nil {
 		cases := r.machine.Cases(after, judgeBatch)
 		if len(cases) == 0 {
 			return nil
@@ -133,9 +281,11 @@ func (r *replica) judgeAll(ctx context.Context) error {
 		after = cases[len(cases)-1].Ref
 		var cmds []*statev1.Command
 		for _, c := range cases {
-			j, ok := r.node.judge.judge(r.id, r.machine, c)
-			if !ok {
-				r.log.Error("a step cannot be judged: the shard does not have the versions that it names", "spec", c.Spec.Name, "instance", c.Ref.ID, "seq", c.Ref.Seq)
+			j, err := r.node.judge.judge(r.id, r.machine, c, r.judgeWake)
+			if err != nil {
+				r.log.Error("a step cannot be judged", "spec", c.Spec.Name, "instance", c.Ref.ID, "seq", c.Ref.Seq, "error", err)
+			}
+			if j == nil || err != nil {
 				continue
 			}
 			cmds = append(cmds, &statev1.Command{Principal: "spex/judge", Kind: &statev1.Command_RecordVerdict{RecordVerdict: &statev1.RecordVerdict{Step: c.Ref.Proto(), Judgement: j}}})
@@ -148,11 +298,16 @@ func (r *replica) judgeAll(ctx context.Context) error {
 			return err
 		}
 	}
+	return nil
 }
 
 // propose applies commands that this node made, with a deadline.
 func (r *replica) propose(ctx context.Context, cmds []*statev1.Command) error {
-	ctx, cancel := context.WithTimeout(ctx, r.node.cfg.RouteBudget)
+	return r.proposeWithin(ctx, r.node.cfg.RouteBudget, cmds)
+}
+
+func (r *replica) proposeWithin(ctx context.Context, budget time.Duration, cmds []*statev1.Command) error {
+	ctx, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
 	applied, err := r.group.ProposeAll(ctx, cmds)
 	if err != nil {

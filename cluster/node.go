@@ -17,6 +17,9 @@ import (
 	"github.com/spexio/spex/shard/store"
 )
 
+// catalogCommit is how often an idle leader of the catalog tells its followers the commit index.
+const catalogCommit = 50 * time.Millisecond
+
 // NodeConfig says what a node is made of. Everything is needed unless it says
 // otherwise.
 type NodeConfig struct {
@@ -81,6 +84,9 @@ type Node struct {
 	stop  context.CancelFunc
 	tasks sync.WaitGroup
 
+	// stuck has the shards whose Raft does not get on without being opened again.
+	stuck chan uint32
+
 	// mu guards replicas, stores and refused.
 	mu       sync.Mutex
 	replicas map[uint32]*replica
@@ -95,8 +101,9 @@ type Node struct {
 func OpenNode(cfg NodeConfig) (*Node, error) {
 	cfg.defaults()
 	n := &Node{
-		cfg: cfg, log: cfg.Logger, host: &shard.Host{}, judge: newJudge(),
+		cfg: cfg, log: cfg.Logger, host: &shard.Host{}, judge: newJudge(cfg.BeforeJudge, cfg.Logger),
 		replicas: map[uint32]*replica{}, stores: map[uint32]*store.Group{}, refused: map[uint32]error{},
+		stuck: make(chan uint32, 16),
 	}
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	n.catalog = newCatalog(n)
@@ -266,8 +273,9 @@ func (n *Node) Close(ctx context.Context) error {
 	err := n.host.Close(ctx)
 	if err != nil {
 		// What hangs may still use its stores.
-		return fmt.Errorf("close the groups: %w", err)
+		return errors.Join(fmt.Errorf("close the groups: %w", err), n.judge.close(ctx))
 	}
+	err = n.judge.close(ctx)
 	for _, s := range stores {
 		err = errors.Join(err, s.Close())
 	}
@@ -298,6 +306,11 @@ func (n *Node) groupConfig(id uint32, st *store.Group) shard.Config {
 			bytes, entries := st.LogBytes()
 			return int64(bytes), entries
 		}},
+	}
+	if id == store.CatalogGroup {
+		// Every node waits for its own replica of the catalog to follow, after a
+		// change of a specification or a model; one group may be chatty for that.
+		cfg.Timing.Commit = min(cfg.Timing.Commit, catalogCommit)
 	}
 	n.cfg.Attach(id, &cfg)
 	return cfg

@@ -3,9 +3,11 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spexio/spex/fsm"
@@ -19,6 +21,9 @@ import (
 // owner to begin a new shard before it does so itself.
 const bootstrapPatience = 2 * time.Second
 
+// reopenPatience bounds the closing of a shard that is to be opened again.
+const reopenPatience = 30 * time.Second
+
 // replica is one shard on this node.
 type replica struct {
 	id      uint32
@@ -28,11 +33,18 @@ type replica struct {
 	group   *shard.Group
 
 	judgeWake, syncWake wake
-	installs            sync.Mutex // held while a specification is installed, so that it is done once
+	// inStep is the index of the catalog with which the shard is in step; 0 means
+	// that it has to be compared.
+	inStep atomic.Uint64
+	// tasks counts installations; it grows only while ctx is not done.
+	tasks sync.WaitGroup
+	ctx   context.Context
 
-	mu sync.Mutex // guards waiters
+	mu sync.Mutex // guards the fields below
 	// waiters holds, by step, those who wait for its verdict.
 	waiters map[fsm.StepRef][]chan struct{}
+	// installs holds what is being installed.
+	installs map[fsm.SpecKey]*installation
 
 	stop context.CancelFunc
 	done chan struct{}
@@ -45,7 +57,7 @@ func (n *Node) openReplica(id uint32) {
 	}
 	r := &replica{
 		id: id, node: n, log: n.log.With("shard", id), machine: fsm.NewShard(),
-		judgeWake: newWake(), syncWake: newWake(), waiters: map[fsm.StepRef][]chan struct{}{}, done: make(chan struct{}),
+		judgeWake: newWake(), syncWake: newWake(), waiters: map[fsm.StepRef][]chan struct{}{}, installs: map[fsm.SpecKey]*installation{}, done: make(chan struct{}),
 	}
 	err := r.open()
 	n.mu.Lock()
@@ -67,22 +79,58 @@ func (r *replica) open() error {
 	cfg.Machine = r.machine
 	cfg.OnApply = r.applied
 	cfg.OnHalt = func(err error) { r.log.Error("the shard halted on this node", "error", err) }
+	cfg.OnStuck = func(error) {
+		select {
+		case r.node.stuck <- r.id:
+		case <-r.node.ctx.Done():
+		}
+	}
+	r.ctx, r.stop = context.WithCancel(r.node.ctx)
 	if r.group, err = r.node.host.Open(cfg); err != nil {
+		r.stop()
 		return err
 	}
-	ctx, stop := context.WithCancel(r.node.ctx)
-	r.stop = stop
 	go func() {
 		defer close(r.done)
-		r.leadership(ctx)
+		r.leadership(r.ctx)
 	}()
 	return nil
 }
 
 // close ends the leader work; the host closes the group.
 func (r *replica) close() {
+	r.mu.Lock()
 	r.stop()
+	r.mu.Unlock()
 	<-r.done
+	r.tasks.Wait()
+}
+
+// reopen closes a shard whose Raft is in a state that it does not leave by
+// itself, and opens it again.
+func (n *Node) reopen(ctx context.Context, id uint32) {
+	n.mu.Lock()
+	r := n.replicas[id]
+	delete(n.replicas, id)
+	n.mu.Unlock()
+	if r == nil {
+		return
+	}
+	r.log.Warn("the shard is closed on this node and opened again")
+	r.close()
+	ctx, cancel := context.WithTimeout(ctx, reopenPatience)
+	defer cancel()
+	err := n.host.CloseGroup(ctx, id)
+	n.mu.Lock()
+	if err == nil {
+		err = n.stores[id].Close()
+		delete(n.stores, id)
+	}
+	if err != nil {
+		n.refused[id] = fmt.Errorf("close the shard to open it again: %w", err)
+	}
+	n.mu.Unlock()
+	n.openReplica(id)
 }
 
 // applied runs on the goroutine that applies entries: it only wakes others.
@@ -104,7 +152,9 @@ func (r *replica) applied(_ uint64, _ []byte, results []fsm.Result) {
 			r.judgeWake.set()
 		}
 	}
-	r.syncWake.set()
+	if r.machine.Stats().Outbox > 0 {
+		r.syncWake.set()
+	}
 }
 
 func (r *replica) notify(ref fsm.StepRef) {
@@ -200,6 +250,7 @@ func (r *replica) lead(ctx context.Context, term uint64) (end func()) {
 			f(ctx)
 		}()
 	}
+	r.inStep.Store(0)
 	r.judgeWake.set()
 	r.syncWake.set()
 	return func() {
@@ -222,7 +273,7 @@ func (r *replica) markFormed(ctx context.Context) {
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		r.log.Warn("the catalog could not be told that the shard is formed", "error", err)
+		r.log.Info("the catalog could not be told yet that the shard is formed", "error", err)
 		if sleep(ctx, time.Second) != nil {
 			return
 		}
@@ -258,6 +309,8 @@ func (n *Node) placeLoop(ctx context.Context) {
 		select {
 		case <-changed:
 		case <-tick:
+		case id := <-n.stuck:
+			n.reopen(ctx, id)
 		case <-ctx.Done():
 			return
 		}

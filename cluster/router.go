@@ -40,12 +40,22 @@ func (r *router) shardOf(namespace, id string) (uint32, error) {
 	return 0, r.node.unavailable("this node does not have the catalog yet: try again, or ask another node")
 }
 
+// effect says what a request that was sent and not answered may have done.
+type effect bool
+
+const (
+	reads  effect = false
+	writes effect = true
+)
+
 // toLeader calls f with the id of the node that probably leads the group, and
 // again with another one while the answers say that somebody else leads, that
 // nobody does, or that the node cannot be reached. f must be safe to repeat. It
-// gives up at ctx's end or after the route budget, whichever is first.
-func (r *router) toLeader(ctx context.Context, group uint32, f func(ctx context.Context, target string) error) error {
-	deadline := r.node.cfg.Now().Add(r.node.cfg.RouteBudget)
+// gives up at ctx's end or after the route budget, whichever is first, also when
+// an answer is still out then: a node that has vanished never gives it.
+func (r *router) toLeader(ctx context.Context, group uint32, what effect, f func(ctx context.Context, target string) error) error {
+	ctx, cancel := context.WithTimeout(ctx, r.node.cfg.RouteBudget)
+	defer cancel()
 	target, pause := "", firstPause
 	certain := true // no attempt can have been applied
 	var last error
@@ -54,12 +64,18 @@ func (r *router) toLeader(ctx context.Context, group uint32, f func(ctx context.
 			target = r.candidate(group, attempt)
 		}
 		if target != "" {
-			err := f(ctx, target)
-			var e *fsm.Error
-			if err == nil || !errors.As(err, &e) || !wanders(e) {
+			err := r.attempt(ctx, group, target, f)
+			if err == nil {
+				return nil
+			}
+			e := asError(err)
+			if e == nil && !endedByContext(err) || e != nil && !wanders(e) {
 				return err
 			}
-			certain = certain && e.NotApplied
+			if e == nil {
+				e = &fsm.Error{Reason: typesv1.Reason_REASON_UNAVAILABLE, Message: err.Error()}
+			}
+			certain = certain && (e.NotApplied || what == reads)
 			last = err
 			r.learn(group, e.LeaderID)
 			if e.LeaderID != "" && e.LeaderID != target {
@@ -71,7 +87,7 @@ func (r *router) toLeader(ctx context.Context, group uint32, f func(ctx context.
 				target = ""
 			}
 		}
-		if ctx.Err() != nil || !r.node.cfg.Now().Before(deadline) {
+		if ctx.Err() != nil {
 			return r.exhausted(group, last, certain)
 		}
 		timer := time.NewTimer(pause/2 + rand.N(pause/2))
@@ -83,6 +99,44 @@ func (r *router) toLeader(ctx context.Context, group uint32, f func(ctx context.
 		}
 		pause = min(2*pause, maxPause)
 	}
+}
+
+// attempt calls f for one target, and ends that when the replica here sees the
+// target lose its leadership: the answer of a leader that was cut off may never
+// come, while its successor would answer at once.
+func (r *router) attempt(ctx context.Context, group uint32, target string, f func(ctx context.Context, target string) error) error {
+	g, here := r.node.host.Get(group)
+	if !here || target == r.node.cfg.Self.GetId() {
+		return f(ctx, target)
+	}
+	if leader, _ := g.Leader(); leader != target {
+		return f(ctx, target)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		defer cancel()
+		for {
+			changed := g.Changes()
+			if leader, _ := g.Leader(); leader != target {
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	err := f(ctx, target)
+	cancel()
+	<-watched
+	return err
+}
+
+func endedByContext(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
 // wanders reports whether another node, or the same one later, may do better.
@@ -158,11 +212,22 @@ func (r *router) candidate(group uint32, attempt int) string {
 func (r *router) onShard(ctx context.Context, id uint32, req *peerv1.ForwardRequest) (resp *peerv1.ForwardResponse, err error) {
 	req.Target = &peerv1.Target{Group: id}
 	req.Principal = callctx.Principal(ctx)
-	err = r.toLeader(ctx, id, func(ctx context.Context, target string) (err error) {
+	err = r.toLeader(ctx, id, effectOf(req), func(ctx context.Context, target string) (err error) {
 		resp, err = r.ask(ctx, id, target, req)
 		return err
 	})
-	return resp, err
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+func effectOf(req *peerv1.ForwardRequest) effect {
+	switch req.GetRequest().(type) {
+	case *peerv1.ForwardRequest_Init, *peerv1.ForwardRequest_Steps, *peerv1.ForwardRequest_Delete:
+		return writes
+	}
+	return reads
 }
 
 func (r *router) ask(ctx context.Context, id uint32, target string, req *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error) {
@@ -185,15 +250,31 @@ func (r *router) onReplica(ctx context.Context, id uint32, req *peerv1.ForwardRe
 	}
 	p := r.node.catalog.machine.Placement(id)
 	var last error = r.node.notHere(id, nil)
-	for _, target := range p.GetReplicas() {
-		resp, err := r.node.cfg.Peers.Forward(ctx, target, req)
-		var e *fsm.Error
-		if err == nil || !errors.As(err, &e) || !wanders(e) {
-			return resp, err
+	for i, target := range p.GetReplicas() {
+		if target == r.node.cfg.Self.GetId() {
+			continue
+		}
+		// A node that does not answer must leave time for the next one.
+		call, cancel := shareOf(ctx, len(p.GetReplicas())-i)
+		resp, err := r.node.cfg.Peers.Forward(call, target, req)
+		cancel()
+		if err == nil {
+			return resp, nil
+		}
+		if e := asError(err); e == nil || !wanders(e) {
+			return nil, err
 		}
 		last = err
 	}
 	return nil, last
+}
+
+// shareOf gives an n-th of the time that ctx has left.
+func shareOf(ctx context.Context, n int) (context.Context, context.CancelFunc) {
+	if deadline, ok := ctx.Deadline(); ok {
+		return context.WithTimeout(ctx, time.Until(deadline)/time.Duration(n))
+	}
+	return context.WithCancel(ctx)
 }
 
 // read picks between the leader and any replica.

@@ -4,14 +4,18 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/spexio/spex/fsm"
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
+	"github.com/spexio/spex/shard"
 )
 
 // serve answers a request on this replica: a write or a linearizable read if it
@@ -79,33 +83,41 @@ func (r *replica) serveInit(ctx context.Context, principal string, req *spexv1.I
 	key := fsm.SpecKey{Namespace: req.GetNamespace(), Name: req.GetSpec(), Version: req.GetSpecVersion()}
 	for attempt := 0; ; attempt++ {
 		applied, err := r.write(ctx, cmd)
-		reason := fsm.ReasonOf(err)
-		// A model that was missing may have been imported: what the shard has
-		// of the catalog follows within moments, but the caller is waiting.
-		missing := reason == typesv1.Reason_REASON_IMPL_MODEL_NOT_FOUND && attempt == 0 && r.outdated(key)
-		if missing || reason == typesv1.Reason_REASON_SPECIFICATION_NOT_INSTALLED && attempt < 2 {
+		switch reason := fsm.ReasonOf(err); {
+		case err == nil:
+			return r.answer(ctx, applied.value.(*fsm.StepResult)), nil
+		case reason == typesv1.Reason_REASON_SPECIFICATION_NOT_INSTALLED && attempt < 3:
 			if err := r.install(ctx, key); err != nil {
 				return nil, err
 			}
-			if missing {
-				if _, err := r.syncOnce(ctx); err != nil {
-					return nil, inDoubt(err)
-				}
+		case reason == typesv1.Reason_REASON_IMPL_MODEL_NOT_FOUND && attempt < 3:
+			// The model may have been imported: what the shard has of the catalog
+			// follows within moments, but the caller is waiting.
+			newer, failed := r.catchUp(ctx, key)
+			if failed != nil {
+				return nil, failed
 			}
-			continue
-		}
-		if err != nil {
+			if !newer {
+				return nil, err
+			}
+		default:
 			return nil, err
 		}
-		return r.answer(ctx, applied.value.(*fsm.StepResult)), nil
 	}
 }
 
-// outdated reports whether the catalog knows a newer mode of a model.
-func (r *replica) outdated(key fsm.SpecKey) bool {
+// catchUp brings the shard to the catalog's mode of a model, as a linearizable
+// read shows it; newer is false when the shard had that already.
+func (r *replica) catchUp(ctx context.Context, key fsm.SpecKey) (newer bool, err error) {
+	if err := r.node.catalog.refresh(ctx); err != nil {
+		return false, err
+	}
 	m, ok := r.node.catalog.machine.Model(key)
 	st, _ := r.machine.Spec(key)
-	return ok && m.ModeRevision > st.ModeRevision
+	if !ok || m.ModeRevision <= st.ModeRevision {
+		return false, nil
+	}
+	return true, notApplied(inDoubt(r.follow(ctx, []fsm.ModelStatus{m})))
 }
 
 func (r *replica) leads() error {
@@ -141,16 +153,21 @@ func (r *replica) judgeContext(ctx context.Context) (context.Context, context.Ca
 }
 
 // serveSteps applies steps in waves: a wave holds the next step of each
-// instance, and the steps behind it for as long as they name the sequence
-// number that they expect, since those fail by themselves when one before them fails.
+// instance, and those behind it that cannot be applied when it is not.
 func (r *replica) serveSteps(ctx context.Context, principal string, steps []*spexv1.TransitionRequest) ([]*spexv1.TransitionResult, error) {
 	results := make([]*spexv1.TransitionResult, len(steps))
 	failed := map[fsm.Key]bool{}
 	judged, cancel := r.judgeContext(ctx)
 	defer cancel()
-	for left := indices(len(steps)); len(left) > 0; {
-		wave, rest := nextWave(steps, left)
+	for left, first := indices(len(steps)), true; len(left) > 0; first = false {
+		wave, rest := nextWave(steps, left, r.nextSeq)
 		if err := r.applyWave(ctx, principal, steps, wave, results, failed); err != nil {
+			if e := asError(err); e != nil && e.NotApplied && !first {
+				// The waves before this one were applied.
+				part := *e
+				part.NotApplied = false
+				err = &part
+			}
 			return nil, err
 		}
 		left = left[:0]
@@ -183,18 +200,48 @@ func indices(n int) []int {
 	return list
 }
 
-func nextWave(steps []*spexv1.TransitionRequest, left []int) (wave, rest []int) {
-	begun, closed := map[fsm.Key]bool{}, map[fsm.Key]bool{}
+// nextSeq is the sequence number that the next step of an instance gets, 0 if
+// there is no such instance.
+func (r *replica) nextSeq(key fsm.Key) uint64 {
+	if v, ok := r.machine.Instance(key); ok {
+		return v.Seq + 1
+	}
+	return 0
+}
+
+// nextWave splits the steps that are left into those that can be proposed
+// together and the rest. A step joins the one before it of its instance when it
+// fails by itself should that one fail: in a chain of expected sequence numbers
+// that begins with the next one, and among steps that are past already, which
+// are at most found to be there. A chain that begins elsewhere is taken step by
+// step: after its first step failed because somebody else's step took the place,
+// the second one could fit.
+func nextWave(steps []*spexv1.TransitionRequest, left []int, nextSeq func(fsm.Key) uint64) (wave, rest []int) {
+	type chain struct {
+		last, next uint64
+		closed     bool
+	}
+	chains := map[fsm.Key]*chain{}
 	for _, i := range left {
-		key := stepKey(steps[i])
-		switch {
-		case closed[key], begun[key] && steps[i].GetExpectedSeq() == 0:
-			closed[key] = true
-			rest = append(rest, i)
-		default:
-			begun[key] = true
+		key, want := stepKey(steps[i]), steps[i].GetExpectedSeq()
+		c := chains[key]
+		if c == nil {
+			chains[key] = &chain{last: want}
 			wave = append(wave, i)
+			continue
 		}
+		if c.next == 0 {
+			c.next = max(nextSeq(key), 1)
+		}
+		chained := c.last >= c.next && want == c.last+1
+		past := want != 0 && want < c.next && c.last != 0 && c.last < c.next
+		if c.closed || !chained && !past {
+			c.closed = true
+			rest = append(rest, i)
+			continue
+		}
+		c.last = want
+		wave = append(wave, i)
 	}
 	return wave, rest
 }
@@ -369,6 +416,8 @@ func (r *replica) serveList(ctx context.Context, req *spexv1.ListInstancesReques
 	return resp, nil
 }
 
+// serveDeviations answers with as many as one answer holds, the most frequent
+// ones first. It does not apply the limit: what is rare here may be frequent elsewhere.
 func (r *replica) serveDeviations(ctx context.Context, req *spexv1.ListDeviationsRequest) (*spexv1.ListDeviationsResponse, error) {
 	if _, err := r.prepare(ctx, req.GetConsistency(), 0); err != nil {
 		return nil, err
@@ -377,5 +426,23 @@ func (r *replica) serveDeviations(ctx context.Context, req *spexv1.ListDeviation
 	for _, d := range r.machine.Deviations(req.GetNamespace(), req.GetSpec()) {
 		resp.Deviations = append(resp.Deviations, deviationMessage(d))
 	}
+	slices.SortFunc(resp.Deviations, compareDeviations)
+	boundDeviations(resp)
 	return resp, nil
+}
+
+// maxAnswerBytes bounds the answers whose number of elements does not bound
+// them: well below what nodes and clients take in one message.
+const maxAnswerBytes = shard.MaxAppendEntries * shard.MaxEntryBytes / 2
+
+// boundDeviations cuts off what does not fit into one answer.
+func boundDeviations(resp *spexv1.ListDeviationsResponse) {
+	size := 0
+	for i, d := range resp.Deviations {
+		// Tag and length of the element take up to 6 bytes.
+		if size += proto.Size(d) + 6; size > maxAnswerBytes {
+			resp.Deviations, resp.Truncated = resp.Deviations[:i], true
+			return
+		}
+	}
 }

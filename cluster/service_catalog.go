@@ -95,25 +95,49 @@ func (n *Node) ListModels(ctx context.Context, req *spexv1.ListModelsRequest) (*
 		return nil, err
 	}
 	resp := &spexv1.ListModelsResponse{}
+	ctx, cancel := n.checkContext(ctx)
+	defer cancel()
 	for _, v := range n.catalog.machine.Specs(req.GetNamespace()) {
-		resp.Models = append(resp.Models, n.modelInfo(v, v.Model.Transitions <= maxListedCheck && len(v.Definition.GetTransitions()) <= maxListedCheck))
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
+		small := v.Model.Transitions <= maxListedCheck && len(v.Definition.GetTransitions()) <= maxListedCheck
+		resp.Models = append(resp.Models, n.modelInfo(ctx, v, small))
 	}
 	return resp, nil
 }
 
-// modelInfo is what is told about a model; check adds whether it is equivalent.
-func (n *Node) modelInfo(v fsm.SpecView, check bool) *spexv1.ModelInfo {
+// checkContext bounds how long an answer waits for what has to be computed.
+func (n *Node) checkContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	budget := n.cfg.JudgeBudget
+	if deadline, ok := ctx.Deadline(); ok {
+		budget = min(budget, time.Until(deadline)/2)
+	}
+	return context.WithTimeout(ctx, budget)
+}
+
+// modelInfo is what is told about a model; check adds whether it is equivalent,
+// if that is known before ctx ends.
+func (n *Node) modelInfo(ctx context.Context, v fsm.SpecView, check bool) *spexv1.ModelInfo {
 	info := modelInfo(v.Model, n.catalog.machine.Cluster().Shards)
-	if check {
-		if c := n.checker(v); c != nil {
+	if !check {
+		return info
+	}
+	if c := n.checker(v); c != nil {
+		done := n.judge.begin(c, v.Key, func() { c.Equivalent() })
+		select {
+		case <-done:
+			// It is kept in the checker.
 			eq, _ := c.Equivalent()
 			info.Equivalent = &eq
+		case <-ctx.Done():
 		}
 	}
 	return info
+}
+
+// checkedInfo is modelInfo for one model.
+func (n *Node) checkedInfo(ctx context.Context, v fsm.SpecView) *spexv1.ModelInfo {
+	ctx, cancel := n.checkContext(ctx)
+	defer cancel()
+	return n.modelInfo(ctx, v, true)
 }
 
 func (n *Node) checker(v fsm.SpecView) *model.Checker {
@@ -154,12 +178,15 @@ func (n *Node) GetModel(ctx context.Context, namespace, name string, version uin
 	for i, t := range transitions {
 		list[i] = &typesv1.Transition{From: t.From, Action: t.Action, To: t.To}
 	}
-	return n.modelInfo(v, true), list, nil
+	return n.checkedInfo(ctx, v), list, nil
 }
 
 // ImportModel adds transitions to the model of the newest version of a
 // specification. When the model is sealed it answers after every shard has them.
 func (n *Node) ImportModel(ctx context.Context, namespace, name string, learning bool, transitions []*typesv1.Transition) (*spexv1.ImportModelResponse, error) {
+	if err := n.catalog.refresh(ctx); err != nil {
+		return nil, err
+	}
 	v, err := n.catalog.spec(ctx, namespace, name, 0)
 	if err != nil {
 		return nil, err
@@ -175,7 +202,7 @@ func (n *Node) ImportModel(ctx context.Context, namespace, name string, learning
 		return nil, err
 	}
 	v.Model = m
-	return &spexv1.ImportModelResponse{Model: n.modelInfo(v, true), Added: uint32(res.Added), CatalogIndex: res.Index}, nil
+	return &spexv1.ImportModelResponse{Model: n.checkedInfo(ctx, v), Added: uint32(res.Added), CatalogIndex: res.Index}, nil
 }
 
 // SealModel ends the learning of the newest version of a specification, in the
@@ -203,7 +230,7 @@ func (n *Node) SealModel(ctx context.Context, req *spexv1.SealModelRequest) (*sp
 		return nil, err
 	}
 	v.Model = m
-	return &spexv1.SealModelResponse{Model: n.modelInfo(v, true), CatalogIndex: res.Index}, nil
+	return &spexv1.SealModelResponse{Model: n.checkedInfo(ctx, v), CatalogIndex: res.Index}, nil
 }
 
 func (n *Node) changeMode(ctx context.Context, key fsm.SpecKey, mode typesv1.ModelMode, timeout time.Duration) (*fsm.CatalogResult, error) {
@@ -248,7 +275,9 @@ func modeWord(m typesv1.ModelMode) string {
 	return "sealing"
 }
 
-// LearnModel lets the newest version of a specification learn again.
+// LearnModel lets the newest version of a specification learn again. It waits a
+// little for the shards to do so, and not for one that stays away: the mode is
+// decided, and a step that such a shard judges meanwhile stays judged.
 func (n *Node) LearnModel(ctx context.Context, req *spexv1.LearnModelRequest) (*spexv1.LearnModelResponse, error) {
 	if err := n.catalog.refresh(ctx); err != nil {
 		return nil, err
@@ -261,7 +290,12 @@ func (n *Node) LearnModel(ctx context.Context, req *spexv1.LearnModelRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	m, _ := n.catalog.machine.Model(v.Key)
-	v.Model = m
-	return &spexv1.LearnModelResponse{Model: n.modelInfo(v, true), CatalogIndex: res.Index}, nil
+	wait, cancel := n.checkContext(ctx)
+	defer cancel()
+	shards := int(n.catalog.machine.Cluster().Shards)
+	_ = n.catalog.await(wait, func() (bool, error) {
+		v.Model, _ = n.catalog.machine.Model(v.Key)
+		return v.Model.ModeRevision != res.Version || v.Model.ModeRevision == 1 || len(v.Model.Acknowledged) == shards, nil
+	})
+	return &spexv1.LearnModelResponse{Model: n.checkedInfo(ctx, v), CatalogIndex: res.Index}, nil
 }

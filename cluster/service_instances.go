@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/spexio/spex/fsm"
 	"github.com/spexio/spex/model"
@@ -27,6 +28,10 @@ func (n *Node) InitInstance(ctx context.Context, req *spexv1.InitInstanceRequest
 		}
 	}
 	view, err := n.catalog.spec(ctx, req.GetNamespace(), req.GetSpec(), req.GetSpecVersion())
+	if err == nil && req.GetSpecVersion() != 0 {
+		// A specification that was deleted takes no new instances, of any version.
+		_, err = n.catalog.spec(ctx, req.GetNamespace(), req.GetSpec(), 0)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -105,6 +110,9 @@ func (n *Node) GetHistory(ctx context.Context, req *spexv1.GetHistoryRequest) (*
 	return resp.GetHistory(), err
 }
 
+// listShare of the time that is left is what one shard of a list may take.
+const listShare = 3
+
 // ListInstances goes through the shards in order until the page is full. A shard
 // that does not answer is named, and the list goes on with the next one.
 func (n *Node) ListInstances(ctx context.Context, req *spexv1.ListInstancesRequest) (*spexv1.ListInstancesResponse, error) {
@@ -124,7 +132,10 @@ func (n *Node) ListInstances(ctx context.Context, req *spexv1.ListInstancesReque
 				Namespace: req.GetNamespace(), Spec: req.GetSpec(), State: req.GetState(), Consistency: req.GetConsistency(),
 				PageSize: uint32(size - len(resp.Instances)), PageToken: after,
 			}
-			answer, err := n.router.read(ctx, id, stale(req.GetConsistency()), &peerv1.ForwardRequest{Request: &peerv1.ForwardRequest_List{List: page}})
+			// A shard that does not answer must leave time for the others.
+			call, cancel := shareOf(ctx, listShare)
+			answer, err := n.router.read(call, id, stale(req.GetConsistency()), &peerv1.ForwardRequest{Request: &peerv1.ForwardRequest_List{List: page}})
+			cancel()
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
@@ -175,6 +186,8 @@ func (n *Node) ListDeviations(ctx context.Context, req *spexv1.ListDeviationsReq
 	if shards == 0 {
 		return nil, n.unavailable("this node does not have the catalog yet: try again, or ask another node")
 	}
+	ctx, cancel := answerContext(ctx)
+	defer cancel()
 	answers := make([]*spexv1.ListDeviationsResponse, shards)
 	failures := make([]error, shards)
 	var work sync.WaitGroup
@@ -195,6 +208,7 @@ func (n *Node) ListDeviations(ctx context.Context, req *spexv1.ListDeviationsReq
 			resp.Failures = append(resp.Failures, &spexv1.ShardFailure{Shard: i + 1, Error: errorDetail(failures[i])})
 			continue
 		}
+		resp.Truncated = resp.Truncated || answers[i].GetTruncated()
 		for _, d := range answers[i].GetDeviations() {
 			key := deviationKey{d.GetSpec(), d.GetSpecVersion(), model.Transition{From: d.GetTransition().GetFrom(), Action: d.GetTransition().GetAction(), To: d.GetTransition().GetTo()}}
 			if old := merged[key]; old != nil {
@@ -211,7 +225,17 @@ func (n *Node) ListDeviations(ctx context.Context, req *spexv1.ListDeviationsReq
 	if limit := int(req.GetLimit()); len(resp.Deviations) > limit {
 		resp.Deviations, resp.Truncated = resp.Deviations[:limit], true
 	}
+	boundDeviations(resp)
 	return resp, nil
+}
+
+// answerContext ends early enough before ctx for an answer that something is
+// missing to reach the caller.
+func answerContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	if deadline, ok := ctx.Deadline(); ok {
+		return context.WithTimeout(ctx, time.Until(deadline)*3/4)
+	}
+	return context.WithCancel(ctx)
 }
 
 type deviationKey struct {
