@@ -10,7 +10,8 @@ import (
 
 // Result is the outcome of one command of an entry: a value, whose type is
 // documented at the machine's handler of the command, or the reason why the
-// machine refused the command. A refused command changed nothing.
+// machine refused the command. A refused command changed nothing, but for a
+// damaged upload that it named, which is dropped.
 type Result struct {
 	Value any
 	Err   *Error

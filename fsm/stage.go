@@ -2,10 +2,12 @@ package fsm
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -31,7 +33,9 @@ const (
 )
 
 // stage collects the chunks of payloads that are too large for one entry. An
-// upload that no command used within uploadExpiry of log time is dropped.
+// upload stays for uploadExpiry of log time, so that a command that is proposed
+// again, because its answer was lost, finds what it names; complete uploads go
+// earlier when others need the room.
 type stage struct {
 	// uploads maps the SHA-256 of a payload to its chunks.
 	uploads map[string]*upload
@@ -62,8 +66,6 @@ func (s *stage) add(c *statev1.StageChunk, now int64) Result {
 	if old != nil && len(old.chunks) == len(next.chunks) {
 		copy(next.chunks, old.chunks)
 		next.size = old.size
-	} else if old == nil && len(s.uploads) >= maxUploads {
-		return refuse(typesv1.Reason_REASON_QUEUE_FULL, "%d uploads are under way already", maxUploads)
 	}
 	if next.chunks[c.GetIndex()] == nil {
 		next.chunks[c.GetIndex()] = c.GetData()
@@ -72,8 +74,8 @@ func (s *stage) add(c *statev1.StageChunk, now int64) Result {
 	if next.size > MaxUploadBytes {
 		return refuse(typesv1.Reason_REASON_LIMIT_EXCEEDED, "a payload above %d bytes", MaxUploadBytes)
 	}
-	if staged := s.bytes(id) + next.size; staged > maxStagedBytes {
-		return refuse(typesv1.Reason_REASON_QUEUE_FULL, "the uploads under way would take %d bytes together, above the limit of %d", staged, maxStagedBytes)
+	if !s.makeRoom(id, next.size) {
+		return refuse(typesv1.Reason_REASON_QUEUE_FULL, "the uploads under way are at their limits of %d and %d bytes", maxUploads, maxStagedBytes)
 	}
 	if s.uploads == nil {
 		s.uploads = map[string]*upload{}
@@ -82,15 +84,40 @@ func (s *stage) add(c *statev1.StageChunk, now int64) Result {
 	return Result{}
 }
 
-// bytes is what all uploads but one take.
-func (s *stage) bytes(except string) int {
-	n := 0
-	for id, u := range s.uploads {
-		if id != except {
-			n += u.size
+// makeRoom drops the oldest complete uploads until one with the given id and
+// size fits in. If that is not enough it drops none.
+func (s *stage) makeRoom(id string, size int) bool {
+	var complete []string
+	count := 1
+	for other, u := range s.uploads {
+		if other == id {
+			continue
+		}
+		count++
+		size += u.size
+		if u.complete() {
+			complete = append(complete, other)
 		}
 	}
-	return n
+	slices.SortFunc(complete, func(a, b string) int {
+		return cmp.Or(cmp.Compare(s.uploads[a].at, s.uploads[b].at), strings.Compare(a, b))
+	})
+	drop := 0
+	for ; count > maxUploads || size > maxStagedBytes; drop++ {
+		if drop == len(complete) {
+			return false
+		}
+		count--
+		size -= s.uploads[complete[drop]].size
+	}
+	for _, other := range complete[:drop] {
+		delete(s.uploads, other)
+	}
+	return true
+}
+
+func (u *upload) complete() bool {
+	return !slices.ContainsFunc(u.chunks, func(c []byte) bool { return c == nil })
 }
 
 // foresee looks into the payloads that the commands of an entry will load, so
@@ -132,8 +159,8 @@ func payloadOf(cmd *statev1.Command) (*statev1.Payload, proto.Message) {
 	return nil, nil
 }
 
-// load decodes a payload into m and forgets its upload, if it had one: also
-// when the upload is damaged, so that its sender can begin anew.
+// load decodes a payload into m. An upload that is damaged is forgotten, so that
+// its sender can begin anew.
 func (s *stage) load(p *statev1.Payload, m proto.Message) *Error {
 	var data []byte
 	switch source := p.GetSource().(type) {
@@ -141,12 +168,12 @@ func (s *stage) load(p *statev1.Payload, m proto.Message) *Error {
 		data = source.Inline
 	case *statev1.Payload_UploadId:
 		u := s.uploads[string(source.UploadId)]
-		if u == nil || slices.ContainsFunc(u.chunks, func(c []byte) bool { return c == nil }) {
+		if u == nil || !u.complete() {
 			return Errorf(typesv1.Reason_REASON_UPLOAD_INCOMPLETE, "the upload %x is not complete", source.UploadId)
 		}
 		data = bytes.Join(u.chunks, nil)
-		delete(s.uploads, string(source.UploadId))
 		if sum := sha256.Sum256(data); !bytes.Equal(sum[:], source.UploadId) {
+			delete(s.uploads, string(source.UploadId))
 			return Errorf(typesv1.Reason_REASON_UPLOAD_INCOMPLETE, "the upload %x is damaged: its bytes have the SHA-256 %x", source.UploadId, sum)
 		}
 	default:
