@@ -246,3 +246,49 @@ func newOrders(t testing.TB, mode typesv1.ModelMode, transitions ...model.Transi
 }
 
 func numbered(prefix string, n int) string { return fmt.Sprintf("%s%d", prefix, n) }
+
+func marshal(t testing.TB, m proto.Message) []byte {
+	t.Helper()
+	data, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func sha(data []byte) []byte {
+	sum := sha256.Sum256(data)
+	return sum[:]
+}
+
+// rawInline wraps a message as it is, which NewPayload would not.
+func rawInline(t testing.TB, m proto.Message) *statev1.Payload {
+	return &statev1.Payload{Source: &statev1.Payload_Inline{Inline: marshal(t, m)}}
+}
+
+func registerCommand(n *statev1.Node) *statev1.Command {
+	return &statev1.Command{Kind: &statev1.Command_RegisterNode{RegisterNode: &statev1.RegisterNode{Node: n}}}
+}
+
+func applySpecCommand(name string, p *statev1.Payload) *statev1.Command {
+	return &statev1.Command{Kind: &statev1.Command_ApplySpecification{ApplySpecification: &statev1.ApplySpecification{Namespace: "default", Name: name, Payload: p}}}
+}
+
+func importCommand(name string, p *statev1.Payload) *statev1.Command {
+	return &statev1.Command{Kind: &statev1.Command_ImportModel{ImportModel: &statev1.ImportModel{Namespace: "default", Spec: name, Payload: p}}}
+}
+
+// newFormed returns the catalog of a cluster with one node and the order specification.
+func newFormed(t testing.TB, shards uint32) (*log, *Catalog) {
+	t.Helper()
+	l, c := newCatalogLog(t)
+	form := &statev1.FormCluster{ClusterId: "c", Shards: shards, Nodes: []*statev1.Node{{Id: "n1"}}}
+	const slots = 16384
+	for i := range shards {
+		form.Placements = append(form.Placements, &statev1.ShardPlacement{Shard: i + 1, Replicas: []string{"n1"}})
+		form.Slots = append(form.Slots, &statev1.SlotRange{First: i * slots / shards, Last: (i+1)*slots/shards - 1, Shard: i + 1})
+	}
+	l.do(&statev1.Command{Kind: &statev1.Command_FormCluster{FormCluster: form}})
+	l.do(applySpecCommand("order", inline(t, order())))
+	return l, c
+}
