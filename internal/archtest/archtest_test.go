@@ -34,8 +34,7 @@ var layers = map[string][]string{
 	"lts":         {},
 	"ring":        {},
 	// The engine is for the manager that runs in the caller's process.
-	"client":   {"model", "spec", "lts"},
-	"test/e2e": {"client"},
+	"client": {"model", "spec", "lts"},
 }
 
 // pure are the packages whose results depend on their arguments alone: replicas
@@ -120,9 +119,17 @@ func isLeaf(name string) bool {
 	return strings.HasPrefix(name, "internal/") || strings.HasPrefix(name, "proto/")
 }
 
+// isTest reports whether a package holds only tests and what they share: these
+// stand above everything, and nothing else may import them.
+func isTest(name string) bool { return strings.HasPrefix(name, "test/") }
+
 // allowed says whether one package of the module may import another.
 func allowed(from, to string) bool {
 	switch {
+	case isTest(from):
+		return true
+	case isTest(to):
+		return false
 	case strings.HasPrefix(from, "proto/"):
 		return strings.HasPrefix(to, "proto/")
 	case strings.HasPrefix(from, "internal/"):
@@ -145,7 +152,7 @@ func TestImportsRunOneWay(t *testing.T) {
 			continue
 		}
 		seen[from] = true
-		if _, known := layers[from]; !known && !isLeaf(from) {
+		if _, known := layers[from]; !known && !isLeaf(from) && !isTest(from) {
 			t.Errorf("%s: not in the table of layers: decide where it belongs", from)
 		}
 		if slices.Contains(strings.Split(from, "/"), "util") || !isLeaf(from) && strings.Count(from, "/") > 1 {
@@ -257,6 +264,9 @@ func f() clock.Duration { go f(); return clock.Since(clock.Now()) }
 func TestLibrariesHaveOneHome(t *testing.T) {
 	for _, p := range list(t) {
 		name := short(p.ImportPath)
+		if isTest(name) {
+			continue
+		}
 		for _, path := range p.Imports {
 			for lib, homes := range only {
 				if path != lib && !(strings.HasSuffix(lib, "/") && strings.HasPrefix(path, lib)) {
@@ -266,6 +276,28 @@ func TestLibrariesHaveOneHome(t *testing.T) {
 					t.Errorf("%s imports %q, which only %s may", name, path, strings.Join(homes, ", "))
 				}
 			}
+		}
+	}
+}
+
+// TestPackagesSayWhatTheyAre looks for the package comment, which the linter
+// does not, since generated packages have none.
+func TestPackagesSayWhatTheyAre(t *testing.T) {
+	for _, p := range list(t) {
+		name := short(p.ImportPath)
+		if strings.HasPrefix(name, "proto/") || len(p.GoFiles) == 0 {
+			continue
+		}
+		found := false
+		for _, file := range p.GoFiles {
+			f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, file), nil, parser.PackageClauseOnly|parser.ParseComments)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found = found || f.Doc != nil
+		}
+		if !found {
+			t.Errorf("%s has no package comment", name)
 		}
 	}
 }
@@ -307,6 +339,8 @@ func TestTheTableSeesWrongImports(t *testing.T) {
 		{"internal/atomicfile", "spec", false},
 		{"internal/eventlog", "spec", true},
 		{"proto/spex/v1", "spec", false},
+		{"test/e2e", "client", true},
+		{"cmd/spex", "test/e2e", false},
 	} {
 		if got := allowed(tt.from, tt.to); got != tt.want {
 			t.Errorf("allowed(%s, %s) = %v, want %v", tt.from, tt.to, got, tt.want)
