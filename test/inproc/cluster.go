@@ -106,6 +106,7 @@ func (c *Cluster) TryLaunch(node int) (*transport.Server, error) {
 		Listen: "127.0.0.1:0", PeerListen: "127.0.0.1:0", Gossip: "127.0.0.1:0", Join: c.seeds(node),
 		Expect: c.opts.Expect, Shards: c.opts.Shards, Replicas: c.opts.Replicas,
 		Timing: Timing(), GossipTimings: cluster.TestTimings(), Version: "test",
+		RouteBudget: 3 * time.Second, JudgeBudget: 2 * time.Second,
 		Logger: slog.New(slog.DiscardHandler),
 		Hooks:  transport.ServerHooks{Dial: c.net.dialer(node)},
 		OnFatal: func(err error) {

@@ -5,22 +5,7 @@ import (
 	"fmt"
 	"testing"
 	"time"
-
-	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 )
-
-// pingPong is a specification of two states; prefix keeps those of several tests apart.
-func pingPong(name string) *typesv1.Specification {
-	return &typesv1.Specification{Name: name, InitialState: "left", Transitions: []*typesv1.Transition{
-		{From: "left", Action: "ping", To: "right"}, {From: "right", Action: "pong", To: "left"},
-	}}
-}
-
-func testContext(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), Patience)
-	t.Cleanup(cancel)
-	return ctx
-}
 
 // TestFormAndRestart: three servers form one cluster, its shards are formed
 // once, and it is the same cluster after every node came back on other ports.
