@@ -156,7 +156,7 @@ func (r *replica) judgeContext(ctx context.Context) (context.Context, context.Ca
 // instance, and those behind it that cannot be applied when it is not.
 func (r *replica) serveSteps(ctx context.Context, principal string, steps []*spexv1.TransitionRequest) ([]*spexv1.TransitionResult, error) {
 	results := make([]*spexv1.TransitionResult, len(steps))
-	failed := map[fsm.Key]bool{}
+	failed := map[fsm.Key]*fsm.Error{}
 	judged, cancel := r.judgeContext(ctx)
 	defer cancel()
 	for left, first := indices(len(steps)), true; len(left) > 0; first = false {
@@ -172,8 +172,10 @@ func (r *replica) serveSteps(ctx context.Context, principal string, steps []*spe
 		}
 		left = left[:0]
 		for _, i := range rest {
-			if failed[stepKey(steps[i])] {
-				e := fsm.Errorf(typesv1.Reason_REASON_SEQUENCE_MISMATCH, "an earlier step of the instance in the same batch failed")
+			if before := failed[stepKey(steps[i])]; before != nil {
+				// The same reason, so that both are sent again or neither is.
+				e := fsm.Errorf(before.Reason, "not applied, because an earlier step of the same instance failed: %s", before.Message)
+				e.Shard, e.CurrentSeq = before.Shard, before.CurrentSeq
 				results[i] = failure(steps[i], e)
 				continue
 			}
@@ -246,7 +248,7 @@ func nextWave(steps []*spexv1.TransitionRequest, left []int, nextSeq func(fsm.Ke
 	return wave, rest
 }
 
-func (r *replica) applyWave(ctx context.Context, principal string, steps []*spexv1.TransitionRequest, wave []int, results []*spexv1.TransitionResult, failed map[fsm.Key]bool) error {
+func (r *replica) applyWave(ctx context.Context, principal string, steps []*spexv1.TransitionRequest, wave []int, results []*spexv1.TransitionResult, failed map[fsm.Key]*fsm.Error) error {
 	cmds := make([]*statev1.Command, len(wave))
 	for n, i := range wave {
 		s := steps[i]
@@ -262,7 +264,7 @@ func (r *replica) applyWave(ctx context.Context, principal string, steps []*spex
 	}
 	for n, i := range wave {
 		if e := applied[n].Result.Err; e != nil {
-			failed[stepKey(steps[i])] = true
+			failed[stepKey(steps[i])] = e
 			results[i] = failure(steps[i], e)
 			continue
 		}
