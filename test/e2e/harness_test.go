@@ -5,6 +5,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,6 +47,10 @@ type node struct {
 	name, dir            string
 	client, peer, gossip string
 	args                 []string
+	// binary is the program if it is not the usual one, and env what its
+	// environment has beside ours.
+	binary string
+	env    []string
 
 	cmd   *exec.Cmd
 	ready chan string   // gets the line that says so
@@ -63,6 +68,19 @@ type servers struct {
 
 // startServers starts n servers that form a cluster and waits until all serve.
 func startServers(t *testing.T, n int, extra ...string) *servers {
+	t.Helper()
+	s := newServers(t, n, extra...)
+	for _, nd := range s.nodes {
+		s.start(nd)
+	}
+	for _, nd := range s.nodes {
+		s.awaitReady(nd, 60*time.Second)
+	}
+	return s
+}
+
+// newServers prepares n servers that will form a cluster.
+func newServers(t *testing.T, n int, extra ...string) *servers {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "spex-e2e-")
 	if err != nil {
@@ -87,12 +105,6 @@ func startServers(t *testing.T, n int, extra ...string) *servers {
 		s.nodes = append(s.nodes, nd)
 	}
 	t.Cleanup(s.cleanup)
-	for _, nd := range s.nodes {
-		s.start(nd)
-	}
-	for _, nd := range s.nodes {
-		s.awaitReady(nd, 60*time.Second)
-	}
 	return s
 }
 
@@ -146,7 +158,8 @@ func (s *servers) start(nd *node) {
 		s.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(binary, nd.args...)
+	cmd := exec.Command(cmp.Or(nd.binary, binary), nd.args...)
+	cmd.Env = append(os.Environ(), nd.env...)
 	cmd.Stderr = log
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
