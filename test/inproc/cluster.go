@@ -39,8 +39,10 @@ type Cluster struct {
 	net  *network
 	dirs []string
 
-	mu      sync.Mutex // guards servers and clients
+	mu      sync.Mutex // guards the fields below
 	servers []*transport.Server
+	// addrs are where clients found the nodes at their last start.
+	addrs   []string
 	clients []*client.Client
 }
 
@@ -84,8 +86,18 @@ func (c *Cluster) Grow() (node int) {
 	defer c.mu.Unlock()
 	node = len(c.dirs)
 	c.dirs = append(c.dirs, filepath.Join(c.t.TempDir(), fmt.Sprintf("n%d", node)))
-	c.servers = append(c.servers, nil)
+	c.servers, c.addrs = append(c.servers, nil), append(c.addrs, "127.0.0.1:0")
 	return node
+}
+
+// Relaunch starts a node again where clients found it before.
+func (c *Cluster) Relaunch(node int) *transport.Server {
+	c.t.Helper()
+	s, err := c.tryLaunch(node, c.addrs[node])
+	if err != nil {
+		c.t.Fatalf("start node %d again: %v", node, err)
+	}
+	return s
 }
 
 // Launch starts a node on its data directory, on ports that the system chooses,
@@ -101,9 +113,13 @@ func (c *Cluster) Launch(node int) *transport.Server {
 
 // TryLaunch is Launch for a start that may be refused.
 func (c *Cluster) TryLaunch(node int) (*transport.Server, error) {
+	return c.tryLaunch(node, "127.0.0.1:0")
+}
+
+func (c *Cluster) tryLaunch(node int, listen string) (*transport.Server, error) {
 	cfg := transport.ServerConfig{
 		Name: fmt.Sprintf("n%d", node), ClusterName: "inproc", DataDir: c.dirs[node],
-		Listen: "127.0.0.1:0", PeerListen: "127.0.0.1:0", Gossip: "127.0.0.1:0", Join: c.seeds(node),
+		Listen: listen, PeerListen: "127.0.0.1:0", Gossip: "127.0.0.1:0", Join: c.seeds(node),
 		Expect: c.opts.Expect, Shards: c.opts.Shards, Replicas: c.opts.Replicas,
 		Timing: Timing(), GossipTimings: cluster.TestTimings(), Version: "test",
 		RouteBudget: 3 * time.Second, JudgeBudget: 2 * time.Second,
@@ -123,7 +139,7 @@ func (c *Cluster) TryLaunch(node int) (*transport.Server, error) {
 	c.net.listens(node, s.PeerAddr())
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.servers[node] = s
+	c.servers[node], c.addrs[node] = s, s.Addr()
 	return s, nil
 }
 
