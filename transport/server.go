@@ -297,10 +297,10 @@ func (s *Server) Ready(ctx context.Context) error {
 // Failed is closed when the node could not be brought into service.
 func (s *Server) Failed() <-chan struct{} { return s.failed }
 
-// NodeID, Addr, PeerAddr and GossipAddr tell where the node is, with the ports that the system chose.
+// NodeID is the id of the node, which it keeps for its whole life.
 func (s *Server) NodeID() string { return s.self.ID }
 
-// Addr is the address of the listener for clients.
+// Addr is the address of the listener for clients, with the port that the system chose.
 func (s *Server) Addr() string { return s.self.ClientAddress }
 
 // PeerAddr is the address of the listener for other nodes.
