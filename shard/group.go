@@ -68,6 +68,9 @@ func Open(cfg Config) (*Group, error) {
 		return nil, err
 	}
 	cfg.Logger = cfg.Logger.With("group", cfg.ID)
+	if err := forgetHalfBootstrap(cfg.Stores, cfg.Logger); err != nil {
+		return nil, fmt.Errorf("open group %d on node %s: %w", cfg.ID, cfg.NodeID, err)
+	}
 	r := newReplica(cfg)
 	node, err := raft.NewRaft(raftConfig(cfg), r, cfg.Stores.Logs, cfg.Stores.Stable, cfg.Stores.Snapshots, cfg.Transport)
 	if err != nil {
