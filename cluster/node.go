@@ -301,7 +301,7 @@ func (n *Node) openStores(id uint32) (*store.Group, error) {
 func (n *Node) groupConfig(id uint32, st *store.Group) shard.Config {
 	cfg := shard.Config{
 		ID: id, NodeID: n.cfg.Self.GetId(), Confirmer: confirmer{n.cfg.Peers}, Timing: n.cfg.Timing,
-		Logger: n.log, Now: n.cfg.Now, FeatureLevel: fsm.FeatureLevel,
+		Logger: slog.New(raftLog{n.log.Handler()}), Now: n.cfg.Now, FeatureLevel: fsm.FeatureLevel,
 		Stores: shard.Stores{Logs: st.Logs(), Stable: st.Stable(), Snapshots: st.Snapshots(), LogSize: func() (int64, uint64) {
 			bytes, entries := st.LogBytes()
 			return int64(bytes), entries

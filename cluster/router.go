@@ -143,7 +143,9 @@ func endedByContext(err error) bool {
 func wanders(e *fsm.Error) bool {
 	switch e.Reason {
 	case typesv1.Reason_REASON_NOT_LEADER, typesv1.Reason_REASON_NO_LEADER, typesv1.Reason_REASON_UNAVAILABLE,
-		typesv1.Reason_REASON_WRONG_TARGET, typesv1.Reason_REASON_GROUP_HALTED:
+		typesv1.Reason_REASON_WRONG_TARGET, typesv1.Reason_REASON_GROUP_HALTED,
+		// A node that joins is not sure of its cluster for a moment.
+		typesv1.Reason_REASON_WRONG_CLUSTER:
 		return true
 	}
 	return false

@@ -242,7 +242,11 @@ func (n *PeerNet) refuse(t *peerv1.Target, e *fsm.Error) error {
 	}
 	n.warnMu.Unlock()
 	if due {
-		n.log.Warn("refused a peer's request", "reason", e.Reason.String(), "problem", e.Message, "group", t.GetGroup())
+		level := slog.LevelWarn
+		if n.cfg.ClusterID() == "" {
+			level = slog.LevelInfo // it is part of joining a cluster
+		}
+		n.log.Log(context.Background(), level, "refused a peer's request", "reason", e.Reason.String(), "problem", e.Message, "group", t.GetGroup())
 	}
 	return e
 }

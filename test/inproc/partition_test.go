@@ -8,13 +8,17 @@ import (
 	"github.com/spexio/spex/client"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
+	"github.com/spexio/spex/transport"
 )
+
+// shortRoute makes requests give up soon.
+func shortRoute(_ int, cfg *transport.ServerConfig) { cfg.RouteBudget = 1500 * time.Millisecond }
 
 // TestMinority: a leader that was cut off refuses writes and linearizable reads
 // soon, and so does a follower; both answer stale reads and say how old they
 // are, and deny nothing that the catalog may hold meanwhile. The majority goes on.
 func TestMinority(t *testing.T) {
-	c := Start(t, Options{Shards: 1})
+	c := Start(t, Options{Shards: 1, Configure: shortRoute})
 	cl := c.Client()
 	apply(t, cl, pingPong("minority"))
 	mustInit(t, cl, "minority", "minority-a")
@@ -25,8 +29,7 @@ func TestMinority(t *testing.T) {
 	api := spexv1.NewInstanceServiceClient(raw(t, c, old))
 	refused := func(what string, call func(context.Context) error) {
 		t.Helper()
-		// The route budget of these clusters is 3 s.
-		within(t, 6*time.Second, what, func() {
+		within(t, 5*time.Second, what, func() {
 			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 			defer cancel()
 			d := detail(call(ctx))
@@ -76,7 +79,7 @@ func TestMinority(t *testing.T) {
 // TestNoQuorum: a follower without a majority in sight answers quickly, within
 // short deadlines too, and says what is missing; status works all the same.
 func TestNoQuorum(t *testing.T) {
-	c := Start(t, Options{Shards: 2})
+	c := Start(t, Options{Shards: 2, Configure: shortRoute})
 	cl := c.Client()
 	apply(t, cl, pingPong("alone"))
 	mustInit(t, cl, "alone", "alone-a")
