@@ -260,7 +260,7 @@ func (v *victim) awaitDeath(t *testing.T, s *servers, load *walkers, steps int64
 		select {
 		case <-v.done:
 			// The others have to go on without it.
-			load.await(t, 50, 30*time.Second)
+			load.await(t, 200, 30*time.Second)
 			v.revive(t, s)
 			return true
 		case <-time.After(10 * time.Millisecond):
