@@ -126,7 +126,8 @@ func (r *reference) handled(id *refIdent, reqID, body string, res Result) bool {
 			other, t := requestTime(req.id)
 			evicted = evicted || t && other >= ms
 		}
-		if req.id != reqID {
+		if req.id != reqID || slices.ContainsFunc(id.requests[i+1:], func(later *refRequest) bool { return later.id == reqID }) {
+			// Of two with one id, the first was forgotten before the second was taken.
 			continue
 		}
 		reason := ReasonOf(asErr(res))

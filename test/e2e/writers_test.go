@@ -14,7 +14,9 @@ import (
 	"github.com/spexio/spex/client"
 )
 
+// pingPong keeps every step, since the tests look for each of them.
 const pingPong = `name: pingpong
+history_limit: 100000
 transitions:
   - {from: left, action: ping, to: right}
   - {from: right, action: pong, to: left}

@@ -23,19 +23,24 @@ import (
 // the shards, is sealed with a model as large, judges, and comes back as it was.
 func TestLargestSpecification(t *testing.T) {
 	c := Start(t, Options{Shards: 2})
+	tstart := time.Now()
 	cl := c.Client()
 	long := func(kind string, i int) string {
 		s := fmt.Sprintf("%s-%05d-", kind, i)
 		return s + strings.Repeat("x", spec.MaxNameBytes-len(s))
 	}
+	t.Logf("%d %v", 6, time.Since(tstart))
 	s := &typesv1.Specification{Name: "largest", InitialState: long("state", 0)}
 	for i := range spec.MaxTransitions {
 		s.Transitions = append(s.Transitions, &typesv1.Transition{From: long("state", i), Action: long("act", i), To: long("state", i+1)})
 	}
+	t.Logf("%d %v", 10, time.Since(tstart))
 	apply(t, cl, s)
+	t.Logf("%d %v", 11, time.Since(tstart))
 	if resp, err := c.Client(1).ApplySpecification(testContext(t), s); err != nil || resp.GetChanged() || resp.GetVersion() != 1 {
 		t.Fatalf("the same again: %v, %v", resp, err)
 	}
+	t.Logf("%d %v", 14, time.Since(tstart))
 	for shard := uint32(1); shard <= 2; shard++ {
 		id := inShard(t, 2, shard, "largest", 0)
 		mustInit(t, cl, "largest", id)
@@ -43,24 +48,30 @@ func TestLargestSpecification(t *testing.T) {
 			t.Fatalf("step: %v", resp)
 		}
 	}
+	t.Logf("%d %v", 21, time.Since(tstart))
 	got, _, err := c.Client(2).GetSpecification(testContext(t), "largest", 0)
 	if err != nil || len(got.GetTransitions()) != spec.MaxTransitions || got.GetTransitions()[9_999].GetAction() != long("act", 9_999) {
 		t.Fatalf("%d transitions, %v", len(got.GetTransitions()), err)
 	}
+	t.Logf("%d %v", 25, time.Since(tstart))
 	imported, err := cl.ImportModel(testContext(t), "largest", true, s.GetTransitions())
 	if err != nil || imported.GetAdded() != spec.MaxTransitions-1 {
 		t.Fatalf("added %d, %v", imported.GetAdded(), err)
 	}
+	t.Logf("%d %v", 29, time.Since(tstart))
 	if m := seal(t, cl, "largest"); m.GetTransitions() != spec.MaxTransitions+1 {
 		t.Fatalf("sealed model: %v", m)
 	}
+	t.Logf("%d %v", 32, time.Since(tstart))
 	id := inShard(t, 2, 1, "largest", 0)
 	if resp := step(t, cl, id, long("act", 1), long("state", 2)); resp.GetVerdict() != verdictOK {
 		t.Fatalf("an imported step: %v", resp.GetVerdict())
 	}
+	t.Logf("%d %v", 36, time.Since(tstart))
 	if resp := step(t, cl, id, "off", "road"); resp.GetVerdict() != verdictNot && resp.GetVerdict() != verdictPending {
 		t.Fatalf("a novel step: %v", resp)
 	}
+	t.Logf("%d %v", 39, time.Since(tstart))
 	s.Transitions = append(s.Transitions, &typesv1.Transition{From: "a", Action: "b", To: "c"})
 	_, err = cl.ApplySpecification(testContext(t), s)
 	wantReason(t, err, typesv1.Reason_REASON_LIMIT_EXCEEDED)
@@ -147,15 +158,15 @@ func TestFullQueue(t *testing.T) {
 			answers <- err
 		}()
 	}
-	// One is in flight or two, four wait: the others are refused while the shard stands still.
-	for range cap(answers) - 6 {
+	// At most four are in flight and four wait: the others are refused while the shard stands still.
+	for range cap(answers) - 8 {
 		err := <-answers
 		if status.Code(err) != codes.ResourceExhausted || detail(err).GetReason() != typesv1.Reason_REASON_QUEUE_FULL || !detail(err).GetNotApplied() {
 			t.Fatalf("error %v", err)
 		}
 		refused++
 	}
-	if took := time.Since(begin); took > 2*time.Second {
+	if took := time.Since(begin); took > time.Second {
 		t.Errorf("the refusals took %v", took)
 	}
 	close(hold)
