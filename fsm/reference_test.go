@@ -143,7 +143,7 @@ func (r *reference) handled(id *refIdent, reqID, body string, res Result) bool {
 		}
 		return true
 	}
-	if timed && r.now/int64(time.Millisecond)-ms > DedupeWindow.Milliseconds() {
+	if timed && r.now/int64(time.Millisecond)-ms >= DedupeWindow.Milliseconds() {
 		r.expect(res, typesv1.Reason_REASON_OUTCOME_UNKNOWN)
 		return true
 	}

@@ -110,7 +110,7 @@ func (w window) forgotten(id string, now int64) bool {
 	if !ok {
 		return false
 	}
-	return ms <= w.evictedThrough || now/int64(time.Millisecond)-ms > DedupeWindow.Milliseconds()
+	return ms <= w.evictedThrough || now/int64(time.Millisecond)-ms >= DedupeWindow.Milliseconds()
 }
 
 // requestTime returns the Unix milliseconds in a UUIDv7.
