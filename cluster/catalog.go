@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -38,6 +39,7 @@ func (c *catalog) open() error {
 	cfg.Machine = c.machine
 	cfg.OnApply = func(uint64, []byte, []fsm.Result) { c.changes.fire() }
 	cfg.OnRestore = func(uint64) { c.changes.fire() }
+	c.node.cfg.Attach(store.CatalogGroup, &cfg)
 	c.group, err = c.node.host.Open(cfg)
 	return err
 }
@@ -47,6 +49,19 @@ func (c *catalog) open() error {
 // catalog may be applied twice without harm, so it is sent again whenever it is
 // not certain that it was applied.
 func (c *catalog) propose(ctx context.Context, cmd *statev1.Command) (*fsm.CatalogResult, error) {
+	resp, err := c.send(ctx, cmd)
+	if err != nil {
+		return nil, err
+	}
+	// Who asked wants to see what it did, when it reads here next.
+	if err := c.group.WaitApplied(ctx, resp.GetIndex()); err != nil {
+		return nil, c.node.inEffect(err)
+	}
+	return &fsm.CatalogResult{Index: resp.GetIndex(), Version: resp.GetVersion(), Changed: resp.GetChanged(), Added: int(resp.GetAdded())}, nil
+}
+
+// send is propose without the wait for this node's own replica.
+func (c *catalog) send(ctx context.Context, cmd *statev1.Command) (*peerv1.ProposeResponse, error) {
 	if cmd.Principal == "" {
 		cmd.Principal = callctx.Principal(ctx)
 	}
@@ -65,11 +80,7 @@ func (c *catalog) propose(ctx context.Context, cmd *statev1.Command) (*fsm.Catal
 	if e := fsm.ErrorFromDetail(resp.GetError()); e != nil {
 		return nil, e
 	}
-	// Who asked wants to see what it did, when it reads here next.
-	if err := c.group.WaitApplied(ctx, resp.GetIndex()); err != nil {
-		return nil, c.node.inEffect(err)
-	}
-	return &fsm.CatalogResult{Index: resp.GetIndex(), Version: resp.GetVersion(), Changed: resp.GetChanged(), Added: int(resp.GetAdded())}, nil
+	return resp, nil
 }
 
 // proposeHere applies a command on this node if it leads the catalog.
@@ -97,10 +108,8 @@ func (c *catalog) proposePayload(ctx context.Context, content proto.Message, com
 		return nil, err
 	}
 	for attempt := 0; ; attempt++ {
-		for _, chunk := range chunks {
-			if _, err := c.propose(ctx, &statev1.Command{Kind: &statev1.Command_StageChunk{StageChunk: chunk}}); err != nil {
-				return nil, err
-			}
+		if err := c.stage(ctx, chunks); err != nil {
+			return nil, err
 		}
 		res, err := c.propose(ctx, command(payload))
 		if fsm.ReasonOf(err) != typesv1.Reason_REASON_UPLOAD_INCOMPLETE || attempt == maxUploadAttempts {
@@ -109,8 +118,36 @@ func (c *catalog) proposePayload(ctx context.Context, content proto.Message, com
 	}
 }
 
-// maxUploadAttempts bounds how often a payload that got lost is sent again.
-const maxUploadAttempts = 3
+const (
+	// maxUploadAttempts bounds how often a payload that got lost is sent again.
+	maxUploadAttempts = 3
+	// chunksInFlight of a payload are proposed at the same time.
+	chunksInFlight = 4
+)
+
+// stage proposes the chunks of a payload, several at a time since their order
+// does not matter. It returns the first failure.
+func (c *catalog) stage(ctx context.Context, chunks []*statev1.StageChunk) error {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	next := make(chan *statev1.StageChunk)
+	var work sync.WaitGroup
+	for range min(chunksInFlight, len(chunks)) {
+		work.Go(func() {
+			for chunk := range next {
+				if _, err := c.send(ctx, &statev1.Command{Kind: &statev1.Command_StageChunk{StageChunk: chunk}}); err != nil {
+					fail(err)
+				}
+			}
+		})
+	}
+	for _, chunk := range chunks {
+		next <- chunk
+	}
+	close(next)
+	work.Wait()
+	return context.Cause(ctx)
+}
 
 // inEffect is the error of a command that was applied and whose effect did not
 // show here in time.

@@ -29,7 +29,7 @@ type NodeConfig struct {
 	Version string
 	// Store holds the Raft groups. Its owner closes it after the node.
 	Store *store.Store
-	// Attach gives a group's configuration its transport.
+	// Attach gives a group's configuration, which is complete but for that, its transport.
 	Attach func(group uint32, cfg *shard.Config)
 	Peers  Peers
 	// Members tells what gossip knows; nil when the node is alone.
@@ -310,9 +310,10 @@ func (n *Node) groupConfig(id uint32, st *store.Group) shard.Config {
 	if id == store.CatalogGroup {
 		// Every node waits for its own replica of the catalog to follow, after a
 		// change of a specification or a model; one group may be chatty for that.
-		cfg.Timing.Commit = min(cfg.Timing.Commit, catalogCommit)
+		if t := &cfg.Timing.Commit; *t == 0 || *t > catalogCommit {
+			*t = catalogCommit
+		}
 	}
-	n.cfg.Attach(id, &cfg)
 	return cfg
 }
 

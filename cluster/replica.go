@@ -86,6 +86,7 @@ func (r *replica) open() error {
 		}
 	}
 	r.ctx, r.stop = context.WithCancel(r.node.ctx)
+	r.node.cfg.Attach(r.id, &cfg)
 	if r.group, err = r.node.host.Open(cfg); err != nil {
 		r.stop()
 		return err
