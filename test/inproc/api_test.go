@@ -15,6 +15,7 @@ import (
 // TestAPI is what the API promises on a healthy cluster, asked at every node.
 // Each part has specifications and instances of its own.
 func TestAPI(t *testing.T) {
+	t.Parallel()
 	c := Start(t, Options{})
 	for _, part := range []struct {
 		name string

@@ -31,6 +31,7 @@ func outcome(r *spexv1.TransitionResult) string {
 // TestBatches: the steps of an instance are applied in their order, none behind
 // one that failed, and instances do not affect each other.
 func TestBatches(t *testing.T) {
+	t.Parallel()
 	c := Start(t, Options{Nodes: 1, Replicas: 1, Shards: 2})
 	cl := c.Client()
 	apply(t, cl, pingPong("batch"))
@@ -137,6 +138,7 @@ func TestBatches(t *testing.T) {
 // TestStream: a stream over a cluster answers every step once, in the order of
 // each instance.
 func TestStream(t *testing.T) {
+	t.Parallel()
 	c := Start(t, Options{})
 	cl := c.Client()
 	apply(t, cl, pingPong("stream"))

@@ -10,6 +10,7 @@ import (
 // TestFormAndRestart: three servers form one cluster, its shards are formed
 // once, and it is the same cluster after every node came back on other ports.
 func TestFormAndRestart(t *testing.T) {
+	t.Parallel()
 	c := Start(t, Options{})
 	ctx := testContext(t)
 	cl := c.Client()
@@ -83,6 +84,7 @@ func TestFormAndRestart(t *testing.T) {
 
 // TestWaitsForAll: two servers that expect three wait for ever, and say so.
 func TestWaitsForAll(t *testing.T) {
+	t.Parallel()
 	c := New(t, Options{Nodes: 2, Expect: 3})
 	log := newRecorder()
 	c.opts.Configure = log.configure

@@ -55,6 +55,7 @@ func (b *brake) release() {
 // neither other steps of their shard nor other specifications; and a new leader
 // takes up what its predecessor left.
 func TestSlowVerdicts(t *testing.T) {
+	t.Parallel()
 	brake := newBrake(0, 1, 2)
 	c := Start(t, Options{Shards: 1, Configure: brake.configure})
 	t.Cleanup(brake.release)
@@ -131,6 +132,7 @@ func TestSlowVerdicts(t *testing.T) {
 // recorded. No client call fails, every stop is in time, and each step has one
 // verdict, which the history and every answer agree on.
 func TestVerdictsUnderTransfer(t *testing.T) {
+	t.Parallel()
 	c := Start(t, Options{Shards: 3})
 	cl := c.ClientWith(client.Options{Spread: true})
 	apply(t, cl, pingPong("moving"))

@@ -22,6 +22,7 @@ import (
 // TestLargestSpecification: a specification at every limit is applied, travels to
 // the shards, is sealed with a model as large, judges, and comes back as it was.
 func TestLargestSpecification(t *testing.T) {
+	t.Parallel()
 	c := Start(t, Options{Shards: 1})
 	cl := c.Client()
 	size := spec.MaxNameBytes
@@ -71,6 +72,7 @@ func TestLargestSpecification(t *testing.T) {
 // TestManyDeviations: thousands of deviations with long names are more than one
 // message holds. The answer ends early and says so.
 func TestManyDeviations(t *testing.T) {
+	t.Parallel()
 	c := Start(t, Options{Nodes: 1, Replicas: 1, Shards: 1})
 	cl := c.Client()
 	apply(t, cl, pingPong("many"))
@@ -180,6 +182,7 @@ func TestFullQueue(t *testing.T) {
 // TestManySpecifications: hundreds of models that all shards follow do not keep
 // one of them from being sealed in time.
 func TestManySpecifications(t *testing.T) {
+	t.Parallel()
 	c := Start(t, Options{Nodes: 1, Replicas: 1, Shards: 8})
 	cl := c.Client()
 	const many = 300

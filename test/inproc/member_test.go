@@ -63,6 +63,7 @@ func TestJoin(t *testing.T) {
 // TestForeignDirectories: a server does not start on the directory of another
 // cluster, of another name or in use, and says why.
 func TestForeignDirectories(t *testing.T) {
+	t.Parallel()
 	c := Start(t, Options{Nodes: 1, Replicas: 1, Shards: 1})
 	if _, err := c.TryLaunch(0); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Fatalf("a second server on the same directory: %v", err)
@@ -88,6 +89,7 @@ func TestForeignDirectories(t *testing.T) {
 // TestTwoClusters: clusters of one name that meet refuse each other, by their id,
 // and go on.
 func TestTwoClusters(t *testing.T) {
+	t.Parallel()
 	var logs [2]*recorder
 	var pair [2]*Cluster
 	for i := range pair {
@@ -118,6 +120,7 @@ func TestTwoClusters(t *testing.T) {
 
 // TestCloseWhileStarting: a server ends in time whatever it is doing.
 func TestCloseWhileStarting(t *testing.T) {
+	t.Parallel()
 	c := New(t, Options{})
 	c.Launch(0)
 	within(t, 5*time.Second, "the stop of a node that waits for others", func() { c.MustStop(0) })

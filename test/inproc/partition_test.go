@@ -18,6 +18,7 @@ func shortRoute(_ int, cfg *transport.ServerConfig) { cfg.RouteBudget = 1500 * t
 // soon, and so does a follower; both answer stale reads and say how old they
 // are, and deny nothing that the catalog may hold meanwhile. The majority goes on.
 func TestMinority(t *testing.T) {
+	t.Parallel()
 	c := Start(t, Options{Shards: 1, Configure: shortRoute})
 	cl := c.Client()
 	apply(t, cl, pingPong("minority"))
@@ -79,6 +80,7 @@ func TestMinority(t *testing.T) {
 // TestNoQuorum: a follower without a majority in sight answers quickly, within
 // short deadlines too, and says what is missing; status works all the same.
 func TestNoQuorum(t *testing.T) {
+	t.Parallel()
 	c := Start(t, Options{Shards: 2, Configure: shortRoute})
 	cl := c.Client()
 	apply(t, cl, pingPong("alone"))
@@ -121,6 +123,7 @@ func TestNoQuorum(t *testing.T) {
 // TestFailover: a node vanishes without a word; every call of a client at the
 // other nodes succeeds, and it catches up when it comes back.
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	c := Start(t, Options{})
 	cl := c.Client()
 	apply(t, cl, pingPong("failover"))

@@ -19,6 +19,7 @@ import (
 // is in the sealed model; every other one gets exactly one verdict, which every
 // answer about it repeats.
 func TestSealWhileWriting(t *testing.T) {
+	t.Parallel()
 	c := Start(t, Options{})
 	cl := c.Client()
 	apply(t, cl, pingPong("seal"))
@@ -112,6 +113,7 @@ func TestSealWhileWriting(t *testing.T) {
 // steps wait; the seal is given up at its deadline, and they are learned after
 // all. Lists name the shards that are missing, and status the node.
 func TestSealWithoutAShard(t *testing.T) {
+	t.Parallel()
 	c := Start(t, Options{Replicas: 1, Shards: 6, Configure: func(_ int, cfg *transport.ServerConfig) {
 		cfg.JudgeBudget, cfg.RouteBudget = 500*time.Millisecond, time.Second
 	}})
