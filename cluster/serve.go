@@ -93,11 +93,11 @@ func (r *replica) serveInit(ctx context.Context, principal string, req *spexv1.I
 		case reason == typesv1.Reason_REASON_IMPL_MODEL_NOT_FOUND && attempt < 3:
 			// The model may have been imported: what the shard has of the catalog
 			// follows within moments, but the caller is waiting.
-			newer, failed := r.catchUp(ctx, key)
+			exists, failed := r.catchUp(ctx, key)
 			if failed != nil {
 				return nil, failed
 			}
-			if !newer {
+			if !exists {
 				return nil, err
 			}
 		default:
@@ -107,16 +107,16 @@ func (r *replica) serveInit(ctx context.Context, principal string, req *spexv1.I
 }
 
 // catchUp brings the shard to the catalog's mode of a model, as a linearizable
-// read shows it; newer is false when the shard had that already.
-func (r *replica) catchUp(ctx context.Context, key fsm.SpecKey) (newer bool, err error) {
+// read shows it, and says whether there is a model.
+func (r *replica) catchUp(ctx context.Context, key fsm.SpecKey) (exists bool, err error) {
 	if err := r.node.catalog.refresh(ctx); err != nil {
 		return false, err
 	}
 	m, ok := r.node.catalog.machine.Model(key)
-	st, _ := r.machine.Spec(key)
-	if !ok || m.ModeRevision <= st.ModeRevision {
+	if !ok || m.Mode == typesv1.ModelMode_MODEL_MODE_ABSENT {
 		return false, nil
 	}
+	// It may have followed by itself meanwhile; then there is nothing to do.
 	return true, notApplied(inDoubt(r.follow(ctx, []fsm.ModelStatus{m})))
 }
 
