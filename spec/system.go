@@ -3,15 +3,9 @@ package spec
 import "github.com/spexio/spex/lts"
 
 // System is the labelled transition system of a specification with the names of
-// its states and actions.
-type System struct {
-	LTS *lts.LTS
-	// Alphabet names the labels. Internal is the label lts.Tau and has no name there.
-	Alphabet *lts.Alphabet
-	// States names the states; it is empty for a specification without states,
-	// whose LTS has one state without a name.
-	States []string
-}
+// its states and actions; Internal is the label lts.Tau. It has no state names if the
+// specification has no states: then its LTS has one state without a name.
+type System = lts.System
 
 // Label returns the label of an action in the alphabet, which it extends if needed.
 func Label(alphabet *lts.Alphabet, action string) lts.Label {

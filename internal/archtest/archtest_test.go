@@ -23,23 +23,26 @@ const module = "github.com/spexio/spex"
 // it belongs. Proto packages are data and may be imported from everywhere, and
 // so may internal packages below the ones that internalUsers restricts.
 var layers = map[string][]string{
-	"cmd/spex":    {"transport", "cluster", "shard", "client", "ring", "model", "spec", "lts"},
+	"cmd/spex":    {"transport", "cluster", "shard", "client", "ring", "model", "spec", "lts", "lts/hml", "lts/ltsfile", "lts/explain"},
 	"transport":   {"cluster", "shard", "shard/store", "fsm", "model", "spec", "ring"},
 	"cluster":     {"shard", "shard/store", "fsm", "model", "spec", "ring"},
 	"shard":       {"fsm", "spec"},
 	"shard/store": {},
 	"fsm":         {"model", "spec", "lts", "ring"},
-	"model":       {"spec", "lts"},
+	"model":       {"spec", "lts", "lts/hml", "lts/explain"},
 	"spec":        {"lts"},
+	"lts/explain": {"lts", "lts/hml"},
+	"lts/hml":     {"lts"},
+	"lts/ltsfile": {"lts"},
 	"lts":         {},
 	"ring":        {},
 	// The engine is for the manager that runs in the caller's process.
-	"client": {"model", "spec", "lts"},
+	"client": {"model", "spec", "lts", "lts/explain"},
 }
 
 // pure are the packages whose results depend on their arguments alone: replicas
 // of different releases must stay identical.
-var pure = []string{"fsm", "model", "spec", "lts", "ring"}
+var pure = []string{"fsm", "model", "spec", "lts", "lts/hml", "lts/explain", "ring"}
 
 // impure is what a pure package may not import itself.
 var impure = []string{
