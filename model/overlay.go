@@ -1,0 +1,204 @@
+package model
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/spexio/spex/lts"
+)
+
+// overlay holds transitions that were added to a base without changing its classes,
+// as far as states are concerned that the model can reach. Each addition is either one
+// that rules E1 and E2 allow, and these compose; or its source cannot be reached, not
+// even with all the others.
+type overlay struct {
+	added  []Transition // sorted, without duplicates, none of them in the base
+	known  map[Transition]struct{}
+	states map[string]lts.State // those that the base lacks
+	names  []string
+	// steps and incoming are the additions of the first kind.
+	steps, incoming map[lts.State][]lts.Step
+	// reachable are the states that the base's model could not reach.
+	reachable map[lts.State]bool
+	// unclear is set when there are additions of the second kind: the classes of
+	// states that cannot be reached are then unknown.
+	unclear bool
+
+	imagesOnce sync.Once
+	imagesOf   *images
+	fullOnce   sync.Once
+	full       *Checker
+}
+
+// maxOverlay bounds an overlay; beyond it a new base pays off.
+const maxOverlay = 4096
+
+// newOverlay returns nil when the additions may change classes that matter. The
+// model must have exactly one initialisation, and the additions none.
+func newOverlay(b *base, added []Transition) *overlay {
+	if len(added) > maxOverlay {
+		return nil
+	}
+	c := b.classes()
+	o := &overlay{
+		added: added, known: make(map[Transition]struct{}, len(added)), states: map[string]lts.State{},
+		steps: map[lts.State][]lts.Step{}, incoming: map[lts.State][]lts.Step{}, reachable: map[lts.State]bool{},
+	}
+	var unstable []lts.State
+	var todo []lts.State
+	for _, t := range added {
+		o.known[t] = struct{}{}
+		from, to := o.state(b, t.From), o.state(b, t.To)
+		label, known := b.label(t.Action)
+		if known {
+			_, known = c.preserves(o.class(b, from), label, o.class(b, to))
+		}
+		if !known {
+			unstable = append(unstable, from)
+			continue
+		}
+		o.steps[from] = append(o.steps[from], lts.Step{Label: label, To: to})
+		o.incoming[to] = append(o.incoming[to], lts.Step{Label: label, To: from})
+		if int(from) < len(c.reachable) && c.reachable[from] {
+			todo = append(todo, to)
+		}
+	}
+	o.reach(b, todo)
+	for _, s := range unstable {
+		if o.reaches(b, s) {
+			return nil
+		}
+	}
+	o.unclear = len(unstable) > 0
+	return o
+}
+
+// state returns a state, which is added to the overlay if neither has it.
+func (o *overlay) state(b *base, name string) lts.State {
+	if s, ok := b.index[name]; ok {
+		return s
+	}
+	s, ok := o.states[name]
+	if !ok {
+		s = lts.State(b.graph.States() + len(o.names))
+		o.states[name] = s
+		o.names = append(o.names, name)
+	}
+	return s
+}
+
+// class is the class of a state; what the base lacks has no behaviour of its own.
+func (o *overlay) class(b *base, s lts.State) lts.Block {
+	if int(s) < b.graph.States() {
+		return b.classes().Block(s)
+	}
+	return b.classes().isolated
+}
+
+func (o *overlay) reaches(b *base, s lts.State) bool {
+	return int(s) < b.graph.States() && b.classes().reachable[s] || o.reachable[s]
+}
+
+// reach notes that the states can be reached, and what follows.
+func (o *overlay) reach(b *base, todo []lts.State) {
+	for len(todo) > 0 {
+		s := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if o.reaches(b, s) {
+			continue
+		}
+		o.reachable[s] = true
+		if int(s) < b.graph.States() {
+			for _, step := range b.graph.Steps(s) {
+				todo = append(todo, step.To)
+			}
+		}
+		for _, step := range o.steps[s] {
+			todo = append(todo, step.To)
+		}
+	}
+}
+
+// images extends the images of the base by what the additions bring.
+func (o *overlay) images(c *Checker) *images {
+	o.imagesOnce.Do(func() {
+		b := c.base
+		parent := b.images(c.limits.images)
+		if !parent.complete {
+			o.imagesOf = parent
+			return
+		}
+		im := parent.child()
+		var todo []pair
+		for from, steps := range o.steps {
+			for _, step := range steps {
+				for _, block := range parent.at(from).list {
+					todo = im.step(b.classes(), block, step.Label, step.To, todo)
+				}
+			}
+		}
+		im.follow(b.classes(), todo, c.steps, nil)
+		for s := range o.reachable {
+			im.doomed = im.doomed || len(im.at(s).list) == 0
+		}
+		if !im.complete {
+			im = &images{}
+		}
+		o.imagesOf = im
+	})
+	return o.imagesOf
+}
+
+// fullChecker judges the same model by classes of its own, which are known for all states.
+func (o *overlay) fullChecker(c *Checker) *Checker {
+	o.fullOnce.Do(func() {
+		o.full = newChecker(c.base.spec, Union(c.base.model, o.added), c.limits)
+	})
+	return o.full
+}
+
+// With returns a checker of the model with more transitions, which may be in any order
+// and must be ones that Check accepts. It shares what c has computed if the
+// additions change nothing of it, as those do that rules E0, E1 and E2 decide; then
+// it costs time in proportion to the additions, also those of earlier calls, and else
+// as much as NewChecker. The slice is not kept.
+func (c *Checker) With(added []Transition) *Checker {
+	var fresh []Transition
+	shared := len(c.base.initials) == 1
+	for _, t := range added {
+		if !c.knows(t) {
+			fresh = append(fresh, t)
+			shared = shared && !isInit(t)
+		}
+	}
+	if len(fresh) == 0 {
+		return c
+	}
+	var before []Transition
+	if c.over != nil {
+		before = c.over.added
+	}
+	all := Union(before, fresh)
+	if shared {
+		if o := newOverlay(c.base, all); o != nil {
+			return &Checker{base: c.base, over: o, limits: c.limits}
+		}
+	}
+	return newChecker(c.base.spec, Union(c.base.model, all), c.limits)
+}
+
+// transitions are those of the model.
+func (c *Checker) transitions() []Transition {
+	if c.over == nil {
+		return c.base.model
+	}
+	return Union(c.base.model, c.over.added)
+}
+
+// knows reports whether the model has a transition.
+func (c *Checker) knows(t Transition) bool {
+	if isInit(t) {
+		return slices.Contains(c.base.initials, t.To)
+	}
+	return c.locate(t).known
+}
