@@ -1,0 +1,80 @@
+package hml
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/spexio/spex/lts"
+)
+
+// draw makes a random system of 1 to max states and labels up to 3, where 0 is tau.
+func draw(t *rapid.T, limit int32) *lts.LTS {
+	n := rapid.Int32Range(2, limit).Draw(t, "states")
+	labels := rapid.Int32Range(0, 3).Draw(t, "labels")
+	var b lts.Builder
+	b.AddStates(int(n))
+	for range rapid.IntRange(0, int(3*n)).Draw(t, "transitions") {
+		state := rapid.Int32Range(0, n-1)
+		b.Add(state.Draw(t, "from"), rapid.Int32Range(0, labels).Draw(t, "label"), state.Draw(t, "to"))
+	}
+	return b.Build(0)
+}
+
+func show(l *lts.LTS) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d states:", l.States())
+	for s := range lts.State(l.States()) {
+		for _, step := range l.Steps(s) {
+			fmt.Fprintf(&b, " %d-%d->%d", s, step.Label, step.To)
+		}
+	}
+	return b.String()
+}
+
+// system reads "s0 pay s1, s1 tau s2" into a builder; names of states get the
+// prefix, and the first one is returned.
+func read(t testing.TB, b *lts.Builder, alphabet *lts.Alphabet, text string) lts.State {
+	t.Helper()
+	states := map[string]lts.State{}
+	state := func(name string) lts.State {
+		if s, ok := states[name]; ok {
+			return s
+		}
+		states[name] = b.AddState()
+		return states[name]
+	}
+	first := lts.State(-1)
+	for part := range strings.SplitSeq(text, ",") {
+		f := strings.Fields(part)
+		if len(f) == 0 {
+			continue
+		}
+		from := state(f[0])
+		if first < 0 {
+			first = from
+		}
+		switch {
+		case len(f) == 1:
+		case len(f) == 3 && f[1] == "tau":
+			b.Add(from, lts.Tau, state(f[2]))
+		case len(f) == 3:
+			b.Add(from, alphabet.Intern(strings.ReplaceAll(f[1], "_", " ")), state(f[2]))
+		default:
+			t.Fatalf("cannot read %q", part)
+		}
+	}
+	return first
+}
+
+// pair reads two systems into one.
+func pair(t testing.TB, left, right string) (l *lts.LTS, alphabet *lts.Alphabet, s, u lts.State) {
+	t.Helper()
+	var b lts.Builder
+	alphabet = &lts.Alphabet{}
+	s = read(t, &b, alphabet, left)
+	u = read(t, &b, alphabet, right)
+	return b.Build(s), alphabet, s, u
+}

@@ -1,0 +1,76 @@
+package hml
+
+import (
+	"errors"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/spexio/spex/lts"
+)
+
+var equivalences = []lts.Equivalence{lts.Strong, lts.DivergencePreservingBranching, lts.Branching, lts.Weak}
+
+// Every pair of states of random systems: a formula exists exactly if the
+// definition tells them apart, it is true in the one and false in the other, and its
+// depth is the first level at which the definition tells them apart.
+func TestFormulasTellApartAtTheLeastDepth(t *testing.T) {
+	for _, e := range equivalences {
+		t.Run(e.String(), func(t *testing.T) {
+			formulas, equivalent, deepest := 0, 0, 0
+			for range 12 {
+				rapid.Check(t, func(t *rapid.T) {
+					l := draw(t, 7)
+					rounds := oracle(l, e)
+					for s := range lts.State(l.States()) {
+						for u := range lts.State(l.States()) {
+							depth := 0
+							for depth < len(rounds) && rounds[depth][s] == rounds[depth][u] {
+								depth++
+							}
+							f, err := Distinguish(l, s, u, e)
+							if depth == len(rounds) {
+								if equivalent++; !errors.Is(err, ErrEquivalent) {
+									t.Fatalf("%d and %d: got %v, but they are equivalent\n%s", s, u, err, show(l))
+								}
+								continue
+							}
+							if err != nil {
+								t.Fatalf("%d and %d: %v\n%s", s, u, err, show(l))
+							}
+							if formulas++; f.Depth() != depth {
+								t.Fatalf("%d and %d: depth %d, the least is %d\n%s", s, u, f.Depth(), depth, show(l))
+							}
+							if holds := f.Holds(l); !holds[s] || holds[u] {
+								t.Fatalf("%d and %d: %v, %v\n%s", s, u, holds[s], holds[u], show(l))
+							}
+							deepest = max(deepest, depth)
+						}
+					}
+				})
+			}
+			t.Logf("%d formulas up to depth %d, %d equivalent pairs", formulas, deepest, equivalent)
+			if formulas < 5000 || equivalent < 1000 {
+				t.Errorf("too few pairs for a conclusion: %d formulas, %d equivalent", formulas, equivalent)
+			}
+		})
+	}
+}
+
+// The last level of the definition is branching bisimilarity as the engine decides it.
+func TestLevelsEndAtBranchingBisimilarity(t *testing.T) {
+	for range 10 {
+		rapid.Check(t, func(t *rapid.T) {
+			l := draw(t, 8)
+			rounds := oracle(l, lts.Branching)
+			last, p := rounds[len(rounds)-1], lts.BranchingPartition(l)
+			for s := range lts.State(l.States()) {
+				for u := range lts.State(l.States()) {
+					if (last[s] == last[u]) != p.Same(s, u) {
+						t.Fatalf("%d and %d: levels say %v\n%s", s, u, last[s] == last[u], show(l))
+					}
+				}
+			}
+		})
+	}
+}
