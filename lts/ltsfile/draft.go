@@ -198,15 +198,14 @@ func (d *draft) finish() (*lts.System, error) {
 		d.pages[len(d.pages)-1] = d.page
 	}
 	of := d.relabel(alphabet)
-	var b lts.Builder
-	b.AddStates(d.states)
-	for i, page := range d.pages {
-		for _, e := range page {
-			b.Add(e.from, of[e.label], e.to)
+	system := &lts.System{Alphabet: alphabet, States: d.stateNames()}
+	system.LTS = lts.Assemble(d.states, d.initial, func(yield func(from lts.State, label lts.Label, to lts.State)) {
+		for _, page := range d.pages {
+			for _, e := range page {
+				yield(e.from, of[e.label], e.to)
+			}
 		}
-		d.pages[i] = nil
-	}
-	system := &lts.System{LTS: b.Build(d.initial), Alphabet: alphabet, States: d.stateNames()}
+	})
 	if d.o.Stats != nil {
 		*d.o.Stats = Stats{Bytes: d.src.total, Duplicates: d.transitions - system.LTS.Transitions()}
 	}

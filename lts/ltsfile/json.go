@@ -149,7 +149,7 @@ func (p *jsonReader) members(first, last byte, form string, read func() error) e
 			p.step()
 			return p.err
 		}
-		if err := p.expect(',', fmt.Sprintf("separate by , and end with %c", last)); err != nil {
+		if err := p.expect(',', "put a comma between two elements, and a bracket behind the last one"); err != nil {
 			return err
 		}
 	}

@@ -200,14 +200,6 @@ func (s *source) skip() {
 	s.pos++
 }
 
-// ended is the error for an end of the text that came too early.
-func (s *source) ended(message, hint string) error {
-	if err := s.failure(); err != nil {
-		return err
-	}
-	return s.fail(s.line, nil, message, hint)
-}
-
 // around is the text near the next byte, for errors, as far as it is in the buffer.
 func (s *source) around() []byte {
 	from := max(s.pos-showBytes/2, 0)
