@@ -1,0 +1,194 @@
+package lts
+
+// Limits bound what may be exponential or needs a table of pairs. Whatever runs into
+// a limit answers Unknown, never wrongly. A zero field means its default.
+type Limits struct {
+	// Sets bounds the search for a distinguishing trace, which is exponential in the
+	// worst case: the pairs of a state of one system and a set of states of the other
+	// that it looks at, per direction. The sets may hold elementsPerSet states and
+	// take workPerSet steps to find for each pair allowed. Default DefaultSets.
+	Sets int
+	// Pairs bounds the table of weak simulation: pairs of states and what has to be
+	// shown for them. Weak bisimilarity may look at workPerPair steps for each pair
+	// allowed. Default DefaultPairs.
+	Pairs int
+}
+
+// Defaults of Limits. They keep a comparison below some 300 MB and some ten seconds.
+const (
+	DefaultSets  = 1 << 20
+	DefaultPairs = 1 << 21
+)
+
+const (
+	elementsPerSet = 16
+	workPerSet     = 512
+	workPerPair    = 1024
+)
+
+func (lim Limits) orDefaults() Limits {
+	if lim.Sets <= 0 {
+		lim.Sets = DefaultSets
+	}
+	if lim.Pairs <= 0 {
+		lim.Pairs = DefaultPairs
+	}
+	return lim
+}
+
+// Answer is the answer to a question that may be too hard within limits. The zero
+// value says that it is not known.
+type Answer uint8
+
+const (
+	// Unknown says that a limit was hit, or that nobody asked.
+	Unknown Answer = iota
+	// Yes is definite.
+	Yes
+	// No is definite.
+	No
+)
+
+// String is unknown, yes or no.
+func (a Answer) String() string { return [...]string{"unknown", "yes", "no"}[a] }
+
+func answer(yes bool) Answer {
+	if yes {
+		return Yes
+	}
+	return No
+}
+
+// both is the conjunction: No if one is, whatever the other.
+func both(a, b Answer) Answer {
+	switch {
+	case a == No || b == No:
+		return No
+	case a == Yes && b == Yes:
+		return Yes
+	}
+	return Unknown
+}
+
+// Comparison is what is known about two systems under one equivalence.
+type Comparison struct {
+	Holds Answer
+	// LeftInRight and RightInLeft are the two halves of an equivalence that has
+	// halves, Unknown otherwise: for WeakSimulation that the right system weakly
+	// simulates the left and the reverse, for StrongTrace and WeakTrace that the
+	// traces of the left are traces of the right and the reverse.
+	LeftInRight, RightInLeft Answer
+	// Trace is a trace of one system and not of the other, for StrongTrace and
+	// WeakTrace where they do not hold. It is a shortest one unless Capped.
+	Trace *Trace
+	// Capped says that a limit was hit on the way. What is not Unknown is right all the same.
+	Capped bool
+}
+
+// Compare compares the initial states of two systems, whose labels must be of one
+// alphabet. Strong, DivergencePreservingBranching and Branching take time near
+// linear in the systems and know no limit; for the others see Limits.
+func Compare(a, b *LTS, e Equivalence, lim Limits) Comparison {
+	lim = lim.orDefaults()
+	switch e {
+	case Strong, DivergencePreservingBranching, Branching:
+		u := union(a, b)
+		p := classes(u.l, e)
+		return Comparison{Holds: answer(p.Same(u.a, u.b))}
+	case Weak:
+		return compareWeak(quotientPair(a, b, Branching), lim)
+	case WeakSimulation:
+		return compareSimulation(quotientPair(a, b, Branching), lim)
+	case StrongTrace:
+		return compareTraces(quotientPair(a, b, Strong), false, lim)
+	case WeakTrace:
+		return compareTraces(quotientPair(a, b, Branching), true, lim)
+	}
+	panic("lts: there is no " + e.String())
+}
+
+// pair is a system with two states to be compared, a the left and b the right one.
+// Two systems that are compared are put into one, so that classes are of both.
+type pair struct {
+	l    *LTS
+	a, b State
+}
+
+// union puts the reachable parts of two systems side by side.
+func union(a, b *LTS) pair {
+	var u Builder
+	shiftA, shiftB := u.AddLTS(a), u.AddLTS(b)
+	p := pair{a: a.initial + shiftA, b: b.initial + shiftB}
+	p.l = u.Build(p.a)
+	return p.reachable()
+}
+
+// reachable leaves out the states that neither of the two reaches.
+func (p pair) reachable() pair {
+	seen := p.l.Reachable(p.a, p.b)
+	number := make([]State, len(seen))
+	var b Builder
+	for s, yes := range seen {
+		if yes {
+			number[s] = b.AddState()
+		}
+	}
+	if int(b.states) == len(seen) {
+		return p
+	}
+	for s, yes := range seen {
+		if !yes {
+			continue
+		}
+		for _, step := range p.l.Steps(State(s)) {
+			b.Add(number[s], step.Label, number[step.To])
+		}
+	}
+	return pair{l: b.Build(number[p.a]), a: number[p.a], b: number[p.b]}
+}
+
+// quotient replaces states by their classes.
+func (p pair) quotient(classes *Partition) pair {
+	return pair{l: quotientOf(classes, classes.Block(p.a)), a: classes.Block(p.a), b: classes.Block(p.b)}
+}
+
+// quotientPair is the quotient of two systems together: states of either system
+// that are equivalent are one state.
+func quotientPair(a, b *LTS, e Equivalence) pair {
+	u := union(a, b)
+	return u.quotient(classes(u.l, e))
+}
+
+// compareWeak takes a branching quotient.
+func compareWeak(q pair, lim Limits) Comparison {
+	if q.a == q.b {
+		return Comparison{Holds: Yes}
+	}
+	r := newWeakRefiner(q.l)
+	if !r.run(q.a, q.b, int64(lim.Pairs)*workPerPair) {
+		return Comparison{Capped: true}
+	}
+	return Comparison{Holds: answer(r.block[q.a] == r.block[q.b])}
+}
+
+// compareSimulation takes a branching quotient.
+func compareSimulation(q pair, lim Limits) Comparison {
+	c := Comparison{LeftInRight: weaklySimulates(q.l, q.a, q.b, lim), RightInLeft: weaklySimulates(q.l, q.b, q.a, lim)}
+	c.Holds = both(c.LeftInRight, c.RightInLeft)
+	c.Capped = c.LeftInRight == Unknown || c.RightInLeft == Unknown
+	return c
+}
+
+// compareTraces takes a branching quotient if weak, a strong quotient if not.
+func compareTraces(q pair, weak bool, lim Limits) Comparison {
+	left, right := newTraceSearch(q.l, q.a, q.b, weak, lim), newTraceSearch(q.l, q.b, q.a, weak, lim)
+	for left.level() || right.level() {
+	}
+	c := Comparison{LeftInRight: left.included(), RightInLeft: right.included(), Capped: left.capped || right.capped}
+	c.Holds = both(c.LeftInRight, c.RightInLeft)
+	c.Trace = left.trace(Left)
+	if t := right.trace(Right); c.Trace == nil || t != nil && len(t.Labels) < len(c.Trace.Labels) {
+		c.Trace = t
+	}
+	return c
+}
