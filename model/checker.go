@@ -54,16 +54,24 @@ func newChecker(s *spec.Specification, model []Transition, l limits) *Checker {
 // one initialisation is required. It is that of Decide; what Judge adds costs more
 // than the decision, so a caller that only wants to know asks Decide.
 func (c *Checker) Judge(t Transition, pending []Transition) Judgement {
+	if len(pending) == 0 {
+		return c.JudgeWith(t, nil)
+	}
+	return c.JudgeWith(t, c.withPending(pending))
+}
+
+// JudgeWith is Judge for pending transitions whose checker the caller has: joint is
+// what With made of them, or nil when there are none.
+func (c *Checker) JudgeWith(t Transition, joint *Checker) Judgement {
 	j := c.judge(t)
 	j.BaselineEquivalent = c.equivalent()
-	if len(pending) == 0 {
+	if joint == nil {
 		return j
 	}
 	if j.Verdict == typesv1.Verdict_VERDICT_OK {
 		j.WithPending = typesv1.Verdict_VERDICT_OK
 		return j
 	}
-	joint := c.withPending(pending)
 	j.WithPending = joint.Decide(t).Verdict
 	if j.WithPending == typesv1.Verdict_VERDICT_OK { // t is pending itself
 		j.WithPending = verdict(joint.equivalent())
