@@ -56,7 +56,7 @@ func readAUT(src *source, d *draft) error {
 		}
 	}
 	if d.transitions < p.declared {
-		return src.fail(src.line, nil, fmt.Sprintf("the file ends after %d transitions, the header declares %d", d.transitions, p.declared),
+		return src.fail(src.line, nil, fmt.Sprintf("the file ends after %s, the header declares %d", count(d.transitions, "transition"), p.declared),
 			"the file is truncated, or the second number of the header is wrong")
 	}
 	return nil
@@ -108,9 +108,10 @@ func (p *autReader) parseHeader(line []byte) error {
 	case n[1] > uint64(p.d.o.MaxTransitions):
 		return fail(fmt.Sprintf("the header declares more than %d transitions", p.d.o.MaxTransitions), "correct the second number, or raise the limit")
 	case n[0] >= n[2]:
-		return fail(fmt.Sprintf("the initial state %d does not exist: the states are 0 to %d", n[0], n[2]-1), "correct the header")
+		return fail(fmt.Sprintf("the initial state %s does not exist: the states are 0 to %d", cut(bytes.TrimSpace(fields[0])), n[2]-1), "correct the header")
 	}
-	p.d.initial, p.declared, p.d.states = lts.State(n[0]), int(n[1]), int(n[2])
+	p.d.initial, p.declared = lts.State(n[0]), int(n[1])
+	p.d.states, p.d.declaredAt = int(n[2]), p.src.line
 	return nil
 }
 
@@ -118,11 +119,12 @@ func (p *autReader) parseHeader(line []byte) error {
 // greatest number there is, which is out of every range here.
 func decimal(text []byte) (n uint64, ok bool) {
 	for _, c := range text {
-		if c < '0' || c > '9' {
+		if !isDigit(c) {
 			return 0, false
 		}
 		if n > (math.MaxUint64-9)/10 {
-			n = math.MaxUint64 / 10
+			n = math.MaxUint64
+			continue
 		}
 		n = n*10 + uint64(c-'0')
 	}
@@ -137,7 +139,7 @@ func (p *autReader) transition(line []byte) error {
 		return fail("this is not a transition", transitionHint)
 	}
 	if p.d.transitions == p.declared {
-		return fail(fmt.Sprintf("there are more than the %d transitions that the header declares", p.declared),
+		return fail(fmt.Sprintf("the header declares %s, and there are more", count(p.declared, "transition")),
 			"correct the second number of the header, or remove what follows")
 	}
 	if line[len(line)-1] != ')' {
@@ -163,6 +165,9 @@ func (p *autReader) transition(line []byte) error {
 	name, ok := p.unquote(bytes.TrimSpace(body[first+1 : last]))
 	if !ok {
 		return fail("the label has no quote at its end", transitionHint+`; a backslash before a quote is written \\`)
+	}
+	if len(name) == 0 {
+		return fail("the label is empty", emptyHint)
 	}
 	label, err := p.d.label(name, at)
 	if err != nil {

@@ -68,6 +68,9 @@ func (p *dotReader) nodeAttributes(n int32) error {
 	if err := p.attributes(&a); err != nil {
 		return err
 	}
+	if err := p.plain(&a, line); err != nil {
+		return err
+	}
 	if a.hasLabel {
 		if err := p.d.checkName("name of the state", []byte(a.label), line); err != nil {
 			return err
@@ -81,6 +84,9 @@ func (p *dotReader) nodeAttributes(n int32) error {
 func (p *dotReader) edges(at int) error {
 	a := p.scopes[len(p.scopes)-1].edge
 	if err := p.attributes(&a); err != nil {
+		return err
+	}
+	if err := p.plain(&a, at); err != nil {
 		return err
 	}
 	if a.dir == "back" || a.dir == "both" {
@@ -198,7 +204,7 @@ func (p *dotReader) initial() (mark, initial int32, err error) {
 			return 0, 0, p.bareEdge(e)
 		}
 		if initial >= 0 && (initial != e.to || mark >= 0 && mark != e.from) {
-			return 0, 0, p.src.fail(int(e.line), []byte(p.nodes[e.to].id), "a second state is marked as the initial one", "a system has one initial state")
+			return 0, 0, p.src.fail(int(e.line), []byte(p.nodes[e.to].id), "the initial state is marked a second time", "a system has one initial state")
 		}
 		mark, initial = e.from, e.to
 	}

@@ -28,6 +28,7 @@ const (
 type dotAttrs struct {
 	label    string
 	hasLabel bool
+	markup   bool // the label is in angle brackets, and not read
 	shape    string
 	style    string
 	initial  string
@@ -212,7 +213,8 @@ func (p *dotReader) attribute(a *dotAttrs) error {
 	if err := p.next(); err != nil {
 		return err
 	}
-	if p.ahead.kind == dotMarkup && name != "label" {
+	if p.ahead.kind == dotMarkup {
+		a.markup = a.markup || name == "label"
 		return p.next()
 	}
 	if p.ahead.kind != dotID {
@@ -220,7 +222,7 @@ func (p *dotReader) attribute(a *dotAttrs) error {
 	}
 	switch name {
 	case "label":
-		a.label, a.hasLabel = string(p.ahead.text), true
+		a.label, a.hasLabel, a.markup = string(p.ahead.text), true, false
 	case "shape":
 		a.shape = strings.ToLower(cut(p.ahead.text))
 	case "style":
@@ -231,6 +233,14 @@ func (p *dotReader) attribute(a *dotAttrs) error {
 		a.dir = strings.ToLower(cut(p.ahead.text))
 	}
 	return p.next()
+}
+
+// plain makes an error of a label in angle brackets.
+func (p *dotReader) plain(a *dotAttrs, line int) error {
+	if !a.markup {
+		return nil
+	}
+	return p.src.fail(line, nil, "the label is in angle brackets", "write it in double quotes; markup is not read")
 }
 
 // nodeOrEdge reads NAME = VALUE, NODE [...] or NODE -> NODE -> ... [...].

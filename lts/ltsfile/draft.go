@@ -21,6 +21,8 @@ const (
 // recent is the number of labels that are found without the map.
 const recent = 256
 
+const emptyHint = "name the action; the internal one is called i or tau"
+
 // draft is a system while it is read. Its labels are numbered as they come, the
 // internal action among them; finish sorts that out.
 type draft struct {
@@ -28,6 +30,8 @@ type draft struct {
 	o       *Options
 	states  int
 	initial lts.State
+	// declaredAt is the line that says how many states there are, if one does.
+	declaredAt int
 	// names are the names of the states; nil when the format has none.
 	names []string
 	tau   []string
@@ -104,7 +108,7 @@ func (d *draft) labelSlow(name []byte, line int, slot *cached) (int32, error) {
 	id, known := d.ids[string(name)]
 	if !known {
 		if len(name) == 0 {
-			return 0, d.src.fail(line, nil, "the label is empty", "name the action; the internal one is called i or tau")
+			return 0, d.src.fail(line, nil, "the label is empty", emptyHint)
 		}
 		if len(d.labels) == d.o.MaxLabels {
 			return 0, d.src.fail(line, name, fmt.Sprintf("there are more than %d different labels", d.o.MaxLabels), "raise the limit")
@@ -187,8 +191,8 @@ func (d *draft) finish() (*lts.System, error) {
 		return nil, d.src.fail(0, nil, "there are no states", "a system has at least its initial state")
 	}
 	if d.states-2*d.transitions-1 > MaxIdle {
-		return nil, d.src.fail(0, nil, fmt.Sprintf("%d states are declared, but %d transitions cannot mention that many", d.states, d.transitions),
-			fmt.Sprintf("declare at most %d states that no transition leads to or from", MaxIdle))
+		return nil, d.src.fail(d.declaredAt, nil, fmt.Sprintf("%d states are more than %s can lead to", d.states, count(d.transitions, "transition")),
+			fmt.Sprintf("declare at most %d states without transitions", MaxIdle))
 	}
 	alphabet := d.o.Alphabet
 	if alphabet == nil {

@@ -56,3 +56,11 @@ func cut(text []byte) string {
 	}
 	return string(text[:n]) + "..."
 }
+
+// count is a number of things in words.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}

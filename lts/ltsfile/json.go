@@ -212,7 +212,7 @@ func (p *jsonReader) states() error {
 	if n > uint64(p.d.o.MaxStates) {
 		return p.d.tooManyStates(line)
 	}
-	p.d.states = int(n)
+	p.d.states, p.d.declaredAt = int(n), line
 	return nil
 }
 
