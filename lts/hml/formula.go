@@ -139,8 +139,8 @@ func (f *factory) put(n node) int32 {
 		if n.label == lts.Tau { // what nobody sees is harder to follow
 			weight = add(weight, 1)
 		}
-		if n.before != yes {
-			weight = add(weight, 1)
+		if n.before != yes { // two points in one breath
+			weight = add(weight, 2)
 		}
 	}
 	f.nodes = append(f.nodes, n)

@@ -34,8 +34,8 @@ func show(l *lts.LTS) string {
 	return b.String()
 }
 
-// system reads "s0 pay s1, s1 tau s2" into a builder; names of states get the
-// prefix, and the first one is returned.
+// read adds "s0 pay s1, s1 tau s2" to a builder and returns the first state. The
+// word tau is the internal action, 'tau a visible one, and _ stands for a space.
 func read(t testing.TB, b *lts.Builder, alphabet *lts.Alphabet, text string) lts.State {
 	t.Helper()
 	states := map[string]lts.State{}
@@ -61,7 +61,7 @@ func read(t testing.TB, b *lts.Builder, alphabet *lts.Alphabet, text string) lts
 		case len(f) == 3 && f[1] == "tau":
 			b.Add(from, lts.Tau, state(f[2]))
 		case len(f) == 3:
-			b.Add(from, alphabet.Intern(strings.ReplaceAll(f[1], "_", " ")), state(f[2]))
+			b.Add(from, alphabet.Intern(strings.ReplaceAll(strings.TrimPrefix(f[1], "'"), "_", " ")), state(f[2]))
 		default:
 			t.Fatalf("cannot read %q", part)
 		}
