@@ -13,7 +13,8 @@ func WeaklySimulates(a, b *LTS, lim Limits) Answer {
 	return weaklySimulates(q.l, q.a, q.b, lim.orDefaults())
 }
 
-// simulation finds out whether a pair of states is in the greatest weak simulation.
+// simulation finds out whether a pair of states is in the greatest weak simulation,
+// or the greatest strong one, which trace searches use, if its sets are not weak.
 // It supposes that a pair is until some step of the left state, an obligation, has
 // no answer left. An obligation holds on to one answer at a time and moves to the
 // next when the pair of states that the answer leads to is found out not to be in
@@ -51,13 +52,16 @@ func weaklySimulates(l *LTS, a, b State, lim Limits) Answer {
 	return newSimulation(l, lim).ask(a, b)
 }
 
-func newSimulation(l *LTS, lim Limits) *simulation {
+func newSimulation(l *LTS, lim Limits) *simulation { return newSimulationBy(l, true, lim) }
+
+// newSimulationBy makes a weak simulation or a strong one.
+func newSimulationBy(l *LTS, weak bool, lim Limits) *simulation {
 	return &simulation{
-		l: l, sets: newSetStore(l, true, Limits{Sets: lim.Pairs}), limit: lim.Pairs, index: map[uint64]int32{},
+		l: l, sets: newSetStore(l, weak, Limits{Sets: lim.Pairs}), limit: lim.Pairs, index: map[uint64]int32{},
 	}
 }
 
-// ask reports whether b weakly simulates a. Obligations that are left open when the
+// ask reports whether b simulates a. Obligations that are left open when the
 // pair is refuted are taken up by the next question.
 func (m *simulation) ask(a, b State) Answer {
 	root := m.pair(a, b)
@@ -104,12 +108,12 @@ func (m *simulation) pair(left, right State) int32 {
 	return id
 }
 
-// offersAll reports whether the right state has a weak step for every label of the
+// offersAll reports whether the right state has a step for every label of the
 // left one: the cheap reason why most pairs are not in the simulation.
 func (m *simulation) offersAll(left, right State) bool {
 	row := m.sets.row(m.sets.closure(right))
 	for _, step := range m.l.Steps(left) {
-		if step.Label == Tau {
+		if step.Label == Tau && m.sets.weak {
 			continue
 		}
 		for len(row) > 0 && row[0].label < step.Label {
@@ -131,7 +135,7 @@ func (m *simulation) find(o int32) {
 	}
 	step := m.l.Steps(p.left)[o-p.obligations]
 	answers := m.sets.closure(p.right)
-	if step.Label != Tau {
+	if step.Label != Tau || !m.sets.weak {
 		answers = m.sets.next(answers, step.Label)
 	}
 	if m.sets.capped {

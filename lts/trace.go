@@ -72,9 +72,11 @@ func (q pair) distinguishingTrace(weak bool, in Side, lim Limits) (trace *Trace,
 // D the set of those that other reaches by the same word. An empty D ends it.
 //
 // Pairs that cannot matter are not followed: those with s in D, as then whatever s
-// can do, D can; and those where the same s has been seen with a subset of D, which
+// can do, D can; those where the same s has been seen with a subset of D, which
 // lacks every trace that D lacks (an antichain, as in De Wulf, Doyen, Henzinger and
-// Raskin, CAV 2006; only the last few sets of a state are looked at).
+// Raskin, CAV 2006; only the last few sets of a state are looked at); and in a long
+// search those where a state of D simulates s (Abdulla, Chen, Holik, Mayr and
+// Vojnar, TACAS 2010).
 type traceSearch struct {
 	l     *LTS
 	weak  bool
@@ -88,6 +90,10 @@ type traceSearch struct {
 	next    []int32
 	found   int32 // the pair with an empty set, or -1
 	capped  bool
+
+	// simulation is there once there are more than simulateAfter pairs.
+	simulation    *simulation
+	simulateAfter int
 }
 
 // searchPair is a pair with the way to it.
@@ -99,13 +105,17 @@ type searchPair struct {
 	sibling int32 // the pair of the same state that was added before
 }
 
+// simulateAfter is how many pairs a search looks at before it asks for simulation,
+// which does not pay where searches are short.
+const simulateAfter = 1 << 12
+
 // antichainDepth is how many sets of a state a new one is compared with.
 const antichainDepth = 16
 
 func newTraceSearch(l *LTS, from, other State, weak bool, lim Limits) *traceSearch {
 	t := &traceSearch{
 		l: l, weak: weak, sets: newSetStore(l, weak, lim), limit: lim.Sets,
-		seen: map[uint64]struct{}{}, last: make([]int32, l.States()), found: -1,
+		seen: map[uint64]struct{}{}, last: make([]int32, l.States()), found: -1, simulateAfter: simulateAfter,
 	}
 	for i := range t.last {
 		t.last[i] = -1
@@ -197,6 +207,19 @@ func (t *traceSearch) covered(s State, set setID) bool {
 	}
 	for i, p := 0, t.last[s]; i < antichainDepth && p >= 0; i, p = i+1, t.pairs[p].sibling {
 		if t.sets.includes(set, t.pairs[p].set) {
+			return true
+		}
+	}
+	return len(t.pairs) > t.simulateAfter && t.simulated(s, set)
+}
+
+// simulated reports whether some state of a set is known to simulate another state.
+func (t *traceSearch) simulated(s State, set setID) bool {
+	if t.simulation == nil {
+		t.simulation = newSimulationBy(t.l, t.weak, Limits{Pairs: t.limit})
+	}
+	for _, d := range t.sets.members(set) {
+		if t.simulation.ask(s, d) == Yes {
 			return true
 		}
 	}

@@ -58,6 +58,28 @@ func TestDistinguishingTraceIsShortest(t *testing.T) {
 	})
 }
 
+// Long searches ask whether a state is simulated. That must not hide a trace, or a
+// shorter one, so it is asked here from the beginning.
+func TestTraceSearchWithSimulation(t *testing.T) {
+	rounds(t, 20, func(t *rapid.T) {
+		a, b := draw(t, "a"), draw(t, "b")
+		for e, weak := range map[Equivalence]bool{Strong: false, Branching: true} {
+			q := quotientPair(a, b, e)
+			search := newTraceSearch(q.l, q.a, q.b, weak, Limits{}.orDefaults())
+			search.simulateAfter = 0
+			for search.level() {
+			}
+			got := -1
+			if trace := search.trace(Left); trace != nil {
+				got = len(trace.Labels)
+			}
+			if want := shortestDifference(a, b, weak, 3); got != want || search.capped {
+				t.Fatalf("weak %v: got %d, want %d, capped %v for\n%s\n%s", weak, got, want, search.capped, show(a), show(b))
+			}
+		}
+	})
+}
+
 // The oracle itself against all words up to a length that is enough: two systems of
 // two states have at most 16 pairs of sets, so a difference shows within 16 letters.
 func TestShortestDifferenceByAllWords(t *testing.T) {
