@@ -13,7 +13,7 @@ type Observation struct {
 }
 
 // pack orders observations by label, then block.
-func (o Observation) pack() uint64 { return uint64(uint32(o.Label))<<32 | uint64(uint32(o.To)) }
+func (o Observation) pack() uint64 { return Step(o).pack() }
 
 func unpack(v uint64) Observation { return Observation{Label: Label(v >> 32), To: Block(uint32(v))} }
 
