@@ -215,7 +215,7 @@ func (l *dotLexer) quotedPart() error {
 			}
 		}
 		if !fits || !l.put(l.c, l.src.maxLine) {
-			return l.src.failLong(at, l.token)
+			return l.src.fail(l.ahead.line, l.token, fmt.Sprintf("the quoted text is longer than %d bytes", l.src.maxLine), "shorten it, or raise the limit")
 		}
 		l.step()
 	}

@@ -28,6 +28,9 @@ var jsonFields = []string{"initial", "states", "tau", "transitions"}
 
 const transitionForm = `transitions are written [FROM, "ACTION", TO]`
 
+// maxField is the greatest length of a field's name in bytes.
+const maxField = 100
+
 // jsonState is a state that was referred to before the number of states was known.
 type jsonState struct {
 	n    uint64
@@ -158,7 +161,7 @@ func (p *jsonReader) members(first, last byte, form string, read func() error) e
 // field reads one field of the outermost object.
 func (p *jsonReader) field() error {
 	line := p.src.line
-	if err := p.text("the name of a field"); err != nil {
+	if err := p.text("the name of a field", maxField); err != nil {
 		return err
 	}
 	name := string(p.token)
@@ -191,7 +194,7 @@ func (p *jsonReader) states() error {
 		p.byName = make(map[string]lts.State)
 		return p.members('[', ']', "", func() error {
 			at := p.src.line
-			if err := p.text("the name of a state"); err != nil {
+			if err := p.text("the name of a state", p.d.o.MaxName); err != nil {
 				return err
 			}
 			s, err := p.d.addState(p.token, at)
@@ -220,7 +223,7 @@ func (p *jsonReader) states() error {
 func (p *jsonReader) tau() error {
 	p.d.tau = []string{}
 	name := func() error {
-		if err := p.text("the name of the internal action"); err != nil {
+		if err := p.text("the name of the internal action", p.d.o.MaxName); err != nil {
 			return err
 		}
 		if len(p.d.tau) == p.d.o.MaxLabels {
@@ -261,7 +264,7 @@ func (p *jsonReader) transition() error {
 		return err
 	}
 	line := p.src.line
-	if err := p.text("the action of a transition"); err != nil {
+	if err := p.text("the action of a transition", p.d.o.MaxName); err != nil {
 		return err
 	}
 	label, err := p.d.label(p.token, line)
@@ -297,7 +300,7 @@ func (p *jsonReader) state(what string) (jsonState, error) {
 		n, err := p.number(what, "write the number of a state, or a name that the field states lists")
 		return jsonState{n, line}, err
 	}
-	if err := p.text(what); err != nil {
+	if err := p.text(what, p.d.o.MaxName); err != nil {
 		return jsonState{}, err
 	}
 	s, known := p.byName[string(p.token)]
@@ -336,8 +339,8 @@ func (p *jsonReader) number(what, hint string) (uint64, error) {
 	return n, nil
 }
 
-// text reads a string into the token.
-func (p *jsonReader) text(what string) error {
+// text reads a string of at most limit bytes into the token.
+func (p *jsonReader) text(what string, limit int) error {
 	if !p.ok {
 		return p.truncated()
 	}
@@ -358,8 +361,8 @@ func (p *jsonReader) text(what string) error {
 			p.token = append(p.token, p.c)
 			p.step()
 		}
-		if len(p.token) > p.d.o.MaxName {
-			return p.src.fail(at, p.token, fmt.Sprintf("%s is longer than %d bytes", what, p.d.o.MaxName), "shorten it, or raise the limit")
+		if len(p.token) > limit {
+			return p.src.fail(at, p.token, fmt.Sprintf("%s is longer than %d bytes", what, limit), "shorten it, or raise the limit")
 		}
 	}
 	if !p.ok {

@@ -28,8 +28,8 @@ type WriteOptions struct {
 
 // Write writes a system in a form that Read turns into an equal one: the same
 // states, transitions and initial state, with the same names, except that AUT has no
-// place for the names of states. The transitions are sorted, so equal systems give
-// equal bytes. Any text can be a name, as long as it is UTF-8 and not empty;
+// place for the names of states. States and transitions come in the order of their
+// numbers, so the same system gives the same bytes. Any text can be a name, as long as it is UTF-8 and not empty;
 // otherwise nothing is written. Errors of w are wrapped.
 func Write(w io.Writer, s *lts.System, f Format, o WriteOptions) error {
 	if !slices.Contains(Formats(), f) {
