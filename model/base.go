@@ -14,6 +14,8 @@ type base struct {
 	spec  *spec.Specification
 	model []Transition // sorted, without duplicates
 
+	specLTS *lts.LTS
+
 	// union holds the states of the specification first, then one state without steps,
 	// then the states of the model. The state without steps stands for all that nobody
 	// has seen yet: with it there is always a class for them, and it changes no other.
@@ -38,6 +40,8 @@ type base struct {
 	specBlocks  map[lts.Block][]string
 	imagesOnce  sync.Once
 	imagesOf    *images
+	gradeOnce   sync.Once
+	graded      Graded
 	predsOnce   sync.Once
 	predOffsets []int32
 	preds       []lts.Step
@@ -63,6 +67,7 @@ func newBase(s *spec.Specification, model []Transition) *base {
 	b := &base{
 		spec:        s,
 		model:       model,
+		specLTS:     sys.LTS,
 		union:       &lts.Builder{},
 		alphabet:    sys.Alphabet,
 		specLabels:  lts.Label(sys.Alphabet.Len()),

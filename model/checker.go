@@ -95,7 +95,7 @@ func (c *Checker) withPending(pending []Transition) *Checker {
 // judge judges without pending transitions.
 func (c *Checker) judge(t Transition) Judgement {
 	d := c.Decide(t)
-	j := Judgement{Verdict: d.Verdict, Rule: d.Rule}
+	j := Judgement{Verdict: d.Verdict, Rule: d.Rule, Grade: c.gradeOf(t, d)}
 	if d.Verdict != typesv1.Verdict_VERDICT_OK {
 		j.Reason, j.Explanation = c.reason(t, d)
 	}

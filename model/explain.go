@@ -122,9 +122,9 @@ func (c *Checker) explainJoint(j *Judgement, t Transition, joint *Checker) {
 			describe(t), c.base.spec.Name)
 		return
 	}
-	together := joint.judge(t).Explanation
-	if together == "" {
-		together = joint.Explain()
+	together := joint.Explain()
+	if d := joint.Decide(t); d.Rule != RuleKnown {
+		_, together = joint.reason(t, d)
 	}
 	j.Explanation += " With the pending deviations it is not equivalent: " + together
 }

@@ -1,6 +1,9 @@
 package model
 
-import typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+import (
+	"github.com/spexio/spex/lts/explain"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+)
 
 // Reason codes of a Judgement and of Equivalent. "Place" is where the specification
 // can be, up to equivalence, after a path that leads the model to the step's source.
@@ -82,6 +85,10 @@ type Judgement struct {
 	Verdict typesv1.Verdict
 	// Rule is what decided the verdict.
 	Rule Rule
+	// Grade grades the model with the step; for a step that it knows, the model as it is. It
+	// is empty when the model has not exactly one initialisation. A step that is not to
+	// blame has the grade that the model had before.
+	Grade explain.Grade
 	// Reason is one of the Reason constants; it is empty if and only if the verdict is OK.
 	Reason string
 	// Explanation is a sentence for people; it is empty if and only if the verdict is OK.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/spexio/spex/lts"
+	"github.com/spexio/spex/lts/explain"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 )
 
@@ -68,8 +70,9 @@ func TestBruteRules(t *testing.T) {
 			t.Errorf("rule %s decided %d of %d additions, want %d", name, w.tally[name], w.tally["additions"], least)
 		}
 	}
-	for _, name := range []string{"KNOWN", "INIT", "E0", "shared", "unclear", "repaired", "not minimal", "doomed", "L not", "L still", "F not", "F still", "N of a gap"} {
-		if w.tally[name] < least/200 {
+	for _, name := range []string{"KNOWN", "INIT", "E0", "shared", "unclear", "repaired", "not minimal", "doomed", "L not", "L still", "F not", "F still", "N of a gap",
+		string(explain.Equivalent), string(explain.ExtraBehaviour), string(explain.CoverageGap), string(explain.BranchingMismatch)} {
+		if w.tally[name] < least/400 {
 			t.Errorf("%s: only %d examples", name, w.tally[name])
 		}
 	}
@@ -221,6 +224,9 @@ func (w *world) each(e edge, d Decision, equivalent bool, after relation) {
 			w.fail("%v: a doomed model is equivalent", e.transition())
 		}
 	}
+	if few := 64; w.r.IntN(few) == 0 || !w.equivalent && w.r.IntN(few/16) == 0 {
+		w.grade(e, equivalent)
+	}
 	if c.impossible(l) {
 		if equivalent {
 			w.fail("%v: rule N, but it is equivalent", e.transition())
@@ -234,5 +240,37 @@ func (w *world) each(e edge, d Decision, equivalent bool, after relation) {
 	}
 	if d.Rule != RuleF && w.r.IntN(4) == 0 && c.equivalentWith(l) != equivalent {
 		w.fail("%v: rule F says %v", e.transition(), !equivalent)
+	}
+}
+
+// grade compares the grade of a model with a step with that of systems made afresh.
+func (w *world) grade(e edge, equivalent bool) {
+	var left, right lts.Builder
+	left.AddStates(w.y.specStates)
+	right.AddStates(w.y.modelStates + 2)
+	for _, x := range w.y.spec {
+		left.Add(lts.State(x.from), lts.Label(x.label), lts.State(x.to))
+	}
+	for _, x := range append(slices.Clip(w.model), e) {
+		right.Add(lts.State(x.from), lts.Label(x.label), lts.State(x.to))
+	}
+	specification, model := left.Build(0), right.Build(lts.State(w.y.initials[0]))
+	want, _ := explain.GradeOf(specification, model, lts.Limits{})
+	got := w.c.GradeWith(e.transition())
+	if got.Grade != want || w.c.gradeOf(e.transition(), w.c.Decide(e.transition())) != want {
+		w.fail("%v: got grade %v, want %s", e.transition(), got, want)
+	}
+	w.tally[string(want)]++
+	if (want == explain.Equivalent) != equivalent || (got.Trace != nil) != (want == explain.ExtraBehaviour) {
+		w.fail("%v: %v", e.transition(), got)
+	}
+	if got.Trace != nil {
+		var word []lts.Label
+		for _, action := range got.Trace {
+			word = append(word, lts.Label(slices.Index(tinyActions[:], action)))
+		}
+		if len(lts.After(model, word, true)) == 0 || len(lts.After(specification, word, true)) > 0 {
+			w.fail("%v: the trace of %v is wrong", e.transition(), got)
+		}
 	}
 }
