@@ -8,6 +8,7 @@ type checker struct {
 	// The states with an internal step to s are preds[offsets[s]:offsets[s+1]].
 	offsets []int32
 	preds   []lts.State
+	todo    []lts.State // of silently, kept for the next time
 }
 
 func newChecker(l *lts.LTS) *checker {
@@ -127,7 +128,7 @@ func (c *checker) into(label lts.Label, target, out []bool) {
 
 // silently adds the states that reach a marked one by internal steps.
 func (c *checker) silently(set []bool) {
-	var todo []lts.State
+	todo := c.todo[:0]
 	for s, in := range set {
 		if in {
 			todo = append(todo, lts.State(s))
@@ -143,6 +144,7 @@ func (c *checker) silently(set []bool) {
 			}
 		}
 	}
+	c.todo = todo
 }
 
 // forever marks the states with an endless path of internal steps through states

@@ -24,7 +24,10 @@ const written = 400
 // by | in multi-actions. Other names are replaced by identifiers that do not occur
 // otherwise, and a comment says what each stands for: rename them in the system too
 // before checking the formula on it.
-func (f *Formula) MCF(names Names) string {
+func (f *Formula) MCF(names Names) string { return f.mcf(names, written) }
+
+// mcf is MCF that writes out formulas up to a size.
+func (f *Formula) mcf(names Names, written uint64) string {
 	m := &mcf{f: f, actions: map[lts.Label]string{}}
 	var b strings.Builder
 	m.nameActions(&b, names)

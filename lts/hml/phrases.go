@@ -299,7 +299,7 @@ func (s *speaker) action(label lts.Label) string {
 // small are English words that the sentences consist of.
 var small = strings.Fields(`all always among an and are at be before between both but by can cannot choose condition do
 	ever for from go happen if in internal is it its lead least leads may more neither never no none nor not of on one
-	or out point possible rules so stays step steps take than that the their them then there this time times to where
+	or out point possible rules sequence so stays step steps take tau than that the their them then there this time times to where
 	which while with after again still`)
 
 // plain reports whether a name can stand in a sentence without quotes.

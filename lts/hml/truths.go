@@ -16,6 +16,7 @@ type truths struct {
 	sets  [][]uint64
 	// edges are the steps by label, as pairs of states.
 	edges map[lts.Label][][2]lts.State
+	todo  []lts.State // of silently, kept for the next time
 }
 
 func newTruths(v *levels) truths {
@@ -101,7 +102,7 @@ func (t *truths) silently(set []uint64) {
 	if len(t.edges[lts.Tau]) == 0 {
 		return
 	}
-	var todo []lts.State
+	todo := t.todo[:0]
 	for i, w := range set {
 		for ; w != 0; w &= w - 1 {
 			todo = append(todo, lts.State(i<<6+bits.TrailingZeros64(w)))
@@ -117,4 +118,5 @@ func (t *truths) silently(set []uint64) {
 			}
 		}
 	}
+	t.todo = todo
 }

@@ -225,7 +225,24 @@ func (s *speaker) conditions(id int32, indent int) {
 		s.item(indent, "and so on: the formula has all of it")
 		return
 	}
+	// What is simply possible or not goes into one line.
+	var can, cannot []string
+	var other []int32
 	for _, p := range parts {
+		inner, names := p, &can
+		if n := &s.f.nodes[p]; n.op == opNot {
+			inner, names = n.after, &cannot
+		}
+		if option, ok := s.possible(inner); ok {
+			*names = append(*names, option)
+		} else {
+			other = append(other, p)
+		}
+	}
+	for _, text := range allOf(can, cannot) {
+		s.item(indent, "%s", text)
+	}
+	for _, p := range other {
 		if s.cut {
 			return
 		}

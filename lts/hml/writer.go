@@ -77,7 +77,7 @@ func (w *writer) tell(x, y int32) (int32, error) {
 		if err != nil {
 			return 0, err
 		}
-		if id == absent || other != absent && w.weight[other]+1 < w.weight[id] {
+		if id == absent || other != absent && add(w.weight[other], 1) < w.weight[id] {
 			id = w.not(other)
 		}
 	}
