@@ -87,28 +87,9 @@ func Assemble(n int, initial State, edges func(yield func(from State, label Labe
 	for s := range n {
 		own := steps[begin:offsets[s+1]]
 		begin = offsets[s+1]
-		orderSteps(own)
+		sortSteps(own)
 		out += int32(copy(steps[out:], slices.Compact(own)))
 		offsets[s+1] = out
 	}
 	return &LTS{initial: initial, offsets: offsets, steps: steps[:out:out]}
-}
-
-// orderSteps sorts the steps of a state. Most states have few, often in order already.
-func orderSteps(own []Step) {
-	const few = 12
-	if len(own) > few {
-		if !slices.IsSortedFunc(own, compareSteps) {
-			slices.SortFunc(own, compareSteps)
-		}
-		return
-	}
-	for i := 1; i < len(own); i++ {
-		step := own[i]
-		j := i
-		for ; j > 0 && compareSteps(step, own[j-1]) < 0; j-- {
-			own[j] = own[j-1]
-		}
-		own[j] = step
-	}
 }

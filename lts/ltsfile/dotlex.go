@@ -1,6 +1,7 @@
 package ltsfile
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 )
@@ -223,18 +224,16 @@ func (l *dotLexer) quotedPart() error {
 		if l.err != nil {
 			return l.err
 		}
-		return l.src.fail(at, cutBytes(l.token), "the quote that begins here does not end", `write " behind the text, and \" for a quote in it`)
+		return l.src.fail(at, firstLine(l.token), "the quote that begins here does not end", `write " behind the text, and \" for a quote in it`)
 	}
 	l.step()
 	return l.err
 }
 
-// cutBytes is the first line of a text, for errors.
-func cutBytes(text []byte) []byte {
-	if i := strings.IndexByte(string(text[:min(len(text), showBytes)]), '\n'); i >= 0 {
-		return text[:i]
-	}
-	return text
+// firstLine is the first line of a text.
+func firstLine(text []byte) []byte {
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	return line
 }
 
 // markup passes over <...>, in which brackets may be nested.

@@ -2,7 +2,6 @@ package ltsfile
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -46,6 +45,7 @@ type dotReader struct {
 	bare   []dotBare
 	scopes []dotScope
 	path   []int32 // of the edge statement that is being read
+	name   []byte  // of the node that is being read
 }
 
 func readDOT(src *source, d *draft) error {
@@ -203,7 +203,7 @@ func (p *dotReader) attribute(a *dotAttrs) error {
 	if p.ahead.kind != dotID {
 		return p.unexpected("where an attribute should", hint)
 	}
-	name := strings.ToLower(cut(p.ahead.text))
+	name := knownAttribute(p.ahead.text)
 	if err := p.next(); err != nil {
 		return err
 	}
@@ -235,6 +235,17 @@ func (p *dotReader) attribute(a *dotAttrs) error {
 	return p.next()
 }
 
+// knownAttribute is the name of an attribute that means something, in small letters,
+// or else empty.
+func knownAttribute(text []byte) string {
+	for _, name := range []string{"label", "shape", "style", "initial", "dir"} {
+		if strings.EqualFold(string(text), name) {
+			return name
+		}
+	}
+	return ""
+}
+
 // plain makes an error of a label in angle brackets.
 func (p *dotReader) plain(a *dotAttrs, line int) error {
 	if !a.markup {
@@ -251,7 +262,7 @@ func (p *dotReader) nodeOrEdge() error {
 		if p.ahead.kind != dotID || !p.ahead.quoted && p.ahead.is("subgraph") {
 			return p.unexpected("where a state should", "write one edge for each pair of states")
 		}
-		name := slices.Clone(p.ahead.text)
+		p.name = append(p.name[:0], p.ahead.text...)
 		line := p.ahead.line
 		if err := p.next(); err != nil {
 			return err
@@ -265,7 +276,7 @@ func (p *dotReader) nodeOrEdge() error {
 			}
 			return p.next()
 		}
-		n, err := p.node(name, line)
+		n, err := p.node(p.name, line)
 		if err != nil {
 			return err
 		}

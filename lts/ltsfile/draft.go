@@ -185,11 +185,9 @@ func (d *draft) relabel(alphabet *lts.Alphabet) []lts.Label {
 	return of
 }
 
-// finish makes the system.
+// finish makes the system. Readers have seen to it that the initial state and those of
+// all transitions exist.
 func (d *draft) finish() (*lts.System, error) {
-	if d.states == 0 {
-		return nil, d.src.fail(0, nil, "there are no states", "a system has at least its initial state")
-	}
 	if d.states-2*d.transitions-1 > MaxIdle {
 		return nil, d.src.fail(d.declaredAt, nil, fmt.Sprintf("%d states are more than %s can lead to", d.states, count(d.transitions, "transition")),
 			fmt.Sprintf("declare at most %d states without transitions", MaxIdle))

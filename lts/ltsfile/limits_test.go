@@ -7,8 +7,11 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
+
+	"github.com/spexio/spex/lts"
 )
 
 // endless is a reader that begins with a text and then repeats another one for ever,
@@ -221,6 +224,50 @@ func TestReadersOfAllKinds(t *testing.T) {
 				t.Errorf("%s, %s: something else was read", f, name)
 			}
 		}
+	}
+}
+
+// TestTruncatedFiles cuts files at every byte. In Mermaid nothing tells where a file
+// ends, so that a cut may go unnoticed there.
+func TestTruncatedFiles(t *testing.T) {
+	for _, f := range Formats() {
+		var text bytes.Buffer
+		if err := Write(&text, order(), f, WriteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		whole := strings.TrimSpace(text.String())
+		for n := range len(whole) {
+			_, err := Read("f", strings.NewReader(whole[:n]), f, Options{})
+			if err == nil && f != Mermaid || err != nil && !errors.Is(err, ErrSyntax) {
+				t.Errorf("%s: got %v for %q", f, err, whole[:n])
+			}
+		}
+	}
+}
+
+// TestReadingAtTheSameTime reads files in goroutines of the caller, as a comparison
+// of two large ones does; run it with the race detector.
+func TestReadingAtTheSameTime(t *testing.T) {
+	var text bytes.Buffer
+	if err := Write(&text, sparse(2000), AUT, WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var systems [4]*lts.System
+	var wg sync.WaitGroup
+	for i := range systems {
+		wg.Go(func() {
+			s, err := Read("f", bytes.NewReader(text.Bytes()), AUT, Options{})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			systems[i] = s
+		})
+	}
+	wg.Wait()
+	a, b := lts.Align(systems[0], systems[3])
+	if a.Alphabet != b.Alphabet || b.LTS != systems[3].LTS || content(a, true) != content(b, true) {
+		t.Error("two readings of one file are different")
 	}
 }
 
