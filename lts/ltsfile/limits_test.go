@@ -288,7 +288,7 @@ func (p *pieces) Read(b []byte) (int, error) {
 func TestErrorsOfTheReader(t *testing.T) {
 	broken := errors.New("the disk is on fire")
 	for f, text := range map[Format]string{
-		AUT:     "des (0,2,2)\n(0,a,1)\n",
+		AUT:     "des (0,2,2)\n(0,a,1)\n(0,\xe6\x97", // in the middle of a rune
 		DOT:     "digraph { a -> b ",
 		Mermaid: "stateDiagram-v2\na --> b",
 		JSON:    `{"initial": 0, `,

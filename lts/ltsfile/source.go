@@ -85,9 +85,9 @@ func (s *source) fill() {
 // validate moves end forward.
 func (s *source) validate() {
 	fresh := s.buf[s.end:s.raw]
-	whole := len(fresh)
-	if s.err == nil {
-		whole = completeRunes(fresh)
+	whole := completeRunes(fresh)
+	if errors.Is(s.err, io.EOF) {
+		whole = len(fresh) // nothing comes to complete a rune
 	}
 	if utf8.Valid(fresh[:whole]) {
 		s.end += whole

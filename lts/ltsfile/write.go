@@ -80,7 +80,10 @@ func (e *encoder) prepare(f Format, tau string) error {
 			}
 			used[step.Label] = true
 		}
-		if name := e.s.StateName(s); f != AUT && (name == "" || !utf8.ValidString(name)) {
+		if f == AUT || int(s) >= len(e.s.States) {
+			continue
+		}
+		if name := e.s.States[s]; name == "" || !utf8.ValidString(name) {
 			return fmt.Errorf("state %d is called %q: the name must be UTF-8 and not empty", s, name)
 		}
 	}
