@@ -12,7 +12,7 @@ import (
 // computed late is computed once, whoever asks first.
 type base struct {
 	spec  *spec.Specification
-	model []Transition // sorted, without duplicates
+	model []Transition // in any order, perhaps with duplicates
 
 	specLTS *lts.LTS
 
@@ -29,8 +29,8 @@ type base struct {
 	isolated    lts.State
 	names       []string // of the states of the union
 	index       map[string]lts.State
-	// initials are the targets of the model's initialisations, initial the state of the
-	// first of them.
+	// initials are the targets of the model's initialisations, sorted; initial is the state
+	// of one of them.
 	initials []string
 	initial  lts.State
 
@@ -84,14 +84,14 @@ func newBase(s *spec.Specification, model []Transition) *base {
 	}
 	for _, t := range b.model {
 		if isInit(t) {
-			b.initials = append(b.initials, t.To)
-			if to := b.state(t.To); len(b.initials) == 1 {
-				b.initial = to
+			if b.initial = b.state(t.To); !slices.Contains(b.initials, t.To) {
+				b.initials = append(b.initials, t.To)
 			}
 			continue
 		}
 		b.union.Add(b.state(t.From), spec.Label(b.alphabet, t.Action), b.state(t.To))
 	}
+	slices.Sort(b.initials)
 	b.graph = b.union.Build(b.initial)
 	return b
 }

@@ -151,13 +151,12 @@ func BenchmarkPending(b *testing.B) {
 		var pending []Transition
 		for len(pending) < size {
 			i := r.IntN(250)
-			pending = append(pending, Transition{From: fmt.Sprint("p", i), Action: fmt.Sprint("next", i%7), To: fmt.Sprint("r", len(pending), "-", i+1)})
-			pending[len(pending)-1].To = fmt.Sprint("p", i+1)
+			pending = append(pending, Transition{From: fmt.Sprint("p", i), Action: fmt.Sprint("next", i%7), To: fmt.Sprint("p", i+1)})
 			if len(pending)%2 == 0 {
 				pending[len(pending)-1].From = fmt.Sprint("elsewhere", len(pending))
 			}
 		}
-		t := Transition{From: "p11", Action: "next4", To: "p12"}
+		t := Transition{From: "q11", Action: "next4", To: "q12"}
 		b.Run(fmt.Sprintf("same/%d", size), func(b *testing.B) {
 			c := checkerFor(b, s, m, defaultLimits)
 			b.ReportAllocs()

@@ -44,7 +44,7 @@ func NewChecker(s *spec.Specification, model []Transition) *Checker {
 }
 
 func newChecker(s *spec.Specification, model []Transition, l limits) *Checker {
-	return &Checker{base: newBase(s, Union(model)), limits: l}
+	return &Checker{base: newBase(s, model), limits: l}
 }
 
 // Judge gives the judgement about one step. pending are the deviations that are
@@ -86,10 +86,18 @@ func (c *Checker) JudgeWith(t Transition, joint *Checker) Judgement {
 func (c *Checker) withPending(pending []Transition) *Checker {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.joint == nil || !slices.Equal(c.pending, pending) {
+	if c.joint == nil || !same(c.pending, pending) {
 		c.joint, c.pending = c.With(pending), pending
 	}
 	return c.joint
+}
+
+// same reports whether two lists are the same; nearly always they are one list.
+func same(a, b []Transition) bool {
+	if len(a) == len(b) && len(a) > 0 && &a[0] == &b[0] {
+		return true
+	}
+	return slices.Equal(a, b)
 }
 
 // judge judges without pending transitions.
@@ -146,7 +154,10 @@ func (c *Checker) locate(t Transition) (l located) {
 	case l.hasLabel && int(l.from) < c.base.graph.States() && hasStep(c.base.graph.Steps(l.from), lts.Step{Label: l.label, To: l.to}):
 		l.known = true
 	case c.over != nil:
-		_, l.known = c.over.known[t]
+		l.known = l.hasLabel && hasStep(c.over.out.at(l.from), lts.Step{Label: l.label, To: l.to})
+		if !l.known && c.over.unclear() {
+			_, l.known = c.over.apart[t]
+		}
 	}
 	return l
 }
@@ -193,7 +204,7 @@ func (c *Checker) steps(s lts.State) (a, b []lts.Step) {
 		a = c.base.graph.Steps(s)
 	}
 	if c.over != nil {
-		b = c.over.steps[s]
+		b = c.over.out.at(s)
 	}
 	return a, b
 }
@@ -204,7 +215,7 @@ func (c *Checker) predecessors(s lts.State) (a, b []lts.Step) {
 		a = c.base.predecessors(s)
 	}
 	if c.over != nil {
-		b = c.over.incoming[s]
+		b = c.over.in.at(s)
 	}
 	return a, b
 }

@@ -94,7 +94,7 @@ func (c *Checker) cheapGrade(t Transition, d Decision) (Graded, bool) {
 
 // gradeStep grades the model with a step that makes it, or leaves it, not equivalent.
 func (c *Checker) gradeStep(t Transition) Graded {
-	if isInit(t) || c.over != nil && c.over.unclear {
+	if isInit(t) || c.over != nil && c.over.unclear() {
 		return newChecker(c.base.spec, Union(c.transitions(), []Transition{t}), c.limits).Grade()
 	}
 	l := c.locate(t)

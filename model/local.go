@@ -43,7 +43,7 @@ type recheck struct {
 func newRecheck(c *Checker, l located) *recheck {
 	states := c.base.graph.States()
 	if c.over != nil {
-		states += len(c.over.names)
+		states += c.over.count
 	}
 	if !l.hasTo {
 		l.to = lts.State(states)

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 
@@ -12,22 +13,55 @@ import (
 // that rules E1 and E2 allow, and these compose; or its source cannot be reached, not
 // even with all the others.
 type overlay struct {
-	added  []Transition // sorted, without duplicates, none of them in the base
-	known  map[Transition]struct{}
+	added  []Transition         // none of them in the base; there may be duplicates
 	states map[string]lts.State // those that the base lacks
-	names  []string
-	// steps and incoming are the additions of the first kind.
-	steps, incoming map[lts.State][]lts.Step
+	count  int                  // of them
+	// out and in hold the additions of the first kind, by source and by target.
+	out, in adjacency
+	// apart holds the additions of the second kind. If there are any, the classes of
+	// states that cannot be reached are unknown.
+	apart map[Transition]struct{}
 	// reachable are the states that the base's model could not reach.
 	reachable map[lts.State]bool
-	// unclear is set when there are additions of the second kind: the classes of
-	// states that cannot be reached are then unknown.
-	unclear bool
 
 	imagesOnce sync.Once
 	imagesOf   *images
 	fullOnce   sync.Once
 	full       *Checker
+}
+
+// adjacency holds steps by the state at one end of them.
+type adjacency struct {
+	ends  []lts.State // sorted
+	steps []lts.Step  // To is the other end
+}
+
+// transition is a transition in the numbers of the union.
+type transition struct {
+	from lts.State
+	step lts.Step
+}
+
+func newAdjacency(list []transition) adjacency {
+	slices.SortFunc(list, func(a, b transition) int {
+		return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.step.Label, b.step.Label), cmp.Compare(a.step.To, b.step.To))
+	})
+	list = slices.Compact(list)
+	a := adjacency{make([]lts.State, len(list)), make([]lts.Step, len(list))}
+	for i, t := range list {
+		a.ends[i], a.steps[i] = t.from, t.step
+	}
+	return a
+}
+
+// at are the steps at a state, sorted.
+func (a *adjacency) at(s lts.State) []lts.Step {
+	lo, _ := slices.BinarySearch(a.ends, s)
+	hi := lo
+	for hi < len(a.ends) && a.ends[hi] == s {
+		hi++
+	}
+	return a.steps[lo:hi:hi]
 }
 
 // maxOverlay bounds an overlay; beyond it a new base pays off.
@@ -40,38 +74,38 @@ func newOverlay(b *base, added []Transition) *overlay {
 		return nil
 	}
 	c := b.classes()
-	o := &overlay{
-		added: added, known: make(map[Transition]struct{}, len(added)), states: map[string]lts.State{},
-		steps: map[lts.State][]lts.Step{}, incoming: map[lts.State][]lts.Step{}, reachable: map[lts.State]bool{},
-	}
-	var unstable []lts.State
-	var todo []lts.State
+	o := &overlay{added: added, states: map[string]lts.State{}, reachable: map[lts.State]bool{}, apart: map[Transition]struct{}{}}
+	out, in := make([]transition, 0, len(added)), make([]transition, 0, len(added))
+	var apart, todo []lts.State
 	for _, t := range added {
-		o.known[t] = struct{}{}
 		from, to := o.state(b, t.From), o.state(b, t.To)
-		label, known := b.label(t.Action)
-		if known {
-			_, known = c.preserves(o.class(b, from), label, o.class(b, to))
+		label, stable := b.label(t.Action)
+		if stable {
+			_, stable = c.preserves(o.class(b, from), label, o.class(b, to))
 		}
-		if !known {
-			unstable = append(unstable, from)
+		if !stable {
+			o.apart[t] = struct{}{}
+			apart = append(apart, from)
 			continue
 		}
-		o.steps[from] = append(o.steps[from], lts.Step{Label: label, To: to})
-		o.incoming[to] = append(o.incoming[to], lts.Step{Label: label, To: from})
-		if int(from) < len(c.reachable) && c.reachable[from] {
+		out = append(out, transition{from, lts.Step{Label: label, To: to}})
+		in = append(in, transition{to, lts.Step{Label: label, To: from}})
+		if o.reaches(b, from) {
 			todo = append(todo, to)
 		}
 	}
+	o.out, o.in = newAdjacency(out), newAdjacency(in)
 	o.reach(b, todo)
-	for _, s := range unstable {
+	for _, s := range apart {
 		if o.reaches(b, s) {
 			return nil
 		}
 	}
-	o.unclear = len(unstable) > 0
 	return o
 }
+
+// unclear reports whether the classes of some states that cannot be reached are unknown.
+func (o *overlay) unclear() bool { return len(o.apart) > 0 }
 
 // state returns a state, which is added to the overlay if neither has it.
 func (o *overlay) state(b *base, name string) lts.State {
@@ -80,9 +114,9 @@ func (o *overlay) state(b *base, name string) lts.State {
 	}
 	s, ok := o.states[name]
 	if !ok {
-		s = lts.State(b.graph.States() + len(o.names))
+		s = lts.State(b.graph.States() + o.count)
 		o.states[name] = s
-		o.names = append(o.names, name)
+		o.count++
 	}
 	return s
 }
@@ -113,7 +147,7 @@ func (o *overlay) reach(b *base, todo []lts.State) {
 				todo = append(todo, step.To)
 			}
 		}
-		for _, step := range o.steps[s] {
+		for _, step := range o.out.at(s) {
 			todo = append(todo, step.To)
 		}
 	}
@@ -130,11 +164,9 @@ func (o *overlay) images(c *Checker) *images {
 		}
 		im := parent.child()
 		var todo []pair
-		for from, steps := range o.steps {
-			for _, step := range steps {
-				for _, block := range parent.at(from).list {
-					todo = im.step(b.classes(), block, step.Label, step.To, todo)
-				}
+		for i, from := range o.out.ends {
+			for _, block := range parent.at(from).list {
+				todo = im.step(b.classes(), block, o.out.steps[i].Label, o.out.steps[i].To, todo)
 			}
 		}
 		im.follow(b.classes(), todo, c.steps, nil)
@@ -152,7 +184,7 @@ func (o *overlay) images(c *Checker) *images {
 // fullChecker judges the same model by classes of its own, which are known for all states.
 func (o *overlay) fullChecker(c *Checker) *Checker {
 	o.fullOnce.Do(func() {
-		o.full = newChecker(c.base.spec, Union(c.base.model, o.added), c.limits)
+		o.full = newChecker(c.base.spec, slices.Concat(c.base.model, o.added), c.limits)
 	})
 	return o.full
 }
@@ -174,23 +206,22 @@ func (c *Checker) With(added []Transition) *Checker {
 	if len(fresh) == 0 {
 		return c
 	}
-	var before []Transition
+	all := fresh
 	if c.over != nil {
-		before = c.over.added
+		all = append(fresh, c.over.added...)
 	}
-	all := Union(before, fresh)
 	if shared {
 		if o := newOverlay(c.base, all); o != nil {
 			return &Checker{base: c.base, over: o, limits: c.limits}
 		}
 	}
-	return newChecker(c.base.spec, Union(c.base.model, all), c.limits)
+	return newChecker(c.base.spec, slices.Concat(c.base.model, all), c.limits)
 }
 
-// transitions are those of the model.
+// transitions are those of the model, sorted by Compare and without duplicates.
 func (c *Checker) transitions() []Transition {
 	if c.over == nil {
-		return c.base.model
+		return Union(c.base.model)
 	}
 	return Union(c.base.model, c.over.added)
 }

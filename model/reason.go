@@ -36,7 +36,7 @@ func (c *Checker) reason(t Transition, d Decision) (reason, explanation string) 
 	if !l.hasLabel || l.label >= c.base.specLabels {
 		return ReasonActionNotInSpec, c.explainNotInSpec(t)
 	}
-	if l.hasTo && c.over != nil && c.over.unclear && !c.reachable(l.to) {
+	if l.hasTo && c.over != nil && c.over.unclear() && !c.reachable(l.to) {
 		return c.over.fullChecker(c).diagnose(t, d)
 	}
 	return c.diagnose(t, d)

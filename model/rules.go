@@ -28,7 +28,7 @@ func (c *Checker) Decide(t Transition) Decision {
 		// Nothing that the model can do changes.
 		return Decision{verdict(b.equivalent), RuleE0}
 	}
-	if l.hasTo && c.over != nil && c.over.unclear && !c.reachable(l.to) {
+	if l.hasTo && c.over != nil && c.over.unclear() && !c.reachable(l.to) {
 		return c.over.fullChecker(c).Decide(t)
 	}
 	if !l.hasLabel || l.label >= c.base.specLabels {
@@ -112,11 +112,9 @@ func (c *Checker) equivalentWith(l located) bool {
 	b := c.base
 	u := b.union.Clone()
 	if c.over != nil {
-		u.AddStates(len(c.over.names))
-		for from, steps := range c.over.steps {
-			for _, step := range steps {
-				u.Add(from, step.Label, step.To)
-			}
+		u.AddStates(c.over.count)
+		for i, from := range c.over.out.ends {
+			u.Add(from, c.over.out.steps[i].Label, c.over.out.steps[i].To)
 		}
 	}
 	to := l.to

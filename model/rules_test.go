@@ -147,7 +147,7 @@ func (w *world) count(d Decision) {
 	if d.Rule == RuleE1 || d.Rule == RuleE2 {
 		w.tally["E1+E2"]++
 	}
-	if w.c.over != nil && !w.c.over.unclear {
+	if w.c.over != nil && !w.c.over.unclear() {
 		w.tally["shared "+string(d.Rule)]++
 	}
 	if d.Rule == RuleL || d.Rule == RuleF {
@@ -198,12 +198,12 @@ func (w *world) each(e edge, d Decision, equivalent bool, after relation) {
 	c := w.c
 	if c.over != nil {
 		w.tally["shared"]++
-		if c.over.unclear {
+		if c.over.unclear() {
 			w.tally["unclear"]++
 		}
 	}
 	l := c.locate(e.transition())
-	if !l.hasFrom || !c.reachable(l.from) || !l.hasLabel || l.label >= c.base.specLabels || c.over != nil && c.over.unclear && l.hasTo && !c.reachable(l.to) {
+	if !l.hasFrom || !c.reachable(l.from) || !l.hasLabel || l.label >= c.base.specLabels || c.over != nil && c.over.unclear() && l.hasTo && !c.reachable(l.to) {
 		return
 	}
 	b := c.base.classes()
