@@ -78,3 +78,61 @@ func pair(t testing.TB, left, right string) (l *lts.LTS, alphabet *lts.Alphabet,
 	u = read(t, &b, alphabet, right)
 	return b.Build(s), alphabet, s, u
 }
+
+// dense makes a random system from a number: with rapid's own choices most systems
+// have differences that are easy to see.
+func dense(seed uint64) *lts.LTS {
+	random := func(below int32) int32 {
+		seed = seed*6364136223846793005 + 1442695040888963407
+		return int32(seed >> 33 % uint64(below))
+	}
+	n := 5 + random(8)
+	var b lts.Builder
+	b.AddStates(int(n))
+	for range n + random(2*n) {
+		b.Add(random(n), random(4), random(n))
+	}
+	return b.Build(0)
+}
+
+// anyFormula makes a formula that need not tell anything apart, of the parts that
+// an equivalence uses: differences that take complicated formulas are rare.
+func anyFormula(t *rapid.T, e lts.Equivalence) *Formula {
+	f := newFactory()
+	pool := []int32{yes}
+	pick := func() int32 { return pool[rapid.IntRange(0, len(pool)-1).Draw(t, "operand")] }
+	step := func() int32 {
+		label := rapid.Int32Range(0, 3).Draw(t, "label")
+		switch {
+		case e == lts.Strong:
+			return f.diamond(label, pick())
+		case e == lts.Weak:
+			return f.weakly(label, pick())
+		case e == lts.DivergencePreservingBranching && rapid.Bool().Draw(t, "for ever"):
+			return f.diverge(pick())
+		}
+		return f.step(label, pick(), pick())
+	}
+	for range rapid.IntRange(4, 16).Draw(t, "parts") {
+		var id int32
+		switch rapid.IntRange(0, 3).Draw(t, "kind") {
+		case 0:
+			id = f.not(pick())
+		case 1:
+			id = f.and([]int32{pick(), pick(), pick()})
+		default:
+			id = step()
+		}
+		if f.nodes[id].op != opNot || f.nodes[id].after != yes { // false is never written
+			pool = append(pool, id)
+		}
+	}
+	root := step()
+	for f.depth[root] == 0 || f.nodes[root].op == opAnd {
+		root = f.step(1, root, yes)
+	}
+	if rapid.Bool().Draw(t, "negated") {
+		root = f.not(root)
+	}
+	return f.formula(root)
+}

@@ -2,6 +2,7 @@ package hml
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -259,6 +260,9 @@ func TestMCFMeansTheSame(t *testing.T) {
 						c.check(f, f.MCF(letters{}))
 						c.check(f, f.mcf(letters{}, 0))
 					}
+					f := anyFormula(t, e)
+					c.check(f, f.mcf(letters{}, math.MaxUint64))
+					c.check(f, f.mcf(letters{}, 0))
 				})
 			}
 			if checked < 500 {

@@ -40,6 +40,9 @@ func (s *speaker) clause(id int32, opposite bool) (string, bool) {
 	}
 	switch s.kind(last) {
 	case kindDo:
+		if n.after == yes {
+			return s.sequence(append(path, n.label), opposite), true
+		}
 		if inner := s.f.nodes[n.after]; inner.op == opNot && opposite {
 			if option, ok := s.possible(inner.after); ok {
 				return option + " is always possible after " + s.actions(append(path, n.label)), true
@@ -70,6 +73,11 @@ func (s *speaker) clause(id int32, opposite bool) (string, bool) {
 		return lead + s.action(n.label) + choose(opposite, " can lead", " never leads") + " from a point where " + before + " to one where " + after, true
 	}
 	return "", false
+}
+
+// sequence says that a path that is too long for a name is possible or not.
+func (s *speaker) sequence(path []lts.Label, opposite bool) string {
+	return "the sequence " + s.actions(path) + choose(opposite, " is possible", " is not possible")
 }
 
 // nested reports whether a clause has one inside: one more would be too much.

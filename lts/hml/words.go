@@ -268,6 +268,7 @@ func (s *speaker) condition(id int32, indent int) {
 	if n := s.f.nodes[id]; n.op == opNot {
 		inner, can, leads = n.after, "can never", "never leads"
 	}
+	negated := inner != id
 	path, inner := s.path(inner)
 	n := &s.f.nodes[inner]
 	prefix := number
@@ -276,6 +277,10 @@ func (s *speaker) condition(id int32, indent int) {
 	}
 	switch s.kind(inner) {
 	case kindDo:
+		if n.after == yes {
+			s.item(indent, "%s%s", number, s.sequence(append(path, n.label), negated))
+			return
+		}
 		s.item(indent, "%s%s %s to a point where%s", number, s.actions(append(path, n.label)), leads, s.all(n.after))
 		s.conditions(n.after, indent+1)
 	case kindMove:

@@ -46,6 +46,10 @@ func newWriter(v *levels, e lts.Equivalence, lim Limits) *writer {
 // formula makes the formula for two states in different blocks.
 func (w *writer) formula(s, t lts.State) (*Formula, error) {
 	x, y := w.v.lift(w.v.at(w.v.block[s], math.MaxInt32), w.v.at(w.v.block[t], math.MaxInt32))
+	// There are at least as many parts as the formula is deep.
+	if err := w.fits(int(w.v.parts[x].level)); err != nil {
+		return nil, err
+	}
 	// At the outset a negation only swaps the sides, so both count alike.
 	root, err := w.begin(x, y)
 	if err != nil {
@@ -267,11 +271,19 @@ func (w *writer) build(o option, after, before []int32) (int32, error) {
 
 // evaluate finds out where the formulas made since the last time are true.
 func (w *writer) evaluate() error {
-	if n := len(w.nodes); n > w.lim.Parts || n*w.truth.words*8 > memory {
-		return fmt.Errorf("%w: more than %d partial formulas for %d classes of states", ErrTooLarge, len(w.truth.sets), len(w.v.block))
+	if err := w.fits(len(w.nodes)); err != nil {
+		return err
 	}
 	for i := len(w.truth.sets); i < len(w.nodes); i++ {
 		w.truth.add(&w.nodes[i])
+	}
+	return nil
+}
+
+// fits reports, as an error, that there would be too many partial formulas.
+func (w *writer) fits(parts int) error {
+	if parts > w.lim.Parts || parts*w.truth.words*8 > memory {
+		return fmt.Errorf("%w: it takes %d partial formulas or more for %d classes of states", ErrTooLarge, parts, len(w.v.block))
 	}
 	return nil
 }
