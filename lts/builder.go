@@ -71,27 +71,39 @@ func (b *Builder) Build(initial State) *LTS {
 	if len(b.edges) > math.MaxInt32 {
 		panic(fmt.Sprintf("lts: %d transitions", len(b.edges)))
 	}
-	// Count, place, then sort and deduplicate the steps of each state. While steps
-	// are placed, offsets[s+1] is where the next step of s goes; it ends up where
-	// the steps of s end.
+	// Count, place, then sort and deduplicate the steps of each state.
 	offsets := make([]int32, b.states+1)
 	for i := range b.edges {
 		offsets[b.edges[i].from+1]++
 	}
-	sum := int32(0)
-	for s := range b.states {
-		n := offsets[s+1]
-		offsets[s+1] = sum
-		sum += n
-	}
+	startOf(offsets)
 	steps := make([]Step, len(b.edges))
 	for i := range b.edges {
 		e := &b.edges[i]
 		steps[offsets[e.from+1]] = e.step
 		offsets[e.from+1]++
 	}
+	return &LTS{initial: initial, offsets: offsets, steps: normalize(offsets, steps)}
+}
+
+// startOf turns counts, that of i in offsets[i+1], into the beginning of each range,
+// that of i in offsets[i+1]. Whoever fills the ranges counts these up, which makes
+// them the ends of the ranges, as adjacency lists have them.
+func startOf(offsets []int32) {
+	sum := int32(0)
+	for i := 1; i < len(offsets); i++ {
+		n := offsets[i]
+		offsets[i] = sum
+		sum += n
+	}
+}
+
+// normalize sorts the steps of each state, takes out duplicates and returns what is
+// left of the steps. Those of state s are steps[offsets[s]:offsets[s+1]], before and
+// after.
+func normalize(offsets []int32, steps []Step) []Step {
 	out, begin := int32(0), int32(0)
-	for s := range b.states {
+	for s := range len(offsets) - 1 {
 		end := offsets[s+1]
 		own := steps[begin:end]
 		sortSteps(own)
@@ -104,7 +116,7 @@ func (b *Builder) Build(initial State) *LTS {
 		begin = end
 		offsets[s+1] = out
 	}
-	return &LTS{initial: initial, offsets: offsets, steps: steps[:out:out]}
+	return steps[:out:out]
 }
 
 // insertionLimit is the length up to which sorting by insertion is the fastest.

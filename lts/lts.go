@@ -10,7 +10,10 @@
 // no algorithm recurses on the depth of its input.
 package lts
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // State is the index of a state, from 0 to States()-1 of its LTS.
 type State = int32
@@ -65,12 +68,7 @@ func (l *LTS) reverse() {
 	for _, step := range l.steps {
 		offsets[step.To+1]++
 	}
-	sum := int32(0)
-	for s := range n {
-		count := offsets[s+1]
-		offsets[s+1] = sum
-		sum += count
-	}
+	startOf(offsets)
 	steps := make([]Step, len(l.steps))
 	for s := range n {
 		for _, step := range l.Steps(s) {
@@ -106,4 +104,36 @@ func (l *LTS) Reachable(from ...State) []bool {
 		}
 	}
 	return seen
+}
+
+// labels is a bound on the labels of the transitions.
+func (l *LTS) labels() Label {
+	bound := Tau + 1
+	for s := range State(l.States()) {
+		if steps := l.Steps(s); len(steps) > 0 {
+			bound = max(bound, steps[len(steps)-1].Label+1)
+		}
+	}
+	return bound
+}
+
+// withDenseLabels is the system itself if an array by label is no larger than the
+// system, which an Alphabet sees to, or else one with other numbers for labels. Tau
+// and the order stay.
+func (l *LTS) withDenseLabels() *LTS {
+	if int(l.labels()) <= 1<<16+len(l.steps) {
+		return l
+	}
+	labels := []Label{Tau}
+	for _, step := range l.steps {
+		labels = append(labels, step.Label)
+	}
+	slices.Sort(labels)
+	labels = slices.Compact(labels)
+	steps := make([]Step, len(l.steps))
+	for i, step := range l.steps {
+		label, _ := slices.BinarySearch(labels, step.Label)
+		steps[i] = Step{Label(label), step.To}
+	}
+	return &LTS{initial: l.initial, offsets: l.offsets, steps: steps}
 }

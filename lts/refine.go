@@ -1,314 +1,275 @@
 package lts
 
-import "slices"
-
-// Block is the index of an equivalence class of a Partition.
-type Block = int32
-
-// Observation is an element of a signature: from the states of a block, after
-// internal steps inside the block, the action Label can lead into block To.
-type Observation struct {
-	Label Label
-	To    Block
-}
-
-// pack orders observations by label, then block.
-func (o Observation) pack() uint64 { return Step(o).pack() }
-
-func unpack(v uint64) Observation { return Observation{Label: Label(v >> 32), To: Block(uint32(v))} }
-
-// Partition holds the classes of branching bisimilarity of one LTS, of all its
-// states whether they are reachable or not. The quotient (blocks as states,
-// observations as transitions) is the smallest system that is branching bisimilar.
-type Partition struct {
-	block      []Block // of each state
-	signatures [][]Observation
-}
-
-// Blocks is the number of classes.
-func (p *Partition) Blocks() int { return len(p.signatures) }
-
-// Block is the class of a state.
-func (p *Partition) Block(s State) Block { return p.block[s] }
-
-// Same reports whether two states are branching bisimilar.
-func (p *Partition) Same(a, b State) bool { return p.block[a] == p.block[b] }
-
-// Signature returns what the states of a block can do, sorted by label and block,
-// without duplicates. Internal steps inside the block are not part of it. The
-// slice must not be changed.
-func (p *Partition) Signature(b Block) []Observation { return p.signatures[b] }
-
-// Observes reports whether an observation is in the signature of a block.
-func (p *Partition) Observes(b Block, o Observation) bool {
-	_, found := slices.BinarySearchFunc(p.signatures[b], o, func(x, y Observation) int {
-		if x.pack() < y.pack() {
-			return -1
-		} else if x.pack() > y.pack() {
-			return 1
-		}
-		return 0
-	})
-	return found
-}
-
-// refiner refines a partition of the components of a condensed LTS until all
-// members of a block have the same signature.
+// refiner computes the coarsest stable partition by the idea of Paige and Tarjan
+// (Three Partition Refinement Algorithms, SIAM J. Comput. 16, 1987) in the form that
+// Jansen, Groote, Keiren and Wijs gave it for branching bisimilarity (An O(m log n)
+// algorithm for branching bisimilarity on labelled transition systems, TACAS 2020,
+// arXiv 1909.10824). Time is O(m log n) and memory O(m + n), whatever the system
+// looks like.
+//
+// Its states are the components of a system whose cycles of internal steps are
+// collapsed (see newRefiner). They are divided into blocks, and blocks are grouped
+// into constellations. A transition is inert if it is internal and stays in its
+// block; a state is a bottom state if it has no inert transition, and by inert
+// transitions every state reaches a bottom state. All transitions are divided into
+// bundles: a bundle holds the transitions of one block, with one label, into one
+// constellation. Between two calls of carve this holds:
+//
+//	If a bundle is not internal from a block into its own constellation, every
+//	bottom state of its block has a transition in the bundle.
+//
+// So every state of a block can, after inert transitions, do all that any of them
+// can do, as far as constellations tell targets apart. When each constellation is a
+// single block the partition is stable, and it is never finer than the equivalence,
+// since blocks are divided only by what states can do that equivalent states share.
+//
+// carve takes a block of at most half the states out of a constellation, and drain
+// restores the invariant. A state is carved out at most log n times, and dividing a
+// block costs time in proportion to the smaller part (see lockstep); both are charged
+// to the transitions of those states. States that become bottom states may lack what
+// others have. They get a block of their own, in which there are no older bottom
+// states, and that is divided by all its bundles (see stabilise); as a state becomes
+// a bottom state once, this costs O(m) in all.
 type refiner struct {
-	*condensed
-	block []Block
-	// members holds all components block by block: block b is
-	// members[start[b]:start[b]+size[b]], and position is the inverse.
-	members, position []int32
-	start, size       []int32
-	// signature of a component as of its last computation. Signatures are shared
-	// between components where they are equal for a simple reason.
-	signature [][]uint64
-	dirty     []int32
-	isDirty   []bool
-	scratch   []uint64
+	// The graph. Transitions are numbered by target: those into state s are
+	// inOffsets[s] to inOffsets[s+1]-1. Those out of s are
+	// out[outOffsets[s]:outOffsets[s+1]], and target is parallel to out.
+	outOffsets, out, target []int32
+	inOffsets, source       []int32
+
+	// elements holds all states block by block, the blocks of a constellation side
+	// by side; position is the inverse. inert counts inert transitions of a state.
+	elements, position []int32
+	block              []Block
+	inert              []int32
+	blocks             []blockRecord
+	constellations     []constellation
+	compound           []int32 // constellations of several blocks, and some that were
+
+	// order holds all transitions bundle by bundle; slot is the inverse.
+	order, slot, bundleOf []int32
+	bundles               []bundle
+	freeBundles           []int32
+	unstable              []int32 // bundles to divide their blocks by
+
+	siblings siblings
+
+	// Scratch space that is kept for reuse. missing[s] counts inert transitions
+	// that lockstep has not yet seen to lead to the blue side; it is 0 in between.
+	touched    []int32
+	missing    []int32
+	counted    []int32
+	newBottoms int32 // how many states have become bottom states; see separate
 }
 
-// BranchingPartition computes the classes of divergence-blind branching
-// bisimilarity by signature refinement. Only components whose signature may have
-// changed are looked at again, and the largest part of a split block keeps its
-// number, which keeps long chains cheap.
-func BranchingPartition(l *LTS) *Partition {
-	r := newRefiner(l.condense())
-	for len(r.dirty) > 0 {
-		r.round()
-	}
-	p := &Partition{block: make([]Block, l.States()), signatures: make([][]Observation, len(r.start))}
-	for s := range p.block {
-		p.block[s] = r.block[r.component[s]]
-	}
-	for b := range p.signatures {
-		packed := r.signature[r.members[r.start[b]]]
-		sig := make([]Observation, len(packed))
-		for i, v := range packed {
-			sig[i] = unpack(v)
-		}
-		p.signatures[b] = sig
-	}
-	return p
+// blockRecord is a block: elements[start:end], of which those up to bottomEnd are
+// its bottom states. The first marked of them are the ones that some code is about
+// to tell from the others.
+type blockRecord struct {
+	start, bottomEnd, end int32
+	marked                int32
+	constellation         int32
+	bundles               int32 // head of the list of its bundles; none is -1
+	internal              int32 // its bundle of internal transitions into its own constellation, or -1
 }
 
-// BranchingBisimilar reports whether the initial states of two systems, whose
-// labels must be of one alphabet, are branching bisimilar.
-func BranchingBisimilar(a, b *LTS) bool {
-	var u Builder
-	shiftA, shiftB := u.AddLTS(a), u.AddLTS(b)
-	p := BranchingPartition(u.Build(a.initial + shiftA))
-	return p.Same(a.initial+shiftA, b.initial+shiftB)
+func (b *blockRecord) size() int32    { return b.end - b.start }
+func (b *blockRecord) bottoms() int32 { return b.bottomEnd - b.start }
+
+// constellation is elements[start:end].
+type constellation struct {
+	start, end int32
+	compound   bool // whether it is in refiner.compound
 }
 
-// newRefiner starts with one block of all components, all of them dirty.
-func newRefiner(c *condensed) *refiner {
-	r := &refiner{
-		condensed: c,
-		block:     make([]Block, c.count),
-		members:   make([]int32, c.count),
-		position:  make([]int32, c.count),
-		signature: make([][]uint64, c.count),
-		isDirty:   make([]bool, c.count),
+// run refines until every constellation is a block. At the start all bottom states
+// are new.
+func (r *refiner) run() {
+	if len(r.elements) == 0 {
+		return
 	}
-	if c.count > 0 {
-		r.start, r.size = []int32{0}, []int32{c.count}
-	}
-	for i := range c.count {
-		r.members[i], r.position[i] = i, i
-		r.mark(i)
-	}
-	return r
-}
-
-// mark puts a component into the next round.
-func (r *refiner) mark(c int32) {
-	if !r.isDirty[c] {
-		r.isDirty[c] = true
-		r.dirty = append(r.dirty, c)
-	}
-}
-
-// round recomputes the signatures of the dirty components and splits their blocks.
-func (r *refiner) round() {
-	dirty := r.dirty
-	r.dirty = nil
-	// Tau steps lead to smaller numbers, so in this order the signatures that a
-	// component inherits are there before its own.
-	slices.Sort(dirty)
-	for _, c := range dirty {
-		r.isDirty[c] = false
-		r.signature[c] = r.compute(c)
-	}
-	slices.SortFunc(dirty, func(a, b int32) int {
-		if r.block[a] != r.block[b] {
-			return int(r.block[a]) - int(r.block[b])
-		}
-		return int(a) - int(b)
-	})
-	var moved []int32
-	for len(dirty) > 0 {
-		n := 1
-		for n < len(dirty) && r.block[dirty[n]] == r.block[dirty[0]] {
-			n++
-		}
-		moved = append(moved, r.split(r.block[dirty[0]], dirty[:n])...)
-		dirty = dirty[n:]
-	}
-	r.markAffected(moved)
-}
-
-// compute returns the signature of a component under the present blocks.
-func (r *refiner) compute(c int32) []uint64 {
-	own := r.scratch[:0]
-	var inherited []uint64
-	sources := 0
-	for _, step := range r.stepsOf(c) {
-		if step.Label == Tau && r.block[step.To] == r.block[c] {
-			if sources == 0 {
-				inherited = r.signature[step.To]
-			} else {
-				own = append(own, r.signature[step.To]...)
-			}
-			sources++
+	r.stabilise(0)
+	r.drain()
+	for len(r.compound) > 0 {
+		c := r.compound[len(r.compound)-1]
+		part := &r.constellations[c]
+		first, last := r.block[r.elements[part.start]], r.block[r.elements[part.end-1]]
+		if first == last {
+			r.compound = r.compound[:len(r.compound)-1]
+			part.compound = false
 			continue
 		}
-		own = append(own, Observation{step.Label, r.block[step.To]}.pack())
+		small := first
+		if r.blocks[last].size() < r.blocks[first].size() {
+			small = last
+		}
+		r.carve(small)
+		r.drain()
+		r.siblings.forget()
 	}
-	slices.Sort(own)
-	own = slices.Compact(own)
-	r.scratch = own
-	if sources > 0 && subset(own, inherited) {
-		return inherited
-	}
-	own = append(own, inherited...)
-	slices.Sort(own)
-	own = slices.Compact(own)
-	r.scratch = own
-	return slices.Clone(own)
 }
 
-// subset reports whether every element of a is in b; both are sorted.
-func subset(a, b []uint64) bool {
-	for _, v := range a {
-		for len(b) > 0 && b[0] < v {
-			b = b[1:]
-		}
-		if len(b) == 0 || b[0] != v {
-			return false
+// carve makes a constellation of a block that is the first or the last one of its
+// constellation, and finds the bundles that the partition may not be stable under.
+// For a block X and a label a with transitions into the old constellation, this
+// makes two bundles out of one, "in" into the carved block and "rest":
+//
+//   - Every bottom state of X is in at least one of them. If both are there, X has
+//     to be divided by both (see drain).
+//   - If the bundle was internal and X of the same constellation, nothing is known
+//     of "in", while "rest" remains what no block needs to be stable under.
+//   - If X is the carved block itself, it is the other way round.
+func (r *refiner) carve(b Block) {
+	blk := &r.blocks[b]
+	old, fresh := &r.constellations[blk.constellation], int32(len(r.constellations))
+	if blk.start == old.start {
+		old.start = blk.end
+	} else {
+		old.end = blk.start
+	}
+	blk.constellation = fresh
+	r.constellations = append(r.constellations, constellation{start: blk.start, end: blk.end})
+
+	touched := r.touched[:0]
+	for _, s := range r.elements[blk.start:blk.end] {
+		for t := r.inOffsets[s]; t < r.inOffsets[s+1]; t++ {
+			from := r.bundleOf[t]
+			if r.bundles[from].fresh < 0 {
+				r.splitOff(from)
+				touched = append(touched, from)
+			}
+			r.shift(t, from)
+			r.siblings.part(t)
 		}
 	}
-	return true
+	r.touched = touched
+
+	outward := blk.internal // what leads from b into the rest of the old constellation
+	blk.internal = -1
+	for _, rest := range touched {
+		in := r.bundles[rest].fresh
+		r.bundles[rest].fresh = -1
+		x := r.block[r.source[r.order[r.bundles[in].start]]]
+		r.link(in, x)
+		// Whether a bundle was the internal one has to be asked before it is dropped.
+		internal := rest == r.blocks[x].internal
+		if rest == outward {
+			blk.internal = in
+		} else if internal {
+			r.enqueue(in, dividesByAll)
+		}
+		if r.bundles[rest].empty() {
+			r.drop(rest, x)
+		} else if rest != outward && !internal {
+			r.bundles[in].partner, r.bundles[rest].partner = rest, in
+			r.enqueue(in, dividesByBoth)
+		}
+	}
+	if outward >= 0 && !r.bundles[outward].empty() {
+		r.enqueue(outward, dividesByAll)
+	}
 }
 
-// split divides a block by the signatures of its members, of which the given ones
-// were dirty, and returns the components that are in a new block. The other members
-// share one signature, and no dirty one has it: in the first round there are no
-// others, and later either the whole block is new, so all of it is dirty, or what
-// makes a member dirty is that its signature names a block that is new.
-func (r *refiner) split(b Block, dirty []int32) []int32 {
-	groups := r.group(dirty)
-	rest := r.size[b] - int32(len(dirty))
-	if len(groups) == 1 && rest == 0 {
-		return nil
-	}
-	largest := 0
-	for i, g := range groups {
-		if len(g) > len(groups[largest]) {
-			largest = i
-		}
-	}
-	var moved []int32
-	for i, g := range groups {
-		if i == largest && int32(len(g)) > rest {
+// drain divides blocks until the invariant holds again.
+func (r *refiner) drain() {
+	for len(r.unstable) > 0 {
+		id := r.unstable[len(r.unstable)-1]
+		r.unstable = r.unstable[:len(r.unstable)-1]
+		b := &r.bundles[id]
+		task := b.task
+		b.task, b.queued = nothing, false
+		if b.empty() {
+			r.freeBundles = append(r.freeBundles, id)
 			continue
 		}
-		r.detach(b, g)
-		moved = append(moved, g...)
-	}
-	if rest > 0 && int32(len(groups[largest])) > rest {
-		// The rest moves instead of the largest group, which is what is in the block beside it.
-		g := groups[largest]
-		keep := make(map[int32]bool, len(g))
-		for _, c := range g {
-			keep[c] = true
-		}
-		var others []int32
-		for _, c := range r.members[r.start[b] : r.start[b]+r.size[b]] {
-			if !keep[c] {
-				others = append(others, c)
+		x := r.block[r.source[r.order[b.start]]]
+		switch task {
+		case dividesByMarked, dividesByAll, dividesByBoth:
+			end := b.mark
+			if task != dividesByMarked {
+				end = b.end
 			}
-		}
-		r.detach(b, others)
-		moved = append(moved, others...)
-	}
-	return moved
-}
-
-// group divides components by equal signature, in the order of their first member.
-func (r *refiner) group(components []int32) [][]int32 {
-	var groups [][]int32
-	byHash := make(map[uint64][]int, 1)
-next:
-	for _, c := range components {
-		sig := r.signature[c]
-		sum := hash(sig)
-		for _, i := range byHash[sum] {
-			if slices.Equal(r.signature[groups[i][0]], sig) {
-				groups[i] = append(groups[i], c)
-				continue next
+			for _, t := range r.order[b.start:end] {
+				r.markBottom(x, r.source[t])
 			}
-		}
-		byHash[sum] = append(byHash[sum], len(groups))
-		groups = append(groups, []int32{c})
-	}
-	return groups
-}
-
-// hash mixes a signature into one word. Equal hashes are compared in full, so a
-// collision costs time and nothing else.
-func hash(sig []uint64) uint64 {
-	sum := uint64(len(sig))
-	for _, v := range sig {
-		sum = (sum ^ v) * 0x9e3779b97f4a7c15
-		sum ^= sum >> 29
-	}
-	return sum
-}
-
-// detach moves the components, which are members of b but not all of them, into a new block.
-func (r *refiner) detach(b Block, components []int32) {
-	fresh := Block(len(r.start))
-	for _, c := range components {
-		// Swap to the end of the block, then shorten the block by it.
-		last := r.start[b] + r.size[b] - 1
-		other, at := r.members[last], r.position[c]
-		r.members[at], r.position[other] = other, at
-		r.members[last], r.position[c] = c, last
-		r.size[b]--
-		r.block[c] = fresh
-	}
-	r.start = append(r.start, r.start[b]+r.size[b])
-	r.size = append(r.size, int32(len(components)))
-}
-
-// markAffected marks every component whose signature may differ now that some are
-// in new blocks: those themselves, what steps into them, and whatever inherits from
-// a marked component by tau steps inside its block.
-func (r *refiner) markAffected(moved []int32) {
-	for _, c := range moved {
-		r.mark(c)
-		for _, p := range r.predsOf(c) {
-			r.mark(p.To)
-		}
-	}
-	for i := 0; i < len(r.dirty); i++ {
-		c := r.dirty[i]
-		for _, p := range r.predsOf(c) {
-			if p.Label == Tau && r.block[p.To] == r.block[c] {
-				r.mark(p.To)
+			b.mark = b.start
+			if task == dividesByBoth && b.partner >= 0 {
+				// Comes next for each part of the block that is left with transitions in b.
+				r.enqueue(id, dividesByPartner)
 			}
+			r.divide(x, id)
+		case dividesByPartner:
+			// By now all bottom states have transitions in b. If there are none in
+			// the partner any more, the block is stable under both.
+			partner := b.partner
+			if partner < 0 {
+				continue
+			}
+			b.partner, r.bundles[partner].partner = -1, -1
+			for _, t := range r.order[b.start:b.end] {
+				if r.siblings.parted(t) {
+					r.markBottom(x, r.source[t])
+				}
+			}
+			r.divide(x, partner)
 		}
+	}
+}
+
+// stabilise is for a block all of whose bottom states have just become that. It
+// marks their transitions and has the block divided by every bundle.
+//
+// A bundle without a marked transition makes others bottom states when it divides
+// the block, and those with one are no more than transitions are marked, so this is
+// paid for by transitions of new bottom states.
+func (r *refiner) stabilise(x Block) {
+	blk := &r.blocks[x]
+	for id := blk.bundles; id >= 0; id = r.bundles[id].next {
+		b := &r.bundles[id]
+		b.mark, b.partner, b.task = b.start, -1, nothing
+	}
+	for _, s := range r.elements[blk.start:blk.bottomEnd] {
+		for _, t := range r.out[r.outOffsets[s]:r.outOffsets[s+1]] {
+			b := &r.bundles[r.bundleOf[t]]
+			r.swapTransitions(r.slot[t], b.mark)
+			b.mark++
+		}
+	}
+	single := blk.bottoms() == 1
+	for id := blk.bundles; id >= 0; id = r.bundles[id].next {
+		b := &r.bundles[id]
+		if id == blk.internal || single && b.mark > b.start {
+			b.mark = b.start
+			continue
+		}
+		r.enqueue(id, dividesByMarked)
+	}
+}
+
+// markBottom marks a state of x if it is a bottom state.
+func (r *refiner) markBottom(x Block, s int32) {
+	if r.inert[s] > 0 {
+		return
+	}
+	blk := &r.blocks[x]
+	to := blk.start + blk.marked
+	if at := r.position[s]; at >= to {
+		r.swapStates(at, to)
+		blk.marked++
+	}
+}
+
+func (r *refiner) swapStates(i, j int32) {
+	a, b := r.elements[i], r.elements[j]
+	r.elements[i], r.elements[j] = b, a
+	r.position[a], r.position[b] = j, i
+}
+
+// rotate turns the adjacent parts [low, middle) and [middle, high) of elements round.
+// The states in either part may come in another order. Costs the smaller part.
+func (r *refiner) rotate(low, middle, high int32) {
+	n := min(middle-low, high-middle)
+	for i := range n {
+		r.swapStates(low+i, high-n+i)
 	}
 }

@@ -21,23 +21,11 @@ func weakPartition(l *LTS) *Partition {
 	q := quotientOf(branching, branching.Block(l.Initial()))
 	r := newWeakRefiner(q)
 	r.run(-1, -1, 0)
-	p := &Partition{block: make([]Block, l.States()), signatures: make([][]Observation, len(r.first))}
-	for s := range p.block {
-		p.block[s] = r.block[branching.Block(State(s))]
+	block := make([]Block, l.States())
+	for s := range block {
+		block[s] = r.block[branching.Block(State(s))]
 	}
-	for s := range State(q.States()) {
-		b := r.block[s]
-		for _, step := range q.Steps(s) {
-			if to := r.block[step.To]; step.Label != Tau || to != b {
-				p.signatures[b] = append(p.signatures[b], Observation{step.Label, to})
-			}
-		}
-	}
-	for b, sig := range p.signatures {
-		slices.SortFunc(sig, func(x, y Observation) int { return compareSteps(Step(x), Step(y)) })
-		p.signatures[b] = slices.Compact(sig)
-	}
-	return p
+	return newPartition(l, block, len(r.first), true, branching.speaks)
 }
 
 // weakRefiner refines a partition of a system without tau cycles until it is stable
@@ -72,11 +60,18 @@ type weakRefiner struct {
 	marked  []int32 // of each block: how many of its states split put to its front
 	touched []Block
 
+	// active counts the states that are not alone in their block, the only ones that
+	// can still be told apart; when narrow ran last there were narrowed. Searches keep
+	// to sources, what active states reach by internal steps, and to targets, that and
+	// their weak successors.
+	active, narrowed int32
+	sources, targets []bool
+
 	// work counts steps looked at.
 	work int64
 
 	inClosure, leads, leadsBy memo
-	closure, sources          []State
+	closure, steppers         []State
 	into                      []uint64
 	deep, deepBy              []frame
 }
@@ -113,10 +108,12 @@ func newWeakRefiner(l *LTS) *weakRefiner {
 		l: l, in: incomingOf(l), block: make([]Block, n),
 		elements: make([]int32, n), position: make([]int32, n),
 		first: []int32{0}, size: []int32{int32(n)}, constellation: []int32{0}, blocks: [][]Block{{0}}, marked: []int32{0},
+		active: int32(n), narrowed: int32(n), sources: make([]bool, n), targets: make([]bool, n),
 		inClosure: newMemo(n), leads: newMemo(n), leadsBy: newMemo(n),
 	}
 	for s := range int32(n) {
 		r.elements[s], r.position[s] = s, s
+		r.sources[s], r.targets[s] = true, true
 	}
 	return r
 }
@@ -125,7 +122,9 @@ func newWeakRefiner(l *LTS) *weakRefiner {
 // different blocks, if they are not negative. It reports whether it came to an end
 // before it had looked at limit steps, unless limit is 0.
 func (r *weakRefiner) run(a, b State, limit int64) bool {
-	done := func() bool { return a >= 0 && r.block[a] != r.block[b] }
+	done := func() bool {
+		return a >= 0 && r.block[a] != r.block[b] || r.active == 0
+	}
 	r.refine(slices.Clone(r.elements), -1)
 	for len(r.compound) > 0 && !done() {
 		if limit > 0 && r.work > limit {
@@ -144,9 +143,54 @@ func (r *weakRefiner) run(a, b State, limit int64) bool {
 		}
 		r.constellation[small] = int32(len(r.blocks))
 		r.blocks = append(r.blocks, []Block{small})
+		if r.active <= r.narrowed/2 {
+			r.narrow()
+		}
 		r.refine(slices.Clone(r.elements[r.first[small]:r.first[small]+r.size[small]]), c)
 	}
 	return true
+}
+
+// narrow finds the sources and targets anew. It takes linear time and runs when the
+// active states have become half as many.
+func (r *weakRefiner) narrow() {
+	r.narrowed = r.active
+	clear(r.sources)
+	clear(r.targets)
+	var todo []State
+	add := func(s State, in []bool) {
+		if !in[s] {
+			in[s] = true
+			todo = append(todo, s)
+		}
+	}
+	for s, b := range r.block {
+		if r.size[b] > 1 {
+			add(State(s), r.sources)
+		}
+	}
+	for len(todo) > 0 {
+		s := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for _, step := range r.l.tauSteps(s) {
+			add(step.To, r.sources)
+		}
+	}
+	for s, source := range r.sources {
+		if source {
+			add(State(s), r.targets)
+			for _, step := range r.l.Steps(State(s)) {
+				add(step.To, r.targets)
+			}
+		}
+	}
+	for len(todo) > 0 {
+		s := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for _, step := range r.l.tauSteps(s) {
+			add(step.To, r.targets)
+		}
+	}
 }
 
 // refine makes the partition stable under the given states and under the rest of
@@ -154,12 +198,12 @@ func (r *weakRefiner) run(a, b State, limit int64) bool {
 // together. A negative number says that there is no rest.
 func (r *weakRefiner) refine(splitter []State, rest int32) {
 	r.leads.clear()
-	closure := r.before(r.closure[:0], splitter)
+	closure := r.before(r.closure[:0], splitter, r.targets)
 	r.closure = closure
 	into := r.into[:0]
 	for _, s := range closure {
 		for _, step := range r.in.of(s) {
-			if step.Label != Tau {
+			if step.Label != Tau && r.sources[step.To] {
 				into = append(into, Observation{step.Label, step.To}.pack())
 			}
 		}
@@ -171,22 +215,23 @@ func (r *weakRefiner) refine(splitter []State, rest int32) {
 	r.split(closure, rest, func(s State) bool { return r.reaches(s, rest) })
 	for len(into) > 0 {
 		label := unpack(into[0]).Label
-		r.sources = r.sources[:0]
+		r.steppers = r.steppers[:0]
 		for len(into) > 0 && unpack(into[0]).Label == label {
-			r.sources = append(r.sources, State(unpack(into[0]).To))
+			r.steppers = append(r.steppers, State(unpack(into[0]).To))
 			into = into[1:]
 		}
-		r.closure = r.before(r.closure[:0], r.sources)
+		r.closure = r.before(r.closure[:0], r.steppers, r.sources)
 		r.leadsBy.clear()
 		r.split(r.closure, rest, func(s State) bool { return r.reachesBy(s, label, rest) })
 	}
 }
 
-// before appends to out the given states and all that reach them by internal steps.
-func (r *weakRefiner) before(out, states []State) []State {
+// before appends to out the given states and all that reach them by internal steps,
+// as far as they are in a set.
+func (r *weakRefiner) before(out, states []State, in []bool) []State {
 	r.inClosure.clear()
 	for _, s := range states {
-		if r.inClosure.addNew(s) {
+		if in[s] && r.inClosure.addNew(s) {
 			out = append(out, s)
 		}
 	}
@@ -196,7 +241,7 @@ func (r *weakRefiner) before(out, states []State) []State {
 			if step.Label != Tau {
 				break
 			}
-			if r.inClosure.addNew(step.To) {
+			if in[step.To] && r.inClosure.addNew(step.To) {
 				out = append(out, step.To)
 			}
 		}
@@ -250,6 +295,11 @@ func (r *weakRefiner) divide(states []State) {
 		}
 		r.first[b] += n
 		r.size[b] -= n
+		for _, size := range []int32{n, r.size[b]} {
+			if size == 1 {
+				r.active--
+			}
+		}
 		c := r.constellation[b]
 		r.constellation = append(r.constellation, c)
 		r.blocks[c] = append(r.blocks[c], fresh)

@@ -1,0 +1,190 @@
+package lts
+
+// bundle holds transitions of one block, with one label, into one constellation:
+// order[start:end]. Those before mark are marked: as far as dividing by the bundle
+// needs it, every bottom state with a transition in the bundle has a marked one.
+type bundle struct {
+	start, mark, end int32
+	next, prev       int32 // in the list of its block; -1 at the ends
+	// partner is the other half of a bundle that carve has split, while the block
+	// may still have to be divided by both; -1 if there is none.
+	partner int32
+	// fresh is the bundle that transitions of this one are moving to, or -1.
+	fresh  int32
+	task   task
+	queued bool // whether it is in refiner.unstable
+}
+
+func (b *bundle) empty() bool { return b.start == b.end }
+
+// task says how a bundle in refiner.unstable divides its block.
+type task uint8
+
+const (
+	nothing task = iota
+	// dividesByMarked: bottom states with a marked transition from the others.
+	dividesByMarked
+	// dividesByAll: bottom states with a transition from the others.
+	dividesByAll
+	// dividesByBoth: likewise; then, what has a transition in it, by its partner.
+	dividesByBoth
+	// dividesByPartner is the second part of dividesByBoth.
+	dividesByPartner
+)
+
+// enqueue gives a bundle a task.
+func (r *refiner) enqueue(id int32, t task) {
+	b := &r.bundles[id]
+	b.task = t
+	if !b.queued {
+		b.queued = true
+		r.unstable = append(r.unstable, id)
+	}
+}
+
+// splitOff makes an empty bundle right behind another one, whose transitions shift
+// can move to it.
+func (r *refiner) splitOff(from int32) {
+	end := r.bundles[from].end
+	b := bundle{start: end, mark: end, end: end, next: -1, prev: -1, partner: -1, fresh: -1}
+	if n := len(r.freeBundles); n > 0 {
+		id := r.freeBundles[n-1]
+		r.freeBundles = r.freeBundles[:n-1]
+		r.bundles[id] = b
+		r.bundles[from].fresh = id
+		return
+	}
+	r.bundles[from].fresh = int32(len(r.bundles))
+	r.bundles = append(r.bundles, b)
+}
+
+// shift moves a transition from its bundle to the one that was split off. It stays
+// marked if it was.
+func (r *refiner) shift(t, from int32) {
+	b := &r.bundles[from]
+	to := &r.bundles[b.fresh]
+	at := r.slot[t]
+	marked := at < b.mark
+	if marked {
+		b.mark--
+		r.swapTransitions(at, b.mark)
+		at = b.mark
+	}
+	b.end--
+	r.swapTransitions(at, b.end)
+	to.start--
+	if !marked {
+		to.mark--
+		r.swapTransitions(to.start, to.mark)
+	}
+	r.bundleOf[t] = b.fresh
+}
+
+func (r *refiner) swapTransitions(i, j int32) {
+	if i == j {
+		return
+	}
+	a, b := r.order[i], r.order[j]
+	r.order[i], r.order[j] = b, a
+	r.slot[a], r.slot[b] = j, i
+}
+
+// link puts a bundle into the list of its block.
+func (r *refiner) link(id int32, x Block) {
+	head := r.blocks[x].bundles
+	r.bundles[id].next, r.bundles[id].prev = head, -1
+	if head >= 0 {
+		r.bundles[head].prev = id
+	}
+	r.blocks[x].bundles = id
+}
+
+// drop takes an empty bundle away from its block. One that is queued is free when
+// drain meets it, since its number must not be given out before.
+func (r *refiner) drop(id int32, x Block) {
+	b := &r.bundles[id]
+	if b.prev >= 0 {
+		r.bundles[b.prev].next = b.next
+	} else {
+		r.blocks[x].bundles = b.next
+	}
+	if b.next >= 0 {
+		r.bundles[b.next].prev = b.prev
+	}
+	if r.blocks[x].internal == id {
+		r.blocks[x].internal = -1
+	}
+	if b.partner >= 0 {
+		r.bundles[b.partner].partner = -1
+		b.partner = -1
+	}
+	if !b.queued {
+		r.freeBundles = append(r.freeBundles, id)
+	}
+}
+
+// siblings counts, for each state, label and constellation, the transitions that
+// the state has by the label into the constellation. Its one purpose is to tell
+// states that keep a transition into the rest of a constellation from those that
+// have transitions into the carved block only.
+type siblings struct {
+	group []int32 // of each transition; -1: it is the only one of its group
+	count []int32 // of each group
+	// other is the group that transitions are moving to, for one that they are
+	// moving from, and the reverse; else -1.
+	other []int32
+	split []int32 // groups that transitions are moving from
+	free  []int32
+}
+
+// add makes a group of n transitions.
+func (g *siblings) add(n int32) int32 {
+	if k := len(g.free); k > 0 {
+		id := g.free[k-1]
+		g.free = g.free[:k-1]
+		g.count[id], g.other[id] = n, -1
+		return id
+	}
+	g.count, g.other = append(g.count, n), append(g.other, -1)
+	return int32(len(g.count) - 1)
+}
+
+// part moves a transition, which leads into the block being carved, to the group of those.
+func (g *siblings) part(t int32) {
+	from := g.group[t]
+	if from < 0 {
+		return
+	}
+	to := g.other[from]
+	if to < 0 {
+		to = g.add(0)
+		g.other[from], g.other[to] = to, from
+		g.split = append(g.split, from)
+	}
+	g.count[from]--
+	g.count[to]++
+	g.group[t] = to
+}
+
+// parted reports whether the source of a transition into the carved block has one
+// by the same label into the rest of the constellation.
+func (g *siblings) parted(t int32) bool {
+	to := g.group[t]
+	if to < 0 {
+		return false
+	}
+	from := g.other[to]
+	return from >= 0 && g.count[from] > 0
+}
+
+// forget makes ready for the next block to be carved.
+func (g *siblings) forget() {
+	for _, from := range g.split {
+		to := g.other[from]
+		g.other[from], g.other[to] = -1, -1
+		if g.count[from] == 0 {
+			g.free = append(g.free, from)
+		}
+	}
+	g.split = g.split[:0]
+}
