@@ -112,7 +112,7 @@ func (c *Checker) judge(t Transition) Judgement {
 
 // equivalent reports whether the model is equivalent.
 func (c *Checker) equivalent() bool {
-	return len(c.base.initials) == 1 && c.base.classes().equivalent
+	return len(c.base.initials) == 1 && (c.over == nil || c.over.culprit == nil) && c.base.classes().equivalent
 }
 
 // Equivalent reports whether the model is branching bisimilar to its specification,
@@ -121,7 +121,7 @@ func (c *Checker) Equivalent() (equivalent bool, reason string) {
 	if c.equivalent() {
 		return true, ""
 	}
-	reason, _ = c.diagnoseBaseline()
+	reason, _ = c.whole().diagnoseBaseline()
 	return false, reason
 }
 
@@ -130,7 +130,7 @@ func (c *Checker) Explain() string {
 	if c.equivalent() {
 		return "The model behaves as the specification says."
 	}
-	_, explanation := c.diagnoseBaseline()
+	_, explanation := c.whole().diagnoseBaseline()
 	return explanation
 }
 

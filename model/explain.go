@@ -114,17 +114,35 @@ func (c *Checker) explainAllowed(t Transition) string {
 }
 
 // explainJoint completes a judgement about a step that is harmless by itself and
-// not together with the pending deviations.
+// not together with the pending deviations, whose checker is joint.
 func (c *Checker) explainJoint(j *Judgement, t Transition, joint *Checker) {
-	if j.Reason != ReasonUnreachableSource {
+	name := c.base.spec.Name
+	switch {
+	case !joint.equivalent():
+		j.Explanation += fmt.Sprintf(" The deviations pending on specification %q are not equivalent, with this step or without it: ", name)
+		if joint.over != nil && joint.over.culprit != nil {
+			j.Explanation += joint.blame(*joint.over.culprit)
+		} else {
+			j.Explanation += joint.Explain()
+		}
+	case j.Reason == ReasonUnreachableSource:
+		_, why := joint.reason(t, joint.Decide(t))
+		j.Explanation += " With the pending deviations it is not equivalent: " + why
+	default:
 		j.Reason = ReasonOptionLost
 		j.Explanation = fmt.Sprintf("%s is allowed by itself, but not together with the deviations pending on specification %q: with all of them the model cannot make every choice of the specification any more.",
-			describe(t), c.base.spec.Name)
-		return
+			describe(t), name)
 	}
-	together := joint.Explain()
-	if d := joint.Decide(t); d.Rule != RuleKnown {
-		_, together = joint.reason(t, d)
+}
+
+// blame explains why rule N decides about a step from a reachable state.
+func (c *Checker) blame(t Transition) string {
+	l := c.locate(t)
+	switch {
+	case !l.hasLabel || l.label >= c.base.specLabels:
+		return c.explainNotInSpec(t)
+	case c.images().complete && len(c.reached(c.images().at(l.from).list, l.label)) == 0:
+		return c.explainNotEnabled(t)
 	}
-	j.Explanation += " With the pending deviations it is not equivalent: " + together
+	return fmt.Sprintf("%s can be in no model that behaves as specification %q says.", describe(t), c.base.spec.Name)
 }

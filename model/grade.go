@@ -22,7 +22,7 @@ type Graded struct {
 
 // Grade grades the model as it is. It is computed once; see GradeWith for the cost.
 func (c *Checker) Grade() Graded {
-	b := c.base
+	b := c.whole().base
 	b.gradeOnce.Do(func() {
 		switch {
 		case len(b.initials) != 1:
@@ -41,6 +41,7 @@ func (c *Checker) Grade() Graded {
 // equivalent with the step this costs no more than Decide; else it costs about as much as a few full
 // refinements, and more for specifications with internal choices, up to a fixed limit.
 func (c *Checker) GradeWith(t Transition) Graded {
+	c = c.whole()
 	d := c.Decide(t)
 	if d.Verdict == not && d.Rule == RuleInit {
 		return Graded{}
@@ -53,6 +54,9 @@ func (c *Checker) GradeWith(t Transition) Graded {
 
 // gradeOf is the grade alone, which is often to be had for less.
 func (c *Checker) gradeOf(t Transition, d Decision) explain.Grade {
+	if w := c.whole(); w != c {
+		c, d = w, w.Decide(t)
+	}
 	if d.Verdict == not && d.Rule == RuleInit {
 		return ""
 	}

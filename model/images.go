@@ -23,7 +23,7 @@ type images struct {
 	limit  int
 	// complete is false when the search was given up.
 	complete bool
-	// doomed is set when a state has no image: then neither the model nor any
+	// doomed is set when a step has no image: then neither the model nor any
 	// extension of it is equivalent.
 	doomed bool
 }
@@ -143,6 +143,23 @@ func (im *images) step(c *classes, block lts.Block, label lts.Label, to lts.Stat
 	return todo
 }
 
+// stuck reports whether the specification cannot take one of the steps wherever it may be
+// when the model is in the state.
+func (im *images) stuck(c *classes, s lts.State, steps []lts.Step) bool {
+	for _, step := range steps {
+		possible := false
+		for _, block := range im.at(s).list {
+			if possible = step.Label == lts.Tau || len(c.by(block, step.Label)) > 0; possible {
+				break
+			}
+		}
+		if !possible {
+			return true
+		}
+	}
+	return false
+}
+
 // images follows the model from its initial state together with the specification.
 // The model must have exactly one initialisation.
 func (b *base) images(limit int) *images {
@@ -152,11 +169,11 @@ func (b *base) images(limit int) *images {
 		first := pair{b.initial, c.start}
 		im.add(first)
 		im.follow(c, []pair{first}, func(s lts.State) (x, y []lts.Step) { return b.graph.Steps(s), nil }, nil)
-		for s, reachable := range c.reachable {
-			im.doomed = im.doomed || reachable && len(im.own[s].list) == 0
-		}
 		if !im.complete {
 			im = &images{}
+		}
+		for s := range im.own {
+			im.doomed = im.doomed || c.reachable[s] && im.stuck(c, lts.State(s), b.graph.Steps(lts.State(s)))
 		}
 		b.imagesOf = im
 	})

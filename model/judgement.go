@@ -30,8 +30,8 @@ const (
 	ReasonTauDropsOption = "TAU_DROPS_OPTION"
 	// ReasonOptionLost: the model is equivalent without the step, and a step to a state like
 	// the target is allowed at some place of the source; but the source behaves differently
-	// with it, and then no choice of targets makes the model equivalent. Also the
-	// reason of a step that is allowed by itself and not together with pending ones.
+	// with it, and then the model is not equivalent any more. Also the reason of a step that is
+	// allowed by itself and makes the model with the pending ones, which is equivalent, so no more.
 	ReasonOptionLost = "OPTION_LOST"
 	// ReasonNoInitial: the model has no initialisation.
 	ReasonNoInitial = "NO_INITIAL"

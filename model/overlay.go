@@ -21,6 +21,10 @@ type overlay struct {
 	// apart holds the additions of the second kind. If there are any, the classes of
 	// states that cannot be reached are unknown.
 	apart map[Transition]struct{}
+	// culprit is an addition that by itself makes it certain that neither the model with
+	// the additions nor any extension of it is equivalent. Then there are additions of
+	// other kinds as well: the overlay knows the model and its verdict, and nothing else.
+	culprit *Transition
 	// reachable are the states that the base's model could not reach.
 	reachable map[lts.State]bool
 
@@ -69,7 +73,7 @@ const maxOverlay = 4096
 
 // newOverlay returns nil when the additions may change classes that matter. The
 // model must have exactly one initialisation, and the additions none.
-func newOverlay(b *base, added []Transition) *overlay {
+func newOverlay(b *base, added []Transition, l limits) *overlay {
 	if len(added) > maxOverlay {
 		return nil
 	}
@@ -77,6 +81,7 @@ func newOverlay(b *base, added []Transition) *overlay {
 	o := &overlay{added: added, states: map[string]lts.State{}, reachable: map[lts.State]bool{}, apart: map[Transition]struct{}{}}
 	out, in := make([]transition, 0, len(added)), make([]transition, 0, len(added))
 	var apart, todo []lts.State
+	var unstable []Transition
 	for _, t := range added {
 		from, to := o.state(b, t.From), o.state(b, t.To)
 		label, stable := b.label(t.Action)
@@ -85,7 +90,7 @@ func newOverlay(b *base, added []Transition) *overlay {
 		}
 		if !stable {
 			o.apart[t] = struct{}{}
-			apart = append(apart, from)
+			apart, unstable = append(apart, from), append(unstable, t)
 			continue
 		}
 		out = append(out, transition{from, lts.Step{Label: label, To: to}})
@@ -96,12 +101,28 @@ func newOverlay(b *base, added []Transition) *overlay {
 	}
 	o.out, o.in = newAdjacency(out), newAdjacency(in)
 	o.reach(b, todo)
-	for _, s := range apart {
-		if o.reaches(b, s) {
-			return nil
+	part := &Checker{base: b, over: o, limits: l}
+	reached := false
+	for i, s := range apart {
+		if !o.reaches(b, s) {
+			continue
+		}
+		reached = true
+		if t := unstable[i]; part.excludes(t) && (o.culprit == nil || Compare(t, *o.culprit) < 0) {
+			o.culprit = &t
 		}
 	}
+	if reached && o.culprit == nil {
+		return nil
+	}
 	return o
+}
+
+// excludes reports whether rule N decides about a step from a reachable state, which may
+// be one of several additions.
+func (c *Checker) excludes(t Transition) bool {
+	l := c.locate(t)
+	return !l.hasLabel || l.label >= c.base.specLabels || c.impossible(l)
 }
 
 // unclear reports whether the classes of some states that cannot be reached are unknown.
@@ -181,6 +202,14 @@ func (o *overlay) images(c *Checker) *images {
 	return o.imagesOf
 }
 
+// whole is a checker that knows all about the model.
+func (c *Checker) whole() *Checker {
+	if c.over != nil && c.over.culprit != nil {
+		return c.over.fullChecker(c)
+	}
+	return c
+}
+
 // fullChecker judges the same model by classes of its own, which are known for all states.
 func (o *overlay) fullChecker(c *Checker) *Checker {
 	o.fullOnce.Do(func() {
@@ -191,9 +220,10 @@ func (o *overlay) fullChecker(c *Checker) *Checker {
 
 // With returns a checker of the model with more transitions, which may be in any order
 // and must be ones that Check accepts. It shares what c has computed if the
-// additions change nothing of it, as those do that rules E0, E1 and E2 decide; then
-// it costs time in proportion to the additions, also those of earlier calls, and else
-// as much as NewChecker. The slice is not kept.
+// additions change nothing of it, as those do that rules E0, E1 and E2 decide, or if one
+// of them can be in no equivalent model, as rule N finds; then it costs time in proportion to
+// the additions, also those of earlier calls, and else as much as NewChecker. Verdicts are
+// those of NewChecker; another rule may have decided. The slice is not kept.
 func (c *Checker) With(added []Transition) *Checker {
 	var fresh []Transition
 	shared := len(c.base.initials) == 1
@@ -211,7 +241,7 @@ func (c *Checker) With(added []Transition) *Checker {
 		all = append(fresh, c.over.added...)
 	}
 	if shared {
-		if o := newOverlay(c.base, all); o != nil {
+		if o := newOverlay(c.base, all, c.limits); o != nil {
 			return &Checker{base: c.base, over: o, limits: c.limits}
 		}
 	}

@@ -10,6 +10,9 @@ import (
 
 // reason says why the decision about a step that the model does not know is as it is.
 func (c *Checker) reason(t Transition, d Decision) (reason, explanation string) {
+	if w := c.whole(); w != c {
+		return w.reason(t, w.Decide(t))
+	}
 	initials := c.base.initials
 	switch {
 	case isInit(t) && len(initials) > 0:

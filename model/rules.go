@@ -23,6 +23,9 @@ func (c *Checker) Decide(t Transition) Decision {
 	if len(c.base.initials) != 1 {
 		return Decision{not, RuleInit}
 	}
+	if c.over != nil && c.over.culprit != nil {
+		return Decision{not, RuleN}
+	}
 	b := c.base.classes()
 	if !l.hasFrom || !c.reachable(l.from) {
 		// Nothing that the model can do changes.

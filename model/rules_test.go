@@ -70,7 +70,7 @@ func TestBruteRules(t *testing.T) {
 			t.Errorf("rule %s decided %d of %d additions, want %d", name, w.tally[name], w.tally["additions"], least)
 		}
 	}
-	for _, name := range []string{"KNOWN", "INIT", "E0", "shared", "unclear", "repaired", "not minimal", "doomed", "L not", "L still", "F not", "F still", "N of a gap",
+	for _, name := range []string{"KNOWN", "INIT", "E0", "shared", "unclear", "culprit", "repaired", "not minimal", "doomed", "L not", "L still", "F not", "F still", "N of a gap",
 		string(explain.Equivalent), string(explain.ExtraBehaviour), string(explain.CoverageGap), string(explain.BranchingMismatch)} {
 		if w.tally[name] < least/400 {
 			t.Errorf("%s: only %d examples", name, w.tally[name])
@@ -93,7 +93,7 @@ func (w *world) draw() {
 		// Most additions are ones that change no class.
 		for range 1 + w.r.IntN(40) {
 			e := w.edge()
-			if rule := w.c.Decide(e.transition()).Rule; rule == RuleE0 && w.r.IntN(16) > 0 || rule != RuleE1 && rule != RuleE2 && w.r.IntN(16) > 0 {
+			if rule := w.c.Decide(e.transition()).Rule; rule == RuleE0 && w.r.IntN(16) > 0 || rule != RuleE1 && rule != RuleE2 && w.r.IntN(64) > 0 {
 				continue
 			}
 			w.model = append(slices.Clip(w.model), e)
@@ -202,6 +202,16 @@ func (w *world) each(e edge, d Decision, equivalent bool, after relation) {
 			w.tally["unclear"]++
 		}
 	}
+	if w.r.IntN(64) == 0 {
+		w.grade(e, equivalent)
+	}
+	if c.over != nil && c.over.culprit != nil {
+		w.tally["culprit"]++
+		if equivalent || w.equivalent {
+			w.fail("%v: equivalent in spite of %v", e.transition(), *c.over.culprit)
+		}
+		return
+	}
 	l := c.locate(e.transition())
 	if !l.hasFrom || !c.reachable(l.from) || !l.hasLabel || l.label >= c.base.specLabels || c.over != nil && c.over.unclear() && l.hasTo && !c.reachable(l.to) {
 		return
@@ -224,7 +234,7 @@ func (w *world) each(e edge, d Decision, equivalent bool, after relation) {
 			w.fail("%v: a doomed model is equivalent", e.transition())
 		}
 	}
-	if few := 64; w.r.IntN(few) == 0 || !w.equivalent && w.r.IntN(few/16) == 0 {
+	if !w.equivalent && w.r.IntN(4) == 0 {
 		w.grade(e, equivalent)
 	}
 	if c.impossible(l) {
