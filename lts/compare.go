@@ -93,7 +93,7 @@ func Compare(a, b *LTS, e Equivalence, lim Limits) Comparison {
 	switch e {
 	case Strong, DivergencePreservingBranching, Branching:
 		u := union(a, b)
-		p := classes(u.l, e)
+		p := Classes(u.l, e)
 		return Comparison{Holds: answer(p.Same(u.a, u.b))}
 	case Weak:
 		return compareWeak(quotientPair(a, b, Branching), lim)
@@ -116,47 +116,47 @@ type pair struct {
 
 // union puts the reachable parts of two systems side by side.
 func union(a, b *LTS) pair {
-	var u Builder
-	shiftA, shiftB := u.AddLTS(a), u.AddLTS(b)
-	p := pair{a: a.initial + shiftA, b: b.initial + shiftB}
-	p.l = u.Build(p.a)
-	return p.reachable()
+	u, shift := Union(a, b)
+	return pair{l: u, a: a.initial, b: b.initial + shift}.reachable()
 }
 
 // reachable leaves out the states that neither of the two reaches.
 func (p pair) reachable() pair {
 	seen := p.l.Reachable(p.a, p.b)
 	number := make([]State, len(seen))
-	var b Builder
+	count := State(0)
 	for s, yes := range seen {
+		number[s] = count
 		if yes {
-			number[s] = b.AddState()
+			count++
 		}
 	}
-	if int(b.states) == len(seen) {
+	if int(count) == len(seen) {
 		return p
 	}
-	for s, yes := range seen {
-		if !yes {
-			continue
+	l := Assemble(int(count), number[p.a], func(yield func(State, Label, State)) {
+		for s, yes := range seen {
+			if !yes {
+				continue
+			}
+			for _, step := range p.l.Steps(State(s)) {
+				yield(number[s], step.Label, number[step.To])
+			}
 		}
-		for _, step := range p.l.Steps(State(s)) {
-			b.Add(number[s], step.Label, number[step.To])
-		}
-	}
-	return pair{l: b.Build(number[p.a]), a: number[p.a], b: number[p.b]}
+	})
+	return pair{l: l, a: number[p.a], b: number[p.b]}
 }
 
 // quotient replaces states by their classes.
 func (p pair) quotient(classes *Partition) pair {
-	return pair{l: quotientOf(classes, classes.Block(p.a)), a: classes.Block(p.a), b: classes.Block(p.b)}
+	return pair{l: Quotient(p.l, classes), a: classes.Block(p.a), b: classes.Block(p.b)}
 }
 
 // quotientPair is the quotient of two systems together: states of either system
 // that are equivalent are one state.
 func quotientPair(a, b *LTS, e Equivalence) pair {
 	u := union(a, b)
-	return u.quotient(classes(u.l, e))
+	return u.quotient(Classes(u.l, e))
 }
 
 // compareWeak takes a branching quotient.

@@ -133,12 +133,12 @@ func (l *ladder) learn(e Equivalence, c Comparison) {
 
 // bisimilarities decides those that partition refinement decides in near-linear time.
 func (l *ladder) bisimilarities() {
-	p := classes(l.union.l, Branching)
+	p := Classes(l.union.l, Branching)
 	l.quot = l.union.quotient(p)
 	l.learn(Branching, Comparison{Holds: answer(l.quot.a == l.quot.b)})
 	for _, e := range []Equivalence{DivergencePreservingBranching, Strong} {
 		if l.open(e) {
-			l.learn(e, Comparison{Holds: answer(classes(l.union.l, e).Same(l.union.a, l.union.b))})
+			l.learn(e, Comparison{Holds: answer(Classes(l.union.l, e).Same(l.union.a, l.union.b))})
 		}
 	}
 }
@@ -182,7 +182,7 @@ func (l *ladder) simulations() Comparison {
 // strongTraces compares traces in which the internal action is a letter.
 func (l *ladder) strongTraces() {
 	if l.open(StrongTrace) {
-		q := l.union.quotient(classes(l.union.l, Strong))
+		q := l.union.quotient(Classes(l.union.l, Strong))
 		l.learn(StrongTrace, compareTraces(q, false, l.lim))
 	}
 }

@@ -13,12 +13,9 @@ type Simulation struct {
 // NewSimulation prepares questions about two systems, whose labels must be of one
 // alphabet. Limits.Pairs bounds all questions together.
 func NewSimulation(a, b *LTS, lim Limits) *Simulation {
-	var u Builder
-	u.AddLTS(a)
-	shift := u.AddLTS(b)
-	whole := u.Build(a.Initial())
-	of := classes(whole, Branching)
-	return &Simulation{m: newSimulation(quotientOf(of, of.Block(a.Initial())), lim.orDefaults()), of: of, shift: shift}
+	whole, shift := Union(a, b)
+	of := Classes(whole, Branching)
+	return &Simulation{m: newSimulation(Quotient(whole, of), lim.orDefaults()), of: of, shift: shift}
 }
 
 // Has reports whether state y of the second system weakly simulates state x of the

@@ -17,9 +17,8 @@ import "slices"
 // The saturated relation may be quadratic in the system and is never built. Memory is
 // linear. Time is that of a branching partition, plus what weakRefiner says.
 func weakPartition(l *LTS) *Partition {
-	branching := classes(l, Branching)
-	q := quotientOf(branching, branching.Block(l.Initial()))
-	r := newWeakRefiner(q)
+	branching := Classes(l, Branching)
+	r := newWeakRefiner(Quotient(l, branching))
 	r.run(-1, -1, 0)
 	block := make([]Block, l.States())
 	for s := range block {
@@ -45,8 +44,7 @@ func weakPartition(l *LTS) *Partition {
 // bad case is a chain of n internal steps each of which drops an option of its own,
 // which takes time quadratic in n, but not memory.
 type weakRefiner struct {
-	l  *LTS
-	in *incoming
+	l *LTS
 
 	block []Block
 	// elements holds all states block by block: block b is
@@ -105,7 +103,7 @@ func (m *memo) addNew(s State) (b bool) {
 func newWeakRefiner(l *LTS) *weakRefiner {
 	n := l.States()
 	r := &weakRefiner{
-		l: l, in: incomingOf(l), block: make([]Block, n),
+		l: l, block: make([]Block, n),
 		elements: make([]int32, n), position: make([]int32, n),
 		first: []int32{0}, size: []int32{int32(n)}, constellation: []int32{0}, blocks: [][]Block{{0}}, marked: []int32{0},
 		active: int32(n), narrowed: int32(n), sources: make([]bool, n), targets: make([]bool, n),
@@ -202,12 +200,12 @@ func (r *weakRefiner) refine(splitter []State, rest int32) {
 	r.closure = closure
 	into := r.into[:0]
 	for _, s := range closure {
-		for _, step := range r.in.of(s) {
+		for _, step := range r.l.Incoming(s) {
 			if step.Label != Tau && r.sources[step.To] {
 				into = append(into, Observation{step.Label, step.To}.pack())
 			}
 		}
-		r.work += int64(len(r.in.of(s)))
+		r.work += int64(len(r.l.Incoming(s)))
 	}
 	slices.Sort(into)
 	r.into = into
@@ -236,7 +234,7 @@ func (r *weakRefiner) before(out, states []State, in []bool) []State {
 		}
 	}
 	for i := 0; i < len(out); i++ {
-		for _, step := range r.in.of(out[i]) {
+		for _, step := range r.l.Incoming(out[i]) {
 			r.work++
 			if step.Label != Tau {
 				break
