@@ -37,7 +37,7 @@ func sparse(n int, labels uint64) (l *lts.LTS, s, t lts.State) {
 }
 
 func BenchmarkDistinguish(b *testing.B) {
-	for _, n := range []int{100, 1000, 10000} {
+	for _, n := range []int{100, 1000, 10000, 100000} {
 		for _, e := range equivalences {
 			b.Run(fmt.Sprintf("sparse/%v/%d", e, n), func(b *testing.B) {
 				l, s, t := sparse(n, 3)

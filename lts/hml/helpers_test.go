@@ -86,11 +86,15 @@ func dense(seed uint64) *lts.LTS {
 		seed = seed*6364136223846793005 + 1442695040888963407
 		return int32(seed >> 33 % uint64(below))
 	}
-	n := 5 + random(8)
+	random(2)
+	n, labels := 5+random(8), 1+random(3) // few labels make many choices
 	var b lts.Builder
 	b.AddStates(int(n))
 	for range n + random(2*n) {
-		b.Add(random(n), random(4), random(n))
+		b.Add(random(n), 3-random(labels+1), random(n))
+	}
+	if labels < 3 { // some internal steps
+		b.Add(random(n), lts.Tau, random(n))
 	}
 	return b.Build(0)
 }
@@ -135,4 +139,24 @@ func anyFormula(t *rapid.T, e lts.Equivalence) *Formula {
 		root = f.not(root)
 	}
 	return f.formula(root)
+}
+
+// choices makes two states, 0 and 1, with a step to states that have some of four
+// options each: a difference between them often takes several conditions.
+func choices(seed uint64) *lts.LTS {
+	var b lts.Builder
+	b.AddStates(3) // the last one is the end
+	for from := range lts.State(2) {
+		for range 2 + seed%5 {
+			seed = seed*6364136223846793005 + 1442695040888963407
+			to := b.AddState()
+			b.Add(from, 1, to)
+			for option := range lts.Label(4) {
+				if seed>>(40+option)&1 == 1 {
+					b.Add(to, 2+option, 2)
+				}
+			}
+		}
+	}
+	return b.Build(0)
 }

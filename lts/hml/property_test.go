@@ -2,6 +2,7 @@ package hml
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -76,4 +77,56 @@ func TestLevelsEndAtBranchingBisimilarity(t *testing.T) {
 			}
 		})
 	}
+}
+
+// No condition at the first step of a formula is superfluous: without it the formula
+// would no longer tell the states apart.
+func TestNoConditionIsSuperfluous(t *testing.T) {
+	for _, e := range equivalences {
+		conditions := 0
+		for range 10 {
+			rapid.Check(t, func(t *rapid.T) {
+				l := choices(rapid.Uint64().Draw(t, "seed"))
+				f, err := Distinguish(l, 0, 1, e)
+				if err != nil {
+					return
+				}
+				for i := range f.nodes {
+					if !first(f, int32(i)) {
+						continue
+					}
+					conditions += len(f.nodes[i].args)
+					for j := range f.nodes[i].args {
+						less := &Formula{nodes: slices.Clone(f.nodes)}
+						less.nodes[i].args = slices.Delete(slices.Clone(f.nodes[i].args), j, j+1)
+						if holds := less.Holds(l); holds[0] != holds[1] {
+							t.Fatalf("condition %d of part %d can go\n%s\n%s", j, i, f.Text(letters{}), show(l))
+						}
+					}
+				}
+			})
+		}
+		t.Logf("%v: %d conditions", e, conditions)
+		if conditions < 50 {
+			t.Errorf("%v: only %d conditions", e, conditions)
+		}
+	}
+}
+
+// first reports whether a conjunction is what the first step of a formula says, and
+// occurs nowhere else.
+func first(f *Formula, id int32) bool {
+	root := f.nodes[f.root()]
+	if root.op == opNot {
+		root = f.nodes[root.after]
+	}
+	uses := 0
+	for i := range f.nodes {
+		f.nodes[i].operands(func(o int32) {
+			if o == id {
+				uses++
+			}
+		})
+	}
+	return f.nodes[id].op == opAnd && uses == 1 && (root.after == id || root.op == opStep && root.before == id)
 }
