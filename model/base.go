@@ -42,6 +42,8 @@ type base struct {
 	imagesOf    *images
 	gradeOnce   sync.Once
 	graded      Graded
+	exceedsOnce sync.Once
+	exceedsOf   bool
 	predsOnce   sync.Once
 	predOffsets []int32
 	preds       []lts.Step

@@ -177,3 +177,46 @@ func BenchmarkPending(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkHostile has what used to need a full refinement per step: models that do not
+// cover the specification, and pending sets with a violation in them.
+func BenchmarkHostile(b *testing.B) {
+	for _, size := range []int{500, 5000} {
+		s, m := protocol(size)
+		last := len(m) - 2
+		gap := NewChecker(s, m[:last])
+		for name, t := range map[string]Transition{
+			"E2 of a gap": {From: "p7", Action: "next0", To: "p8"},
+			"N of a gap":  {From: "p7", Action: "next0", To: "p9"},
+			"new state":   {From: "p7", Action: "next0", To: "new"},
+			"the missing": m[last],
+		} {
+			b.Run(fmt.Sprintf("%d/%s", size, name), func(b *testing.B) {
+				d := gap.Decide(t)
+				b.ReportAllocs()
+				for b.Loop() {
+					gap.Decide(t)
+				}
+				b.Log(d)
+			})
+			b.Run(fmt.Sprintf("%d/%s, judged", size, name), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					gap.Judge(t, nil)
+				}
+			})
+		}
+		b.Run(fmt.Sprintf("%d/pending violation", size), func(b *testing.B) {
+			c := checkerFor(b, s, m, defaultLimits)
+			t := Transition{From: "p7", Action: "next0", To: "p8"}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				// A pending set that was never seen before.
+				pending := []Transition{{From: "p3", Action: "next1", To: fmt.Sprint("x", i)}, {From: "p4", Action: "retry", To: "p4"}}
+				if j := c.Judge(t, pending); j.WithPending != not {
+					b.Fatal(j)
+				}
+			}
+		})
+	}
+}

@@ -18,6 +18,11 @@ type Checker struct {
 	over   *overlay
 	limits limits
 
+	// diagnosis is why the model is not equivalent.
+	diagnosisOnce     sync.Once
+	diagnosisReason   string
+	diagnosisSentence string
+
 	// mu guards joint, the checker of the model with the pending transitions of the
 	// last call; consecutive calls nearly always have the same ones.
 	mu      sync.Mutex
@@ -121,7 +126,7 @@ func (c *Checker) Equivalent() (equivalent bool, reason string) {
 	if c.equivalent() {
 		return true, ""
 	}
-	reason, _ = c.whole().diagnoseBaseline()
+	reason, _ = c.baseline()
 	return false, reason
 }
 
@@ -130,8 +135,14 @@ func (c *Checker) Explain() string {
 	if c.equivalent() {
 		return "The model behaves as the specification says."
 	}
-	_, explanation := c.whole().diagnoseBaseline()
+	_, explanation := c.baseline()
 	return explanation
+}
+
+// baseline is the reason and the sentence about a model that is not equivalent.
+func (c *Checker) baseline() (reason, explanation string) {
+	c.diagnosisOnce.Do(func() { c.diagnosisReason, c.diagnosisSentence = c.whole().diagnoseBaseline() })
+	return c.diagnosisReason, c.diagnosisSentence
 }
 
 // located is a transition in the numbers of the union. A number counts only when the

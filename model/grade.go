@@ -1,6 +1,8 @@
 package model
 
 import (
+	"math"
+
 	"github.com/spexio/spex/lts"
 	"github.com/spexio/spex/lts/explain"
 	"github.com/spexio/spex/spec"
@@ -83,17 +85,74 @@ func (c *Checker) cheapGrade(t Transition, d Decision) (Graded, bool) {
 	if !l.hasLabel || l.label >= c.base.specLabels {
 		return extra, true
 	}
-	b := c.base.classes()
-	if im := c.images(); b.deterministic && im.complete && l.label != lts.Tau {
-		// Each path to the source has a trace that leads the specification to one image
-		// and nowhere else.
-		for _, block := range im.at(l.from).list {
-			if len(b.by(block, l.label)) == 0 {
-				return extra, true
+	if c.base.classes().deterministic && c.images().complete && c.exceeds(l) {
+		return extra, true
+	}
+	return Graded{}, false
+}
+
+// exceeds reports whether the model with a step from a reachable state has a trace that the
+// specification does not have, which must be deterministic: each path of the model then has a
+// trace that leads the specification to one image and nowhere else. The images must be complete.
+func (c *Checker) exceeds(l located) bool {
+	if c.base.exceeds(c.limits) {
+		return true
+	}
+	b, im := c.base.classes(), c.images().child()
+	if !l.hasTo {
+		l.to = lts.State(c.base.graph.States())
+		if c.over != nil {
+			l.to += lts.State(c.over.count)
+		}
+	}
+	step := []lts.Step{{Label: l.label, To: l.to}}
+	if im.exceeded(b, l.from, step) {
+		return true
+	}
+	var todo []pair
+	for _, block := range im.at(l.from).list {
+		todo = im.step(b, block, l.label, l.to, todo)
+	}
+	im.limit = math.MaxInt // what is added is bounded by what there can be
+	for len(todo) > 0 {
+		// Where the images of the source grow, the step adds more.
+		before := len(im.at(l.from).list)
+		im.follow(b, todo, c.steps, nil)
+		todo = nil
+		for _, block := range im.at(l.from).list[before:] {
+			todo = im.step(b, block, l.label, l.to, todo)
+		}
+	}
+	for s := range im.extra {
+		x, y := c.steps(s)
+		if im.exceeded(b, s, x) || im.exceeded(b, s, y) || s == l.from && im.exceeded(b, s, step) {
+			return true
+		}
+	}
+	return false
+}
+
+// exceeds is the same about the model as it is.
+func (b *base) exceeds(l limits) bool {
+	b.exceedsOnce.Do(func() {
+		im := b.images(l.images)
+		for s := range im.own {
+			b.exceedsOf = b.exceedsOf || im.exceeded(b.classes(), lts.State(s), b.graph.Steps(lts.State(s)))
+		}
+	})
+	return b.exceedsOf
+}
+
+// exceeded reports whether the specification cannot take one of the steps from some image.
+func (im *images) exceeded(c *classes, s lts.State, steps []lts.Step) bool {
+	for _, step := range steps {
+		for _, block := range im.at(s).list {
+			if step.Label != lts.Tau && len(c.by(block, step.Label)) == 0 {
+				return true
 			}
 		}
 	}
-	return Graded{}, false
+	return false
 }
 
 // gradeStep grades the model with a step that makes it, or leaves it, not equivalent.
@@ -106,7 +165,18 @@ func (c *Checker) gradeStep(t Transition) Graded {
 		// An action that neither has: any name that differs from the others will do.
 		l.label = lts.Label(c.base.alphabet.Len())
 	}
-	g := c.gradeDifferent(c.reachableSystem(&l))
+	system := c.reachableSystem(&l)
+	if c.base.classes().deterministic && c.images().complete && l.hasLabel && l.label < c.base.specLabels && !c.exceeds(l) {
+		// A deterministic system that has all traces of another one simulates it.
+		switch lts.WeaklySimulates(c.base.specLTS, system, gradeLimits) {
+		case lts.Yes:
+			return Graded{Grade: explain.BranchingMismatch}
+		case lts.No:
+			return Graded{Grade: explain.CoverageGap}
+		}
+		return Graded{Grade: explain.Undecided}
+	}
+	g := c.gradeDifferent(system)
 	if !l.hasLabel {
 		for i, action := range g.Trace {
 			if action == "" {
