@@ -18,6 +18,23 @@ func (c *Checker) recheck(l located) (equivalent, ok bool) {
 	return r.run()
 }
 
+// firstToFail is the state in which a step, that makes the model not equivalent, shows: one that the
+// model can reach and that behaves like no state of the specification with the step. There may be
+// several such states; it is the first that rule L finds, which begins at the step's source.
+func (c *Checker) firstToFail(l located) (lts.State, bool) {
+	if !c.images().complete {
+		return 0, false
+	}
+	r := newRecheck(c, l)
+	if r == nil {
+		return 0, false
+	}
+	if equivalent, ok := r.run(); !ok || equivalent {
+		return 0, false
+	}
+	return r.failed, true
+}
+
 // recheck is the state of one run of rule L.
 type recheck struct {
 	c *Checker
@@ -35,6 +52,8 @@ type recheck struct {
 	// seen holds the last search by internal steps that came to an affected state.
 	seen   []int32
 	search int32
+	// failed is the state that was left without classes.
+	failed lts.State
 	// budget is how many steps may still be looked at.
 	budget int
 }
@@ -149,6 +168,7 @@ func (r *recheck) run() (equivalent, ok bool) {
 			}
 		}
 		if len(kept) == 0 {
+			r.failed = r.states[i]
 			return false, true
 		}
 		if len(kept) < len(r.blocks[i]) {

@@ -81,8 +81,36 @@ func (c *Checker) diagnose(t Transition, d Decision) (reason, explanation string
 	if !slices.Contains(reached, target) {
 		return ReasonWrongTarget, c.explainWrongTarget(t, reached, "which %q does not")
 	}
-	return ReasonOptionLost, fmt.Sprintf("%s takes away a choice: with it state %q does not behave as before, and the model cannot make every choice of the specification any more; %s.",
-		describe(t), t.From, c.allowed(t.From))
+	return ReasonOptionLost, c.explainOptionLost(t, l)
+}
+
+// explainOptionLost says where the loss shows, if rule L finds that.
+func (c *Checker) explainOptionLost(t Transition, l located) string {
+	failed, known := c.firstToFail(l)
+	name := c.base.spec.Name
+	switch {
+	case !known:
+		return fmt.Sprintf("%s takes away a choice: with it state %q does not behave as before, and the model cannot make every choice of the specification any more; %s.",
+			describe(t), t.From, c.allowed(t.From))
+	case failed == l.from:
+		return fmt.Sprintf("%s takes away a choice: with it state %q behaves like no state of specification %q that it could be in; %s.",
+			describe(t), t.From, name, c.allowed(t.From))
+	}
+	return fmt.Sprintf("%s takes away a choice: with it state %q does not behave as before, and then the model, in state %q, cannot make every choice any more that specification %q has there; %s.",
+		describe(t), t.From, c.stateName(failed), name, c.allowed(t.From))
+}
+
+// stateName is the name of a state of the model.
+func (c *Checker) stateName(s lts.State) string {
+	if int(s) < len(c.base.names) {
+		return c.base.names[s]
+	}
+	for name, n := range c.over.states {
+		if n == s {
+			return name
+		}
+	}
+	return ""
 }
 
 // reached are the classes where some classes can be after a step.
