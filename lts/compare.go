@@ -14,7 +14,8 @@ type Limits struct {
 	Pairs int
 }
 
-// Defaults of Limits. They keep a comparison below some 300 MB and some ten seconds.
+// Defaults of Limits. A search that runs into them takes some seconds and some
+// hundred megabytes beside the systems.
 const (
 	DefaultSets  = 1 << 20
 	DefaultPairs = 1 << 21
@@ -23,7 +24,7 @@ const (
 const (
 	elementsPerSet = 16
 	workPerSet     = 512
-	workPerPair    = 1024
+	workPerPair    = 128
 )
 
 func (lim Limits) orDefaults() Limits {

@@ -284,6 +284,90 @@ func TestLimitsNeverMakeWrongAnswers(t *testing.T) {
 	}
 }
 
+// stuttered is a system with internal steps and copies of states put in, which is
+// branching bisimilar to it and preserves divergence.
+func stuttered(r *rand.Rand, l *LTS) *LTS {
+	n := State(l.States())
+	var b Builder
+	b.AddLTS(l)
+	for s := range n {
+		var twin State = -1
+		if r.IntN(4) == 0 {
+			twin = b.AddState()
+		}
+		for _, step := range l.Steps(s) {
+			switch {
+			case r.IntN(4) == 0:
+				x := b.AddState()
+				b.Add(s, step.Label, x)
+				b.Add(x, Tau, step.To)
+			case twin >= 0:
+				b.Add(twin, step.Label, step.To)
+			}
+		}
+		if twin >= 0 {
+			for _, step := range l.Steps(s) {
+				b.Add(twin, step.Label, step.To)
+			}
+			b.Add(s, Tau, twin)
+		}
+	}
+	return b.Build(l.Initial())
+}
+
+// Larger systems, beyond what the definitions can decide: what is put in keeps
+// everything but strong equivalence, ladders are mirrored when the sides change
+// places, each rung that holds has all weaker ones with it, and traces are traces.
+func TestLadderOfLargerSystems(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	mirror := strings.NewReplacer("<", ">", ">", "<")
+	lim := Limits{Sets: 1 << 12}
+	for i := range 60 {
+		n := State(20 + r.IntN(100))
+		var b Builder
+		b.AddStates(int(n))
+		for range 3 * n / 2 {
+			b.Add(r.Int32N(n), max(0, r.Int32N(7)-1), r.Int32N(n))
+		}
+		l := b.Build(0)
+		for e, c := range Ladder(l, stuttered(r, l), lim) {
+			if e := Equivalence(e); e != Strong && e != StrongTrace && c.Holds != Yes {
+				t.Fatalf("pair %d: internal steps that change nothing: %v %v", i, e, c.Holds)
+			}
+		}
+		b.Add(r.Int32N(n), r.Int32N(6), r.Int32N(n))
+		other := stuttered(r, b.Build(0))
+		rungs := Ladder(l, other, lim)
+		if got, want := verdicts(Ladder(other, l, lim)), mirror.Replace(verdicts(rungs)); got != want && !strings.Contains(got+want, "?") {
+			t.Fatalf("pair %d: %s the other way round, want %s", i, got, want)
+		}
+		var k knowledge
+		for _, c := range rungs {
+			left, right := c.Equivalence.halves()
+			k[left], k[right] = c.Holds, c.Holds
+			if left != right {
+				k[left], k[right] = c.LeftInRight, c.RightInLeft
+			}
+			if c.Trace == nil {
+				continue
+			}
+			has, lacks := l, other
+			if c.Trace.In == Right {
+				has, lacks = other, l
+			}
+			weak := c.Equivalence == WeakTrace
+			if word := c.Trace.Labels; len(After(has, word, weak)) == 0 || len(After(lacks, word, weak)) != 0 {
+				t.Fatalf("pair %d: %v is not a trace of the %v system alone", i, word, c.Trace.In)
+			}
+		}
+		for _, i := range implications {
+			if k[i[0]] == Yes && k[i[1]] != Yes || k[i[1]] == No && k[i[0]] != No {
+				t.Fatalf("fact %d: %v, and fact %d, which it implies: %v", i[0], k[i[0]], i[1], k[i[1]])
+			}
+		}
+	}
+}
+
 func TestStrongest(t *testing.T) {
 	for _, tc := range []struct {
 		a, b, want string

@@ -46,14 +46,14 @@ func DistinguishingTrace(a, b *LTS, weak bool, in Side, lim Limits) (trace *Trac
 	return quotientPair(a, b, e).distinguishingTrace(weak, in, lim.orDefaults())
 }
 
-func (q pair) distinguishingTrace(weak bool, in Side, lim Limits) (trace *Trace, capped bool) {
+func (p pair) distinguishingTrace(weak bool, in Side, lim Limits) (trace *Trace, capped bool) {
 	var searches []*traceSearch
 	var sides []Side
 	if in != Right {
-		searches, sides = append(searches, newTraceSearch(q.l, q.a, q.b, weak, lim)), append(sides, Left)
+		searches, sides = append(searches, newTraceSearch(p.l, p.a, p.b, weak, lim)), append(sides, Left)
 	}
 	if in != Left {
-		searches, sides = append(searches, newTraceSearch(q.l, q.b, q.a, weak, lim)), append(sides, Right)
+		searches, sides = append(searches, newTraceSearch(p.l, p.b, p.a, weak, lim)), append(sides, Right)
 	}
 	for more := true; more; {
 		more = false

@@ -202,7 +202,7 @@ func (r *weakRefiner) refine(splitter []State, rest int32) {
 	for _, s := range closure {
 		for _, step := range r.l.Incoming(s) {
 			if step.Label != Tau && r.sources[step.To] {
-				into = append(into, Observation{step.Label, step.To}.pack())
+				into = append(into, step.pack())
 			}
 		}
 		r.work += int64(len(r.l.Incoming(s)))
