@@ -39,7 +39,7 @@ func deviationMessage(d fsm.DeviationView) *spexv1.DeviationInfo {
 	return &spexv1.DeviationInfo{
 		Spec: d.Spec.Name, SpecVersion: d.Spec.Version,
 		Transition: &typesv1.Transition{From: d.Transition.From, Action: d.Transition.Action, To: d.Transition.To},
-		Verdict:    d.Verdict, Reason: d.Reason, Explanation: d.Explanation, Count: d.Count,
+		Verdict:    d.Verdict, Reason: d.Reason, Explanation: d.Explanation, Grade: d.Grade, Count: d.Count,
 		FirstInstance: d.First.ID, FirstTime: timestamppb.New(d.FirstAt), LastInstance: d.Last.ID, LastTime: timestamppb.New(d.LastAt),
 	}
 }

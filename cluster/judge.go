@@ -18,11 +18,7 @@ import (
 )
 
 const (
-	// maxCheckers bounds the specification and model versions that are ready to
-	// judge by; maxVerdicts the judgements that are remembered.
-	maxCheckers = 64
-	maxVerdicts = 10_000
-	judgeBatch  = 256
+	judgeBatch = 256
 	// maxComputing bounds the judgements by one specification that are computed
 	// at the same time: one whose models are hard must not take all processors.
 	maxComputing = 2
@@ -41,11 +37,11 @@ type judge struct {
 	// tasks counts what is being computed; it grows only while closed is false.
 	tasks sync.WaitGroup
 
-	mu       sync.Mutex // guards the fields below
-	closed   bool
-	checkers map[checkerKey]*model.Checker
-	pending  map[pendingKey][]model.Transition
-	verdicts map[verdictKey]model.Judgement
+	// cache keeps what judgements are made from, and judgements.
+	cache *model.Cache[checkerKey, pendingKey]
+
+	mu     sync.Mutex // guards the fields below
+	closed bool
 	// computing holds what is under way.
 	computing map[any]*computation
 	// load counts what is under way by specification, and turns holds who waits
@@ -66,19 +62,19 @@ type checkerKey struct {
 
 // pendingKey carries the shard, since each shard has a pending set of its own.
 type pendingKey struct {
-	checkerKey
 	shard   uint32
 	version uint64
 }
 
 type verdictKey struct {
+	checkerKey
 	pendingKey
 	transition model.Transition
 }
 
 func newJudge(before func(fsm.Case), log *slog.Logger) *judge {
 	return &judge{
-		before: before, log: log, checkers: map[checkerKey]*model.Checker{}, pending: map[pendingKey][]model.Transition{}, verdicts: map[verdictKey]model.Judgement{},
+		before: before, log: log, cache: model.NewCache[checkerKey, pendingKey](model.CacheLimits{}),
 		computing: map[any]*computation{}, load: map[fsm.SpecKey]int{}, turns: map[fsm.SpecKey]map[wake]struct{}{},
 	}
 }
@@ -90,64 +86,61 @@ var errNoEvidence = errors.New("the shard does not have the versions that the st
 // computed or has to wait for its turn: then again is set when it is worth
 // asking once more.
 func (j *judge) judge(shard uint32, machine *fsm.Shard, c fsm.Case, again wake) (*typesv1.Judgement, error) {
-	vk := verdictKey{pendingKey{checkerKey{c.Spec, c.ModelVersion}, shard, c.PendingVersion}, c.Transition}
+	vk := verdictKey{checkerKey{c.Spec, c.ModelVersion}, pendingKey{shard, c.PendingVersion}, c.Transition}
 	res, known, err := j.compute(vk, machine, c, again)
 	if err != nil || !known {
 		return nil, err
 	}
 	return &typesv1.Judgement{
 		Verdict: res.Verdict, Reason: res.Reason, Explanation: res.Explanation, WithPending: res.WithPending, BaselineEquivalent: res.BaselineEquivalent,
+		Rule: string(res.Rule), Grade: string(res.Grade),
 		SpecVersion: c.Spec.Version, ModelVersion: c.ModelVersion, PendingVersion: c.PendingVersion,
 	}, nil
 }
 
 // compute looks a judgement up, or begins to compute it and waits a moment.
 func (j *judge) compute(vk verdictKey, machine *fsm.Shard, c fsm.Case, again wake) (res model.Judgement, known bool, err error) {
-	j.mu.Lock()
-	if res, known = j.verdicts[vk]; known {
-		j.mu.Unlock()
+	look := func() (model.Judgement, bool) { return j.cache.Judgement(vk.checkerKey, vk.pendingKey, vk.transition) }
+	if res, known = look(); known {
 		return res, true, nil
 	}
+	j.mu.Lock()
 	if j.computing[vk] != nil || j.load[c.Spec] >= maxComputing {
 		j.turnLocked(c.Spec, again)
 		j.mu.Unlock()
 		return res, false, nil
 	}
-	checker, pending := j.checkers[vk.checkerKey], j.pending[vk.pendingKey]
-	_, havePending := j.pending[vk.pendingKey]
 	j.mu.Unlock()
-	if checker == nil || !havePending {
-		e, have := machine.Evidence(c.Spec, c.ModelVersion, c.PendingVersion)
-		if !have {
-			return res, false, errNoEvidence
-		}
-		pending = e.Pending
-		if checker == nil {
-			s, err := spec.FromProto(e.Definition)
-			if err != nil {
-				return res, false, fmt.Errorf("the shard's copy of the specification: %w", err)
-			}
-			checker = model.NewChecker(s, e.Model)
-		}
-	}
+	var failure error // the computation's, until done is closed
 	done := j.begin(vk, c.Spec, func() {
 		if j.before != nil {
 			j.before(c)
 		}
-		j.remember(vk, checker, pending, checker.Judge(c.Transition, pending))
+		_, failure = j.cache.Judge(vk.checkerKey, vk.pendingKey, vk.transition, func() (model.Versions, error) { return evidence(machine, c) })
 	})
-	if !waitFor(done, quickVerdict) {
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		if res, known = j.verdicts[vk]; !known {
-			j.turnLocked(c.Spec, again)
-		}
-		return res, known, nil
+	if waitFor(done, quickVerdict) {
+		res, known = look()
+		return res, known, failure
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	res, known = j.verdicts[vk]
+	if res, known = look(); !known {
+		j.turnLocked(c.Spec, again)
+	}
 	return res, known, nil
+}
+
+// evidence is what the shard judges a case by.
+func evidence(machine *fsm.Shard, c fsm.Case) (model.Versions, error) {
+	e, have := machine.Evidence(c.Spec, c.ModelVersion, c.PendingVersion)
+	if !have {
+		return model.Versions{}, errNoEvidence
+	}
+	s, err := spec.FromProto(e.Definition)
+	if err != nil {
+		return model.Versions{}, fmt.Errorf("the shard's copy of the specification: %w", err)
+	}
+	return model.Versions{Spec: s, Model: e.Model, Pending: e.Pending}, nil
 }
 
 func waitFor(done <-chan struct{}, d time.Duration) bool {
@@ -231,23 +224,6 @@ func (j *judge) close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("a verdict is still being computed: %w", ctx.Err())
 	}
-}
-
-// remember keeps what a judgement was computed from. The bounds are kept by
-// starting over, which costs a recomputation and nothing else.
-func (j *judge) remember(vk verdictKey, checker *model.Checker, pending []model.Transition, res model.Judgement) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if len(j.checkers) >= maxCheckers {
-		clear(j.checkers)
-	}
-	if len(j.pending) >= maxCheckers {
-		clear(j.pending)
-	}
-	if len(j.verdicts) >= maxVerdicts {
-		clear(j.verdicts)
-	}
-	j.checkers[vk.checkerKey], j.pending[vk.pendingKey], j.verdicts[vk] = checker, pending, res
 }
 
 // judgeLoop records the verdicts of the steps that await one, while this node

@@ -142,10 +142,7 @@ func (n *Node) checkedInfo(ctx context.Context, v fsm.SpecView) *spexv1.ModelInf
 
 func (n *Node) checker(v fsm.SpecView) *model.Checker {
 	key := checkerKey{v.Key, v.Model.Version}
-	n.judge.mu.Lock()
-	c := n.judge.checkers[key]
-	n.judge.mu.Unlock()
-	if c != nil {
+	if c, ok := n.judge.cache.Checker(key); ok {
 		return c
 	}
 	transitions, m, ok := n.catalog.machine.ModelTransitions(v.Key)
@@ -153,14 +150,7 @@ func (n *Node) checker(v fsm.SpecView) *model.Checker {
 	if !ok || err != nil || m.Version != v.Model.Version {
 		return nil
 	}
-	c = model.NewChecker(s, transitions)
-	n.judge.mu.Lock()
-	defer n.judge.mu.Unlock()
-	if len(n.judge.checkers) >= maxCheckers {
-		clear(n.judge.checkers)
-	}
-	n.judge.checkers[key] = c
-	return c
+	return n.judge.cache.Keep(key, model.NewChecker(s, transitions))
 }
 
 // GetModel returns a model with its transitions in order.

@@ -254,7 +254,7 @@ func mergeDeviation(into, d *spexv1.DeviationInfo) {
 	}
 	// The verdicts are ordered by how much they accuse.
 	if d.GetVerdict() > into.GetVerdict() {
-		into.Verdict, into.Reason, into.Explanation = d.GetVerdict(), d.GetReason(), d.GetExplanation()
+		into.Verdict, into.Reason, into.Explanation, into.Grade = d.GetVerdict(), d.GetReason(), d.GetExplanation(), d.GetGrade()
 	}
 }
 

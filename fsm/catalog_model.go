@@ -218,7 +218,7 @@ func (c *Catalog) applyReport(r *statev1.ReportShard) Result {
 			if _, ok := m.deviations.Get(&deviation{t: t}); !ok && m.deviations.Len() < MaxDeviations {
 				ref := StepRefOf(d.GetFirst())
 				m.deviations.Set(&deviation{
-					t: t, verdict: d.GetVerdict(), reason: d.GetReason(), explanation: d.GetExplanation(), count: 1,
+					t: t, verdict: d.GetVerdict(), reason: d.GetReason(), explanation: d.GetExplanation(), grade: d.GetGrade(), count: 1,
 					first: ref, firstAt: d.GetTimeUnixNano(), last: ref, lastAt: d.GetTimeUnixNano(),
 				})
 				changed = true

@@ -35,6 +35,7 @@ type deviation struct {
 	t                   model.Transition
 	verdict             typesv1.Verdict
 	reason, explanation string
+	grade               string
 	count               uint64
 	first, last         StepRef
 	firstAt, lastAt     int64

@@ -113,6 +113,7 @@ type DeviationView struct {
 	Transition          model.Transition
 	Verdict             typesv1.Verdict
 	Reason, Explanation string
+	Grade               string
 	Count               uint64
 	First, Last         StepRef
 	FirstAt, LastAt     time.Time
@@ -130,7 +131,7 @@ func (s *Shard) Deviations(namespace, spec string) []DeviationView {
 		}
 		p.deviations.Scan(func(d *deviation) bool {
 			list = append(list, DeviationView{
-				Spec: p.key, Transition: d.t, Verdict: d.verdict, Reason: d.reason, Explanation: d.explanation, Count: d.count,
+				Spec: p.key, Transition: d.t, Verdict: d.verdict, Reason: d.reason, Explanation: d.explanation, Grade: d.grade, Count: d.count,
 				First: d.first, Last: d.last, FirstAt: time.Unix(0, d.firstAt), LastAt: time.Unix(0, d.lastAt),
 			})
 			return true

@@ -114,7 +114,7 @@ func (s transitionSet) records(id statev1.ModelRecord_Set, emit func(*statev1.Re
 
 func (d *deviation) record() *statev1.Record {
 	return &statev1.Record{Kind: &statev1.Record_Deviation{Deviation: &statev1.DeviationRecord{
-		Transition: transitionProto(d.t), Verdict: d.verdict, Reason: d.reason, Explanation: d.explanation, Count: d.count,
+		Transition: transitionProto(d.t), Verdict: d.verdict, Reason: d.reason, Explanation: d.explanation, Grade: d.grade, Count: d.count,
 		First: d.first.Proto(), FirstTime: d.firstAt, Last: d.last.Proto(), LastTime: d.lastAt,
 	}}}
 }
@@ -317,7 +317,7 @@ func (b *shardRestore) restoreModel(m *statev1.ModelRecord) error {
 
 func restoreDeviation(d *statev1.DeviationRecord) *deviation {
 	return &deviation{
-		t: transitionOf(d.GetTransition()), verdict: d.GetVerdict(), reason: d.GetReason(), explanation: d.GetExplanation(), count: d.GetCount(),
+		t: transitionOf(d.GetTransition()), verdict: d.GetVerdict(), reason: d.GetReason(), explanation: d.GetExplanation(), grade: d.GetGrade(), count: d.GetCount(),
 		first: StepRefOf(d.GetFirst()), firstAt: d.GetFirstTime(), last: StepRefOf(d.GetLast()), lastAt: d.GetLastTime(),
 	}
 }

@@ -77,15 +77,18 @@ func (s *Shard) settle(w *awaitingStep, j *typesv1.Judgement) {
 func (s *Shard) deviate(w *awaitingStep, j *typesv1.Judgement, at int64) {
 	p := s.spec(w.spec)
 	t := *w.transition
-	d := &deviation{t: t, first: w.ref, firstAt: at, last: w.ref, lastAt: at, verdict: j.GetVerdict(), reason: j.GetReason(), explanation: j.GetExplanation()}
+	d := &deviation{
+		t: t, first: w.ref, firstAt: at, last: w.ref, lastAt: at,
+		verdict: j.GetVerdict(), reason: j.GetReason(), explanation: j.GetExplanation(), grade: j.GetGrade(),
+	}
 	if old, ok := p.deviations.Get(&deviation{t: t}); ok {
 		*d = *old
 		if v := worse(old.verdict, j.GetVerdict()); v != old.verdict {
-			d.verdict, d.reason, d.explanation = v, j.GetReason(), j.GetExplanation()
+			d.verdict, d.reason, d.explanation, d.grade = v, j.GetReason(), j.GetExplanation(), j.GetGrade()
 		}
 	} else if p.deviations.Len() < MaxDeviations {
 		s.send(&statev1.OutboxItem{Spec: w.spec.Proto(), Transition: transitionProto(t), Deviation: &statev1.Deviation{
-			Verdict: j.GetVerdict(), Reason: j.GetReason(), Explanation: j.GetExplanation(), First: w.ref.Proto(), TimeUnixNano: at,
+			Verdict: j.GetVerdict(), Reason: j.GetReason(), Explanation: j.GetExplanation(), Grade: j.GetGrade(), First: w.ref.Proto(), TimeUnixNano: at,
 		}})
 	}
 	d.count++

@@ -2863,6 +2863,8 @@ type DeviationInfo struct {
 	FirstTime     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=first_time,json=firstTime,proto3" json:"first_time,omitempty"`
 	LastInstance  string                 `protobuf:"bytes,10,opt,name=last_instance,json=lastInstance,proto3" json:"last_instance,omitempty"`
 	LastTime      *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=last_time,json=lastTime,proto3" json:"last_time,omitempty"`
+	// What kind of difference there is with the step; see Judgement.
+	Grade         string `protobuf:"bytes,12,opt,name=grade,proto3" json:"grade,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2972,6 +2974,13 @@ func (x *DeviationInfo) GetLastTime() *timestamppb.Timestamp {
 		return x.LastTime
 	}
 	return nil
+}
+
+func (x *DeviationInfo) GetGrade() string {
+	if x != nil {
+		return x.Grade
+	}
+	return ""
 }
 
 type ListDeviationsResponse struct {
@@ -3840,7 +3849,7 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\tR\x04spec\x126\n" +
 	"\vconsistency\x18\x03 \x01(\x0e2\x14.spex.v1.ConsistencyR\vconsistency\x12\x14\n" +
-	"\x05limit\x18\x04 \x01(\rR\x05limit\"\xc3\x03\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\"\xd9\x03\n" +
 	"\rDeviationInfo\x12\x12\n" +
 	"\x04spec\x18\x01 \x01(\tR\x04spec\x12!\n" +
 	"\fspec_version\x18\x02 \x01(\x04R\vspecVersion\x129\n" +
@@ -3856,7 +3865,8 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"first_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tfirstTime\x12#\n" +
 	"\rlast_instance\x18\n" +
 	" \x01(\tR\flastInstance\x127\n" +
-	"\tlast_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\blastTime\"\xa1\x01\n" +
+	"\tlast_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\blastTime\x12\x14\n" +
+	"\x05grade\x18\f \x01(\tR\x05grade\"\xa1\x01\n" +
 	"\x16ListDeviationsResponse\x126\n" +
 	"\n" +
 	"deviations\x18\x01 \x03(\v2\x16.spex.v1.DeviationInfoR\n" +

@@ -1611,6 +1611,7 @@ type Deviation struct {
 	Explanation   string                 `protobuf:"bytes,3,opt,name=explanation,proto3" json:"explanation,omitempty"`
 	First         *StepRef               `protobuf:"bytes,4,opt,name=first,proto3" json:"first,omitempty"`
 	TimeUnixNano  int64                  `protobuf:"varint,5,opt,name=time_unix_nano,json=timeUnixNano,proto3" json:"time_unix_nano,omitempty"`
+	Grade         string                 `protobuf:"bytes,6,opt,name=grade,proto3" json:"grade,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1678,6 +1679,13 @@ func (x *Deviation) GetTimeUnixNano() int64 {
 		return x.TimeUnixNano
 	}
 	return 0
+}
+
+func (x *Deviation) GetGrade() string {
+	if x != nil {
+		return x.Grade
+	}
+	return ""
 }
 
 type FormCluster struct {
@@ -2613,13 +2621,14 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"transition\x18\x03 \x01(\v2\x19.spex.types.v1.TransitionR\n" +
 	"transition\x126\n" +
-	"\tdeviation\x18\x04 \x01(\v2\x18.spex.state.v1.DeviationR\tdeviation\"\xcb\x01\n" +
+	"\tdeviation\x18\x04 \x01(\v2\x18.spex.state.v1.DeviationR\tdeviation\"\xe1\x01\n" +
 	"\tDeviation\x120\n" +
 	"\averdict\x18\x01 \x01(\x0e2\x16.spex.types.v1.VerdictR\averdict\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12 \n" +
 	"\vexplanation\x18\x03 \x01(\tR\vexplanation\x12,\n" +
 	"\x05first\x18\x04 \x01(\v2\x16.spex.state.v1.StepRefR\x05first\x12$\n" +
-	"\x0etime_unix_nano\x18\x05 \x01(\x03R\ftimeUnixNano\"\xc2\x02\n" +
+	"\x0etime_unix_nano\x18\x05 \x01(\x03R\ftimeUnixNano\x12\x14\n" +
+	"\x05grade\x18\x06 \x01(\tR\x05grade\"\xc2\x02\n" +
 	"\vFormCluster\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12!\n" +

@@ -793,6 +793,7 @@ type DeviationRecord struct {
 	FirstTime     int64                  `protobuf:"varint,7,opt,name=first_time,json=firstTime,proto3" json:"first_time,omitempty"`
 	Last          *StepRef               `protobuf:"bytes,8,opt,name=last,proto3" json:"last,omitempty"`
 	LastTime      int64                  `protobuf:"varint,9,opt,name=last_time,json=lastTime,proto3" json:"last_time,omitempty"`
+	Grade         string                 `protobuf:"bytes,10,opt,name=grade,proto3" json:"grade,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -888,6 +889,13 @@ func (x *DeviationRecord) GetLastTime() int64 {
 		return x.LastTime
 	}
 	return 0
+}
+
+func (x *DeviationRecord) GetGrade() string {
+	if x != nil {
+		return x.Grade
+	}
+	return ""
 }
 
 type MetaEntry struct {
@@ -1761,7 +1769,7 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\x0fSET_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tSET_MODEL\x10\x01\x12\x0f\n" +
 	"\vSET_LEARNED\x10\x02\x12\x0f\n" +
-	"\vSET_PENDING\x10\x03\"\xe4\x02\n" +
+	"\vSET_PENDING\x10\x03\"\xfa\x02\n" +
 	"\x0fDeviationRecord\x129\n" +
 	"\n" +
 	"transition\x18\x01 \x01(\v2\x19.spex.types.v1.TransitionR\n" +
@@ -1774,7 +1782,9 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\n" +
 	"first_time\x18\a \x01(\x03R\tfirstTime\x12*\n" +
 	"\x04last\x18\b \x01(\v2\x16.spex.state.v1.StepRefR\x04last\x12\x1b\n" +
-	"\tlast_time\x18\t \x01(\x03R\blastTime\"3\n" +
+	"\tlast_time\x18\t \x01(\x03R\blastTime\x12\x14\n" +
+	"\x05grade\x18\n" +
+	" \x01(\tR\x05grade\"3\n" +
 	"\tMetaEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"\xf2\x03\n" +

@@ -753,8 +753,14 @@ type Judgement struct {
 	SpecVersion    uint64 `protobuf:"varint,6,opt,name=spec_version,json=specVersion,proto3" json:"spec_version,omitempty"`
 	ModelVersion   uint64 `protobuf:"varint,7,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
 	PendingVersion uint64 `protobuf:"varint,8,opt,name=pending_version,json=pendingVersion,proto3" json:"pending_version,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The argument that decided the verdict, for example E2 or L; all of them are exact.
+	Rule string `protobuf:"bytes,9,opt,name=rule,proto3" json:"rule,omitempty"`
+	// What kind of difference there is between the specification and the model with the step: EQUIVALENT,
+	// EXTRA_BEHAVIOUR, COVERAGE_GAP, BRANCHING_MISMATCH or UNDECIDED; empty when the model has not exactly one
+	// initialisation.
+	Grade         string `protobuf:"bytes,10,opt,name=grade,proto3" json:"grade,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Judgement) Reset() {
@@ -841,6 +847,20 @@ func (x *Judgement) GetPendingVersion() uint64 {
 		return x.PendingVersion
 	}
 	return 0
+}
+
+func (x *Judgement) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *Judgement) GetGrade() string {
+	if x != nil {
+		return x.Grade
+	}
+	return ""
 }
 
 // ErrorDetail travels as a status detail with every error of the API.
@@ -971,7 +991,7 @@ const file_spex_types_v1_types_proto_rawDesc = "" +
 	"\x0fprunable_states\x18\x06 \x01(\v2\x1d.spex.types.v1.PrunableStatesR\x0eprunableStates\x12G\n" +
 	"\x10on_missing_model\x18\a \x01(\x0e2\x1d.spex.types.v1.OnMissingModelR\x0eonMissingModel\x12=\n" +
 	"\ferror_policy\x18\b \x01(\v2\x1a.spex.types.v1.ErrorPolicyR\verrorPolicy\x12#\n" +
-	"\rhistory_limit\x18\t \x01(\rR\fhistoryLimit\"\xd4\x02\n" +
+	"\rhistory_limit\x18\t \x01(\rR\fhistoryLimit\"\xfe\x02\n" +
 	"\tJudgement\x120\n" +
 	"\averdict\x18\x01 \x01(\x0e2\x16.spex.types.v1.VerdictR\averdict\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12 \n" +
@@ -980,7 +1000,10 @@ const file_spex_types_v1_types_proto_rawDesc = "" +
 	"\x13baseline_equivalent\x18\x05 \x01(\bR\x12baselineEquivalent\x12!\n" +
 	"\fspec_version\x18\x06 \x01(\x04R\vspecVersion\x12#\n" +
 	"\rmodel_version\x18\a \x01(\x04R\fmodelVersion\x12'\n" +
-	"\x0fpending_version\x18\b \x01(\x04R\x0ependingVersion\"\xf2\x01\n" +
+	"\x0fpending_version\x18\b \x01(\x04R\x0ependingVersion\x12\x12\n" +
+	"\x04rule\x18\t \x01(\tR\x04rule\x12\x14\n" +
+	"\x05grade\x18\n" +
+	" \x01(\tR\x05grade\"\xf2\x01\n" +
 	"\vErrorDetail\x12-\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x15.spex.types.v1.ReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x1b\n" +
