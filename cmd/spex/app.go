@@ -24,6 +24,8 @@ type app struct {
 	// stdoutTTY and stderrTTY say whether a person watches the stream.
 	stdoutTTY bool
 	stderrTTY bool
+	// columns is the width of the terminal of stdout, 0 when it is not known; it may be nil.
+	columns func() int
 	// now is called from many goroutines.
 	now func() time.Time
 

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spexio/spex/lts"
+	"github.com/spexio/spex/lts/explain"
 	"github.com/spexio/spex/model"
 	"github.com/spexio/spex/spec"
 )
@@ -139,13 +141,34 @@ func checkModel(path string, specs map[string]loadedSpec, modelOf map[string]str
 		return out
 	}
 	modelOf[loaded.spec.Name] = path
-	checker := model.NewChecker(loaded.spec, f.Transitions)
+	if err := compareModel(&out, loaded.spec, f.Transitions); err != nil {
+		out.Error = err.Error()
+	}
+	return out
+}
+
+// checkNames is what systems are called in what is said about a model.
+var checkNames = explain.Options{
+	Equivalence: lts.Branching, Left: "the specification", Right: "the model", Internal: spec.Internal,
+}
+
+// compareModel compares a model with its specification.
+func compareModel(out *checkedModelJSON, s *spec.Specification, transitions []model.Transition) error {
+	checker := model.NewChecker(s, transitions)
 	equivalent, reason := checker.Equivalent()
+	left := s.LTS()
+	if right, _ := model.System(transitions, left.Alphabet); right != nil {
+		r, err := explain.Compare(left, right, checkNames)
+		if err != nil {
+			return err
+		}
+		out.Report = reportDocument(s.Name, out.File, r, checkNames)
+	}
 	out.Equivalent = &equivalent
 	if !equivalent {
 		out.Reason, out.Explanation = reason, checker.Explain()
 	}
-	return out
+	return nil
 }
 
 func decodeFile(path string) (*model.File, error) {

@@ -83,6 +83,9 @@ func drawDeviations(w io.Writer, p painter, deviations []deviationJSON, specName
 		if why := showWhy(d.Reason, d.Explanation); why != "" {
 			t.note(why)
 		}
+		if text := showGrade(d.Grade, d.Verdict); text != "" {
+			t.note(text)
+		}
 	}
 	t.write(w, p)
 }

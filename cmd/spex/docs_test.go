@@ -33,6 +33,8 @@ var documentedTypes = map[string]any{
 	"spex model learn":         modelJSON{},
 	"spex replay":              replayJSON{},
 	"spex check":               checkJSON{},
+	"spex diff":                reportJSON{},
+	"spex lts info":            []ltsInfoJSON{},
 	"spex deviations":          []deviationJSON{},
 	"spex cluster status":      statusJSON{},
 	"spex bench":               benchJSON{},
@@ -123,7 +125,7 @@ func fieldNames(typ reflect.Type, seen map[reflect.Type]bool) []string {
 	var names []string
 	for i := range typ.NumField() {
 		f := typ.Field(i)
-		if tag := f.Tag.Get("json"); tag != "" {
+		if tag, _, _ := strings.Cut(f.Tag.Get("json"), ","); tag != "" {
 			names = append(names, tag)
 		}
 		names = append(names, fieldNames(f.Type, seen)...)

@@ -208,7 +208,7 @@ func (f *fakeCluster) recordLocked(in *fakeInstance, s *fakeSpec, t spec.Transit
 		verdict = j.Verdict
 		judgement = &typesv1.Judgement{
 			Verdict: j.Verdict, Reason: j.Reason, Explanation: "A sentence about why.", BaselineEquivalent: j.BaselineEquivalent,
-			SpecVersion: s.version, ModelVersion: s.revision,
+			SpecVersion: s.version, ModelVersion: s.revision, Rule: string(j.Rule), Grade: string(j.Grade),
 		}
 		in.info.OffModel = true
 		s.noteDeviation(in.info.GetId(), t, judgement, now)
@@ -237,7 +237,7 @@ func (s *fakeSpec) noteDeviation(id string, t spec.Transition, j *typesv1.Judgem
 	}
 	s.deviations = append(s.deviations, &spexv1.DeviationInfo{
 		Spec: s.spec.Name, SpecVersion: s.version, Transition: &typesv1.Transition{From: t.From, Action: t.Action, To: t.To},
-		Verdict: j.GetVerdict(), Reason: j.GetReason(), Explanation: j.GetExplanation(),
+		Verdict: j.GetVerdict(), Reason: j.GetReason(), Explanation: j.GetExplanation(), Grade: j.GetGrade(),
 		Count: 1, FirstInstance: id, FirstTime: now, LastInstance: id, LastTime: now,
 	})
 }

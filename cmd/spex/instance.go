@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spexio/spex/client"
+	"github.com/spexio/spex/lts/explain"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
 )
 
@@ -128,6 +129,9 @@ func drawStepResult(w io.Writer, p painter, r stepResultJSON) {
 		if j.WithPending != nil && *j.WithPending != r.Verdict {
 			l.add("  with pending deviations", showVerdict(*j.WithPending))
 		}
+		if text := showGrade(j.Grade, r.Verdict); text != "" {
+			l.add("  with it", text)
+		}
 		if !j.BaselineEquivalent && r.Verdict != verdictOK {
 			l.add("  note", "the model was not equivalent to its specification before this step either")
 		}
@@ -176,6 +180,21 @@ func showTransition(from, action, to string) string {
 		return fmt.Sprintf("begin in %s", to)
 	}
 	return fmt.Sprintf("%s --[%s]-> %s", from, action, to)
+}
+
+// showGrade says what kind of difference a step makes that is not equivalent. It is
+// empty for other steps.
+func showGrade(grade *string, verdict string) string {
+	if grade == nil || verdict != verdictNotEquivalent {
+		return ""
+	}
+	meaning := map[explain.Grade]string{
+		explain.ExtraBehaviour:    "the model does something that the specification forbids",
+		explain.CoverageGap:       "the model does nothing that is forbidden, but has not shown everything",
+		explain.BranchingMismatch: "every sequence of actions is allowed, but choices are made at different points",
+		explain.Undecided:         "what kind of difference this makes could not be found out within the limits",
+	}[explain.Grade(*grade)]
+	return showWhy(*grade, meaning)
 }
 
 // showWhy joins the stable code of a reason with its sentence.

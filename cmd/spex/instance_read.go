@@ -107,6 +107,9 @@ func drawInstance(w io.Writer, p painter, i instanceHistoryJSON) {
 			if why := showWhy(s.Judgement.Reason, s.Judgement.Explanation); why != "" {
 				t.note(why)
 			}
+			if text := showGrade(s.Judgement.Grade, s.Verdict); text != "" {
+				t.note(text)
+			}
 		}
 	}
 	t.write(w, p)

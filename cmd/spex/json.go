@@ -45,6 +45,8 @@ type judgementJSON struct {
 	SpecVersion        uint64  `json:"spec_version"`
 	ModelVersion       uint64  `json:"model_version"`
 	PendingVersion     uint64  `json:"pending_version"`
+	Rule               string  `json:"rule"`
+	Grade              *string `json:"grade"`
 }
 
 // stepResultJSON is the answer of instance init and instance transition.
@@ -274,6 +276,9 @@ type checkedModelJSON struct {
 	Learning    bool   `json:"learning"`
 	Transitions int    `json:"transitions"`
 	Error       string `json:"error"`
+	// Report is null when the model was not compared: it has failed, or it has no
+	// initial state or several.
+	Report *reportJSON `json:"report"`
 }
 
 // deviationJSON is one element of the answer of deviations.
@@ -284,6 +289,7 @@ type deviationJSON struct {
 	Verdict       string         `json:"verdict"`
 	Reason        string         `json:"reason"`
 	Explanation   string         `json:"explanation"`
+	Grade         *string        `json:"grade"`
 	Count         uint64         `json:"count"`
 	FirstInstance string         `json:"first_instance"`
 	FirstTime     jsonTime       `json:"first_time"`

@@ -65,6 +65,8 @@ func judgementToJSON(j *typesv1.Judgement) *judgementJSON {
 		SpecVersion:        j.GetSpecVersion(),
 		ModelVersion:       j.GetModelVersion(),
 		PendingVersion:     j.GetPendingVersion(),
+		Rule:               j.GetRule(),
+		Grade:              optional(j.GetGrade()),
 	}
 	if j.GetWithPending() != typesv1.Verdict_VERDICT_UNSPECIFIED {
 		with := verdictName(j.GetWithPending())
@@ -185,6 +187,7 @@ func deviationToJSON(d *spexv1.DeviationInfo) deviationJSON {
 		Verdict:       verdictName(d.GetVerdict()),
 		Reason:        d.GetReason(),
 		Explanation:   d.GetExplanation(),
+		Grade:         optional(d.GetGrade()),
 		Count:         d.GetCount(),
 		FirstInstance: d.GetFirstInstance(),
 		FirstTime:     timeJSON(d.GetFirstTime()),

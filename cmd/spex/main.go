@@ -31,7 +31,14 @@ func runMain() int {
 		env:       os.Getenv,
 		stdoutTTY: term.IsTerminal(int(os.Stdout.Fd())),
 		stderrTTY: term.IsTerminal(int(os.Stderr.Fd())),
-		now:       time.Now,
+		columns: func() int {
+			width, _, err := term.GetSize(int(os.Stdout.Fd()))
+			if err != nil {
+				return 0
+			}
+			return width
+		},
+		now: time.Now,
 	}
 	return a.run(ctx, os.Args[1:])
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -42,7 +43,28 @@ const (
 )
 
 // painter colours text, or leaves it as it is when colours are not wanted.
-type painter struct{ colour bool }
+type painter struct {
+	colour bool
+	// markdown asks for Markdown in the place of plain text where a report has both.
+	markdown bool
+}
+
+// defaultWidth is the width of lines where nobody knows better.
+const defaultWidth = 100
+
+// width is how many columns running text may take: the width of the terminal up to
+// a readable one, or COLUMNS, or defaultWidth.
+func (a *app) width() int {
+	if n, err := strconv.Atoi(a.env("COLUMNS")); err == nil && n > 0 {
+		return max(n, 40)
+	}
+	if a.stdoutTTY && a.columns != nil {
+		if n := a.columns(); n > 0 {
+			return min(max(n, 40), 120)
+		}
+	}
+	return defaultWidth
+}
 
 func (a *app) painterFor(tty bool) painter {
 	return painter{colour: tty && a.env("NO_COLOR") == "" && a.env("TERM") != "dumb"}
@@ -107,8 +129,42 @@ func (t *table) note(text string) {
 	t.notes[last] = append(t.notes[last], text)
 }
 
+// markdown draws the table as a Markdown table. Notes follow it as a list.
+func (t *table) markdown(w io.Writer) {
+	escape := func(s string) string { return strings.NewReplacer("|", "\\|", "\n", " ").Replace(s) }
+	line := func(cells []string) { fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | ")) }
+	line(t.header)
+	rule := make([]string, len(t.header))
+	for i := range rule {
+		rule[i] = "---"
+		if t.right[i] {
+			rule[i] = "---:"
+		}
+	}
+	line(rule)
+	for _, row := range t.rows {
+		cells := make([]string, len(row))
+		for i, c := range row {
+			cells[i] = escape(c.text)
+		}
+		line(cells)
+	}
+	if len(t.notes) > 0 {
+		fmt.Fprintln(w)
+	}
+	for i, row := range t.rows {
+		for _, n := range t.notes[i] {
+			fmt.Fprintf(w, "- %s: %s\n", row[0].text, n)
+		}
+	}
+}
+
 // write draws the table.
 func (t *table) write(w io.Writer, p painter) {
+	if p.markdown {
+		t.markdown(w)
+		return
+	}
 	widths := make([]int, len(t.header))
 	head := make([]cell, len(t.header))
 	for i, h := range t.header {

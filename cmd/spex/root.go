@@ -52,6 +52,8 @@ func commands(a *app) []*cobra.Command {
 		newModelCommand(a),
 		newReplayCommand(a),
 		newCheckCommand(a),
+		newDiffCommand(a),
+		newLTSCommand(a),
 		newDeviationsCommand(a),
 		newClusterCommand(a),
 		newBenchCommand(a),

@@ -147,6 +147,7 @@ func play(t *testing.T, script string) string {
 }
 
 var (
+	scenarioMark = regexp.MustCompile(`(?m)^[#$]`)
 	noteSentence = regexp.MustCompile(`(?m)^(    [A-Z_]+): .*$`)
 	jsonSentence = regexp.MustCompile(`("explanation"): ".+"`)
 )
@@ -172,7 +173,8 @@ func runLine(t *testing.T, sh *shell, line string) string {
 	case "spex":
 		code := sh.run(t, args[1:]...)
 		var out strings.Builder
-		out.WriteString(sh.stdout.String())
+		// What a line of a scenario may not begin with is shown behind a backslash.
+		out.WriteString(scenarioMark.ReplaceAllString(sh.stdout.String(), `\$0`))
 		for _, l := range strings.SplitAfter(sh.stderr.String(), "\n") {
 			if l != "" {
 				out.WriteString("2> " + l)

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/spexio/spex/lts"
+	"github.com/spexio/spex/lts/ltsfile"
+	"github.com/spexio/spex/model"
+	"github.com/spexio/spex/spec"
+)
+
+// systemFile is a transition system with where it comes from.
+type systemFile struct {
+	*lts.System
+	path string
+	// internal is what the internal action is called in that kind of file.
+	internal string
+}
+
+// systemFormats is for messages about files of an unknown kind.
+const systemFormats = ".aut, .dot, .gv, .mmd, .mermaid, .json, .spex, .yaml or .yml"
+
+// systemOptions are the flags of commands that read transition systems.
+type systemOptions struct {
+	tau []string
+	// visible says that no label of a file is internal.
+	visible bool
+}
+
+func (o systemOptions) names() []string {
+	switch {
+	case o.visible:
+		return []string{}
+	case len(o.tau) > 0:
+		return o.tau
+	}
+	return nil
+}
+
+// loadSystem reads one file of any kind that holds a transition system.
+func loadSystem(path string, o systemOptions) (*systemFile, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	defer f.Close()
+	out := &systemFile{path: path, internal: "tau"}
+	if len(o.tau) > 0 {
+		out.internal = o.tau[0]
+	}
+	switch ext := strings.ToLower(filepath.Ext(path)); ext {
+	case ".yaml", ".yml":
+		data, err := io.ReadAll(f)
+		if err != nil {
+			return nil, err
+		}
+		s, err := spec.Parse(path, data)
+		if err != nil {
+			return nil, err
+		}
+		out.System, out.internal = s.LTS(), spec.Internal
+		return out, nil
+	case ".spex":
+		m, err := model.Decode(path, f)
+		if err != nil {
+			return nil, err
+		}
+		sys, initials := model.System(m.Transitions, &lts.Alphabet{})
+		if sys == nil {
+			return nil, fmt.Errorf("%s: %s", path, noSystem(initials))
+		}
+		out.System, out.internal = sys, spec.Internal
+		return out, nil
+	default:
+		format, known := ltsfile.FormatOf(path)
+		if !known {
+			return nil, fmt.Errorf("%s: what kind of file this is cannot be told from %q: the name must end in %s", path, ext, systemFormats)
+		}
+		if out.System, err = ltsfile.Read(path, f, format, ltsfile.Options{Tau: o.names()}); err != nil {
+			return nil, err
+		}
+		return out, nil
+	}
+}
+
+func openError(path string, err error) error {
+	if pathErr, ok := err.(*fs.PathError); ok {
+		return fmt.Errorf("%s: %w", path, pathErr.Err)
+	}
+	return err
+}
+
+// noSystem says why a model has no transition system.
+func noSystem(initials []string) string {
+	if len(initials) == 0 {
+		return "the model has no initialisation, so nobody can tell where it begins"
+	}
+	return fmt.Sprintf("the model has %d initialisations (%s), and a system begins in one state", len(initials), strings.Join(initials, ", "))
+}
+
+// loadPair reads two systems at the same time and gives them one alphabet.
+func loadPair(a, b string, o systemOptions) (left, right *systemFile, err error) {
+	var files [2]*systemFile
+	var errs [2]error
+	var wg sync.WaitGroup
+	for i, path := range []string{a, b} {
+		wg.Go(func() { files[i], errs[i] = loadSystem(path, o) })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	left, right = files[0], files[1]
+	left.System, right.System = lts.Align(left.System, right.System)
+	return left, right, nil
+}
