@@ -44,9 +44,6 @@ type base struct {
 	graded      Graded
 	exceedsOnce sync.Once
 	exceedsOf   bool
-	predsOnce   sync.Once
-	predOffsets []int32
-	preds       []lts.Step
 }
 
 // classes are the classes of equivalence of the states of the union.
@@ -161,25 +158,10 @@ func (c *classes) preserves(from lts.Block, label lts.Label, to lts.Block) (Rule
 	if label == lts.Tau && from == to {
 		return RuleE1, true
 	}
-	if c.observes(from, lts.Observation{Label: label, To: to}) {
+	if c.Observes(from, lts.Observation{Label: label, To: to}) {
 		return RuleE2, true
 	}
 	return "", false
-}
-
-// observes reports whether an observation is in the signature of a class.
-func (c *classes) observes(b lts.Block, o lts.Observation) bool {
-	sig := c.Signature(b)
-	lo, hi := 0, len(sig)
-	for lo < hi {
-		mid := int(uint(lo+hi) >> 1)
-		if x := sig[mid]; x.Label < o.Label || x.Label == o.Label && x.To < o.To {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return lo < len(sig) && sig[lo] == o
 }
 
 // by is the part of a class's signature that has the label. Where a class can be
@@ -200,32 +182,6 @@ func (c *classes) by(b lts.Block, label lts.Label) []lts.Observation {
 		end++
 	}
 	return sig[lo:end]
-}
-
-// predecessors gives the incoming steps of a state; their To is the source.
-func (b *base) predecessors(s lts.State) []lts.Step {
-	b.predsOnce.Do(func() {
-		n := lts.State(b.graph.States())
-		offsets := make([]int32, n+1)
-		for from := range n {
-			for _, step := range b.graph.Steps(from) {
-				offsets[step.To+1]++
-			}
-		}
-		for i := range n {
-			offsets[i+1] += offsets[i]
-		}
-		next := slices.Clone(offsets)
-		b.preds = make([]lts.Step, b.graph.Transitions())
-		for from := range n {
-			for _, step := range b.graph.Steps(from) {
-				b.preds[next[step.To]] = lts.Step{Label: step.Label, To: from}
-				next[step.To]++
-			}
-		}
-		b.predOffsets = offsets
-	})
-	return b.preds[b.predOffsets[s]:b.predOffsets[s+1]]
 }
 
 // specNames are the names of the specification's states in each class, in their order.

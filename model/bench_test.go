@@ -220,3 +220,41 @@ func BenchmarkHostile(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkFrontier follows an instance whose place is known, one of which it is not, and
+// one that may be anywhere.
+func BenchmarkFrontier(b *testing.B) {
+	deterministic, _ := protocol(500)
+	silent, _ := choices(250)
+	for _, tc := range []struct {
+		name string
+		spec *spec.Specification
+		run  []string
+	}{{"one place", deterministic, []string{"next0", "next1", "back"}}, {"choices", silent, []string{"a0", "b", "go"}}} {
+		fs := NewFrontiers(tc.spec)
+		b.Run(tc.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				f := fs.Start()
+				for _, action := range tc.run {
+					f = fs.Step(f, action)
+				}
+				if f.Violation() != NoViolation {
+					b.Fatal(f)
+				}
+			}
+		})
+		b.Run(tc.name+", anywhere", func(b *testing.B) {
+			b.ReportAllocs()
+			f := fs.Anywhere()
+			for b.Loop() {
+				fs.Step(f, tc.run[1])
+			}
+		})
+	}
+	b.Run("new", func(b *testing.B) {
+		for b.Loop() {
+			NewFrontiers(deterministic)
+		}
+	})
+}

@@ -223,7 +223,7 @@ func (c *Checker) steps(s lts.State) (a, b []lts.Step) {
 // predecessors are the incoming steps of a state, in two parts; their To is the source.
 func (c *Checker) predecessors(s lts.State) (a, b []lts.Step) {
 	if int(s) < c.base.graph.States() {
-		a = c.base.predecessors(s)
+		a = c.base.graph.Incoming(s)
 	}
 	if c.over != nil {
 		b = c.over.in.at(s)

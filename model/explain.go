@@ -48,7 +48,8 @@ func (c *Checker) place(state lts.State) []lts.Block {
 			return []lts.Block{own}
 		}
 	}
-	return c.images().at(state).list
+	// In the order of the classes, so that sentences do not depend on that of the search.
+	return slices.Sorted(slices.Values(c.images().at(state).list))
 }
 
 // allowed says what the specification allows in the place of a state of the model.

@@ -223,7 +223,8 @@ func (o *overlay) fullChecker(c *Checker) *Checker {
 // additions change nothing of it, as those do that rules E0, E1 and E2 decide, or if one
 // of them can be in no equivalent model, as rule N finds; then it costs time in proportion to
 // the additions, also those of earlier calls, and else as much as NewChecker. Verdicts are
-// those of NewChecker; another rule may have decided. The slice is not kept.
+// those of NewChecker; another rule may have decided, and where an explanation names one
+// of several states it may name another. The slice is not kept.
 func (c *Checker) With(added []Transition) *Checker {
 	var fresh []Transition
 	shared := len(c.base.initials) == 1
