@@ -109,19 +109,11 @@ func (c *Checker) exceeds(l located) bool {
 	if im.exceeded(b, l.from, step) {
 		return true
 	}
-	var todo []pair
-	for _, block := range im.at(l.from).list {
-		todo = im.step(b, block, l.label, l.to, todo)
-	}
 	im.limit = math.MaxInt // what is added is bounded by what there can be
-	for len(todo) > 0 {
+	for done := 0; done < len(im.at(l.from).list); done++ {
 		// Where the images of the source grow, the step adds more.
-		before := len(im.at(l.from).list)
+		todo := im.step(b, im.at(l.from).list[done], l.label, l.to, nil)
 		im.follow(b, todo, c.steps, nil)
-		todo = nil
-		for _, block := range im.at(l.from).list[before:] {
-			todo = im.step(b, block, l.label, l.to, todo)
-		}
 	}
 	for s := range im.extra {
 		x, y := c.steps(s)

@@ -191,11 +191,22 @@ func (o *overlay) images(c *Checker) *images {
 			}
 		}
 		im.follow(b.classes(), todo, c.steps, nil)
-		for s := range o.reachable {
-			im.doomed = im.doomed || len(im.at(s).list) == 0
-		}
 		if !im.complete {
-			im = &images{}
+			o.imagesOf = &images{}
+			return
+		}
+		stuck := func(s lts.State, steps []lts.Step) {
+			im.doomed = im.doomed || im.stuck(b.classes(), s, steps)
+		}
+		for s := range o.reachable {
+			x, y := c.steps(s)
+			stuck(s, x)
+			stuck(s, y)
+		}
+		for i, from := range o.out.ends {
+			if o.reaches(b, from) {
+				stuck(from, o.out.steps[i:i+1])
+			}
 		}
 		o.imagesOf = im
 	})
@@ -222,9 +233,10 @@ func (o *overlay) fullChecker(c *Checker) *Checker {
 // and must be ones that Check accepts. It shares what c has computed if the
 // additions change nothing of it, as those do that rules E0, E1 and E2 decide, or if one
 // of them can be in no equivalent model, as rule N finds; then it costs time in proportion to
-// the additions, also those of earlier calls, and else as much as NewChecker. Verdicts are
-// those of NewChecker; another rule may have decided, and where an explanation names one
-// of several states it may name another. The slice is not kept.
+// the additions, also those of earlier calls, and else as much as NewChecker. Verdicts and
+// grades are those of NewChecker. Another rule may have decided, where an explanation names one
+// of several states it may name another, and of a model that is not equivalent it may be known more
+// exactly what is wrong. The slice is not kept.
 func (c *Checker) With(added []Transition) *Checker {
 	var fresh []Transition
 	shared := len(c.base.initials) == 1

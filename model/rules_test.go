@@ -205,6 +205,13 @@ func (w *world) each(e edge, d Decision, equivalent bool, after relation) {
 	if w.r.IntN(64) == 0 {
 		w.grade(e, equivalent)
 	}
+	if c.over != nil && w.r.IntN(8) == 0 {
+		// What is shared makes no difference, except that it may be known more exactly what is wrong.
+		got, want := c.judge(e.transition()), newChecker(c.base.spec, c.transitions(), c.limits).judge(e.transition())
+		if got.Verdict != want.Verdict || w.equivalent && got.Reason != want.Reason || got.Grade != want.Grade {
+			w.fail("%v: got %+v\nwant %+v", e.transition(), got, want)
+		}
+	}
 	if c.over != nil && c.over.culprit != nil {
 		w.tally["culprit"]++
 		if equivalent || w.equivalent {
