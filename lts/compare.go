@@ -182,14 +182,24 @@ func compareSimulation(q pair, lim Limits) Comparison {
 
 // compareTraces takes a branching quotient if weak, a strong quotient if not.
 func compareTraces(q pair, weak bool, lim Limits) Comparison {
-	left, right := newTraceSearch(q.l, q.a, q.b, weak, lim), newTraceSearch(q.l, q.b, q.a, weak, lim)
-	for left.level() || right.level() {
-	}
-	c := Comparison{LeftInRight: left.included(), RightInLeft: right.included(), Capped: left.capped || right.capped}
+	var c Comparison
+	// One direction after the other: what the first has taken is free for the second.
+	var left, right *Trace
+	c.LeftInRight, left, c.Capped = included(q.l, q.a, q.b, weak, Left, lim)
+	var capped bool
+	c.RightInLeft, right, capped = included(q.l, q.b, q.a, weak, Right, lim)
+	c.Capped = c.Capped || capped
 	c.Holds = both(c.LeftInRight, c.RightInLeft)
-	c.Trace = left.trace(Left)
-	if t := right.trace(Right); c.Trace == nil || t != nil && len(t.Labels) < len(c.Trace.Labels) {
-		c.Trace = t
+	if c.Trace = left; left == nil || right != nil && len(right.Labels) < len(left.Labels) {
+		c.Trace = right
 	}
 	return c
+}
+
+// included searches one direction to its end.
+func included(l *LTS, from, other State, weak bool, in Side, lim Limits) (Answer, *Trace, bool) {
+	t := newTraceSearch(l, from, other, weak, lim)
+	for t.level() {
+	}
+	return t.included(), t.trace(in), t.capped
 }

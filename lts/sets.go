@@ -69,6 +69,9 @@ func (st *setStore) includes(a, b setID) bool {
 	if len(y) > len(x) {
 		return false
 	}
+	if st.work -= int64(len(y)); st.work < 0 {
+		st.capped = true
+	}
 	for _, s := range y {
 		for len(x) > 0 && x[0] < s {
 			x = x[1:]

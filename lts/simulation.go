@@ -64,6 +64,13 @@ func newSimulationBy(l *LTS, weak bool, lim Limits) *simulation {
 // ask reports whether b simulates a. Obligations that are left open when the
 // pair is refuted are taken up by the next question.
 func (m *simulation) ask(a, b State) Answer {
+	if m.capped {
+		// There is no room for another pair; what is known is still right.
+		if id, ok := m.index[key(a, b)]; ok && m.pairs[id].refuted {
+			return No
+		}
+		return Unknown
+	}
 	root := m.pair(a, b)
 	for len(m.todo) > 0 && !m.capped && !m.pairs[root].refuted {
 		o := m.todo[len(m.todo)-1]

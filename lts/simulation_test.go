@@ -95,3 +95,24 @@ func TestSimulationOfLongChains(t *testing.T) {
 		t.Errorf("the left chain has half of its steps visible, the right one two thirds: got %v", got)
 	}
 }
+
+// A simulation that has run into its limit is asked on by trace searches, a million
+// times; it must not take memory for that.
+func TestCappedSimulationTakesNoMorePairs(t *testing.T) {
+	q := quotientPair(guess(10, true), guess(10, false), Branching)
+	m := newSimulation(q.l, Limits{Pairs: 20})
+	if got := m.ask(q.a, q.b); got != Unknown || !m.capped {
+		t.Fatalf("20 pairs: got %v, capped %v", got, m.capped)
+	}
+	before := len(m.pairs)
+	for s := range State(q.l.States()) {
+		for x := range State(q.l.States()) {
+			if m.ask(s, x) == Yes {
+				t.Errorf("%d is not known to simulate %d", x, s)
+			}
+		}
+	}
+	if len(m.pairs) != before || len(m.index) != before {
+		t.Errorf("%d pairs have become %d", before, len(m.pairs))
+	}
+}

@@ -94,6 +94,7 @@ type traceSearch struct {
 	// simulation is there once there are more than simulateAfter pairs.
 	simulation    *simulation
 	simulateAfter int
+	questions     int // how many more it is asked
 }
 
 // searchPair is a pair with the way to it.
@@ -109,13 +110,16 @@ type searchPair struct {
 // which does not pay where searches are short.
 const simulateAfter = 1 << 12
 
+// questionsPerPair bounds what is asked for each pair allowed.
+const questionsPerPair = 8
+
 // antichainDepth is how many sets of a state a new one is compared with.
 const antichainDepth = 16
 
 func newTraceSearch(l *LTS, from, other State, weak bool, lim Limits) *traceSearch {
 	t := &traceSearch{
 		l: l, weak: weak, sets: newSetStore(l, weak, lim), limit: lim.Sets,
-		seen: map[uint64]struct{}{}, last: make([]int32, l.States()), found: -1, simulateAfter: simulateAfter,
+		seen: map[uint64]struct{}{}, last: make([]int32, l.States()), found: -1, simulateAfter: simulateAfter, questions: questionsPerPair * lim.Sets,
 	}
 	for i := range t.last {
 		t.last[i] = -1
@@ -216,9 +220,13 @@ func (t *traceSearch) covered(s State, set setID) bool {
 // simulated reports whether some state of a set is known to simulate another state.
 func (t *traceSearch) simulated(s State, set setID) bool {
 	if t.simulation == nil {
-		t.simulation = newSimulationBy(t.l, t.weak, Limits{Pairs: t.limit})
+		t.simulation = newSimulationBy(t.l, t.weak, Limits{Pairs: max(1, t.limit/4)})
 	}
-	for _, d := range t.sets.members(set) {
+	members := t.sets.members(set)
+	if t.questions -= len(members); t.questions < 0 || t.simulation.capped {
+		return false
+	}
+	for _, d := range members {
 		if t.simulation.ask(s, d) == Yes {
 			return true
 		}
