@@ -65,6 +65,9 @@ func TestBruteRules(t *testing.T) {
 	t.Logf("%v", w.tally)
 	// Of half a million additions twenty thousand each.
 	least := w.tally["additions"] / 25
+	if least < 10_000 {
+		least /= 2 // few models make uneven shares
+	}
 	for _, name := range []string{"N", "D", "L", "F", "E1+E2"} {
 		if w.tally[name] < least {
 			t.Errorf("rule %s decided %d of %d additions, want %d", name, w.tally[name], w.tally["additions"], least)
