@@ -37,7 +37,11 @@ func strongPartition(l *LTS) *Partition {
 	for _, b := range r.blocks {
 		speaks[r.elements[b.start]] = true
 	}
-	return newPartition(l, r.block, len(r.blocks), false, speaks)
+	block := make([]Block, l.States())
+	for s := range block {
+		block[s] = r.states[s].block
+	}
+	return newPartition(l, block, len(r.blocks), false, speaks)
 }
 
 // branchingPartition computes branching bisimilarity. To preserve divergence, a
@@ -64,7 +68,7 @@ func branchingPartition(l *LTS, divergence bool) *Partition {
 	}
 	block := make([]Block, l.States())
 	for s, c := range component {
-		block[s] = r.block[c]
+		block[s] = r.states[c].block
 	}
 	p := newPartition(l, block, len(r.blocks), true, speaks)
 	if divergence {

@@ -35,31 +35,50 @@ type refiner struct {
 	// inOffsets[s] to inOffsets[s+1]-1. Those out of s are
 	// out[outOffsets[s]:outOffsets[s+1]], and target is parallel to out.
 	outOffsets, out, target []int32
-	inOffsets, source       []int32
+	inOffsets               []int32
+	transitions             []transition
+	states                  []node
 
 	// elements holds all states block by block, the blocks of a constellation side
-	// by side; position is the inverse. inert counts inert transitions of a state.
-	elements, position []int32
-	block              []Block
-	inert              []int32
-	blocks             []blockRecord
-	constellations     []constellation
-	compound           []int32 // constellations of several blocks, and some that were
+	// by side.
+	elements       []int32
+	blocks         []blockRecord
+	constellations []constellation
+	compound       []int32 // constellations of several blocks, and some that were
 
-	// order holds all transitions bundle by bundle; slot is the inverse.
-	order, slot, bundleOf []int32
-	bundles               []bundle
-	freeBundles           []int32
-	unstable              []int32 // bundles to divide their blocks by
+	// order holds all transitions bundle by bundle, but for those that are retired.
+	order       []int32
+	bundles     []bundle
+	freeBundles []int32
+	unstable    []int32 // bundles to divide their blocks by
 
 	siblings siblings
 
-	// Scratch space that is kept for reuse. missing[s] counts inert transitions
-	// that lockstep has not yet seen to lead to the blue side; it is 0 in between.
+	// Scratch space that is kept for reuse.
 	touched    []int32
-	missing    []int32
-	counted    []int32
-	newBottoms int32 // how many states have become bottom states; see separate
+	counted    []int32 // states with a missing count
+	newBottoms int32   // how many states have become bottom states; see separate
+}
+
+// transition is what has to be at hand together when one is looked at: most of the
+// time goes into waiting for memory.
+type transition struct {
+	source int32
+	// bundle is -1 for a retired transition, one whose source is a block of its own:
+	// there is nothing left to divide by it.
+	bundle int32
+	slot   int32 // in order
+	group  int32 // see siblings
+}
+
+// node is a state.
+type node struct {
+	position int32 // in elements
+	block    Block
+	inert    int32 // number of its inert transitions
+	// missing counts inert transitions that lockstep has not yet seen to lead to the
+	// blue side; it is 0 in between.
+	missing int32
 }
 
 // blockRecord is a block: elements[start:end], of which those up to bottomEnd are
@@ -93,7 +112,7 @@ func (r *refiner) run() {
 	for len(r.compound) > 0 {
 		c := r.compound[len(r.compound)-1]
 		part := &r.constellations[c]
-		first, last := r.block[r.elements[part.start]], r.block[r.elements[part.end-1]]
+		first, last := r.states[r.elements[part.start]].block, r.states[r.elements[part.end-1]].block
 		if first == last {
 			r.compound = r.compound[:len(r.compound)-1]
 			part.compound = false
@@ -133,13 +152,16 @@ func (r *refiner) carve(b Block) {
 	touched := r.touched[:0]
 	for _, s := range r.elements[blk.start:blk.end] {
 		for t := r.inOffsets[s]; t < r.inOffsets[s+1]; t++ {
-			from := r.bundleOf[t]
+			from := r.transitions[t].bundle
+			if from < 0 {
+				continue
+			}
 			if r.bundles[from].fresh < 0 {
 				r.splitOff(from)
 				touched = append(touched, from)
 			}
 			r.shift(t, from)
-			r.siblings.part(t)
+			r.siblings.part(&r.transitions[t])
 		}
 	}
 	r.touched = touched
@@ -149,7 +171,7 @@ func (r *refiner) carve(b Block) {
 	for _, rest := range touched {
 		in := r.bundles[rest].fresh
 		r.bundles[rest].fresh = -1
-		x := r.block[r.source[r.order[r.bundles[in].start]]]
+		x := r.states[r.transitions[r.order[r.bundles[in].start]].source].block
 		r.link(in, x)
 		// Whether a bundle was the internal one has to be asked before it is dropped.
 		internal := rest == r.blocks[x].internal
@@ -182,7 +204,7 @@ func (r *refiner) drain() {
 			r.freeBundles = append(r.freeBundles, id)
 			continue
 		}
-		x := r.block[r.source[r.order[b.start]]]
+		x := r.states[r.transitions[r.order[b.start]].source].block
 		switch task {
 		case dividesByMarked, dividesByAll, dividesByBoth:
 			end := b.mark
@@ -190,7 +212,7 @@ func (r *refiner) drain() {
 				end = b.end
 			}
 			for _, t := range r.order[b.start:end] {
-				r.markBottom(x, r.source[t])
+				r.markBottom(x, r.transitions[t].source)
 			}
 			b.mark = b.start
 			if task == dividesByBoth && b.partner >= 0 {
@@ -207,8 +229,8 @@ func (r *refiner) drain() {
 			}
 			b.partner, r.bundles[partner].partner = -1, -1
 			for _, t := range r.order[b.start:b.end] {
-				if r.siblings.parted(t) {
-					r.markBottom(x, r.source[t])
+				if r.siblings.parted(&r.transitions[t]) {
+					r.markBottom(x, r.transitions[t].source)
 				}
 			}
 			r.divide(x, partner)
@@ -224,14 +246,17 @@ func (r *refiner) drain() {
 // paid for by transitions of new bottom states.
 func (r *refiner) stabilise(x Block) {
 	blk := &r.blocks[x]
+	if blk.size() == 1 {
+		return
+	}
 	for id := blk.bundles; id >= 0; id = r.bundles[id].next {
 		b := &r.bundles[id]
 		b.mark, b.partner, b.task = b.start, -1, nothing
 	}
 	for _, s := range r.elements[blk.start:blk.bottomEnd] {
 		for _, t := range r.out[r.outOffsets[s]:r.outOffsets[s+1]] {
-			b := &r.bundles[r.bundleOf[t]]
-			r.swapTransitions(r.slot[t], b.mark)
+			b := &r.bundles[r.transitions[t].bundle]
+			r.swapTransitions(r.transitions[t].slot, b.mark)
 			b.mark++
 		}
 	}
@@ -248,21 +273,24 @@ func (r *refiner) stabilise(x Block) {
 
 // markBottom marks a state of x if it is a bottom state.
 func (r *refiner) markBottom(x Block, s int32) {
-	if r.inert[s] > 0 {
+	if r.states[s].inert > 0 {
 		return
 	}
 	blk := &r.blocks[x]
 	to := blk.start + blk.marked
-	if at := r.position[s]; at >= to {
+	if at := r.states[s].position; at >= to {
 		r.swapStates(at, to)
 		blk.marked++
 	}
 }
 
 func (r *refiner) swapStates(i, j int32) {
+	if i == j {
+		return
+	}
 	a, b := r.elements[i], r.elements[j]
 	r.elements[i], r.elements[j] = b, a
-	r.position[a], r.position[b] = j, i
+	r.states[a].position, r.states[b].position = j, i
 }
 
 // rotate turns the adjacent parts [low, middle) and [middle, high) of elements round.

@@ -63,7 +63,7 @@ func (r *refiner) splitOff(from int32) {
 func (r *refiner) shift(t, from int32) {
 	b := &r.bundles[from]
 	to := &r.bundles[b.fresh]
-	at := r.slot[t]
+	at := r.transitions[t].slot
 	marked := at < b.mark
 	if marked {
 		b.mark--
@@ -77,7 +77,39 @@ func (r *refiner) shift(t, from int32) {
 		to.mark--
 		r.swapTransitions(to.start, to.mark)
 	}
-	r.bundleOf[t] = b.fresh
+	r.transitions[t].bundle = b.fresh
+}
+
+// retire takes a transition out of its bundle, for good.
+func (r *refiner) retire(t int32) {
+	tr := &r.transitions[t]
+	b := &r.bundles[tr.bundle]
+	tr.bundle = -1
+	at := tr.slot
+	if at < b.mark {
+		b.mark--
+		r.swapTransitions(at, b.mark)
+		at = b.mark
+	}
+	b.end--
+	r.swapTransitions(at, b.end)
+}
+
+// retireBlock retires what is left of a block of one state.
+func (r *refiner) retireBlock(x Block) {
+	blk := &r.blocks[x]
+	s := r.elements[blk.start]
+	for _, t := range r.out[r.outOffsets[s]:r.outOffsets[s+1]] {
+		r.transitions[t].bundle = -1
+	}
+	for id := blk.bundles; id >= 0; id = r.bundles[id].next {
+		b := &r.bundles[id]
+		b.end, b.mark = b.start, b.start
+		if !b.queued {
+			r.freeBundles = append(r.freeBundles, id)
+		}
+	}
+	blk.bundles, blk.internal = -1, -1
 }
 
 func (r *refiner) swapTransitions(i, j int32) {
@@ -86,7 +118,7 @@ func (r *refiner) swapTransitions(i, j int32) {
 	}
 	a, b := r.order[i], r.order[j]
 	r.order[i], r.order[j] = b, a
-	r.slot[a], r.slot[b] = j, i
+	r.transitions[a].slot, r.transitions[b].slot = j, i
 }
 
 // link puts a bundle into the list of its block.
@@ -128,8 +160,9 @@ func (r *refiner) drop(id int32, x Block) {
 // states that keep a transition into the rest of a constellation from those that
 // have transitions into the carved block only.
 type siblings struct {
-	group []int32 // of each transition; -1: it is the only one of its group
-	count []int32 // of each group
+	// count is the number of transitions of each group. The group of a transition
+	// that is the only one is -1.
+	count []int32
 	// other is the group that transitions are moving to, for one that they are
 	// moving from, and the reverse; else -1.
 	other []int32
@@ -150,8 +183,8 @@ func (g *siblings) add(n int32) int32 {
 }
 
 // part moves a transition, which leads into the block being carved, to the group of those.
-func (g *siblings) part(t int32) {
-	from := g.group[t]
+func (g *siblings) part(t *transition) {
+	from := t.group
 	if from < 0 {
 		return
 	}
@@ -163,13 +196,13 @@ func (g *siblings) part(t int32) {
 	}
 	g.count[from]--
 	g.count[to]++
-	g.group[t] = to
+	t.group = to
 }
 
 // parted reports whether the source of a transition into the carved block has one
 // by the same label into the rest of the constellation.
-func (g *siblings) parted(t int32) bool {
-	to := g.group[t]
+func (g *siblings) parted(t *transition) bool {
+	to := t.group
 	if to < 0 {
 		return false
 	}

@@ -12,10 +12,10 @@ func (r *refiner) divide(x Block, splitter int32) {
 	}
 	fresh := r.newBottoms
 	r.newBottoms = 0
-	if fresh == 0 {
+	blk := &r.blocks[red]
+	if fresh == 0 || blk.size() == 1 {
 		return
 	}
-	blk := &r.blocks[red]
 	if fresh < blk.bottoms() {
 		// The new bottom states are the last ones among the bottom states.
 		r.rotate(blk.start, blk.bottomEnd-fresh, blk.bottomEnd)
@@ -81,53 +81,85 @@ func (r *refiner) separate(x Block, splitter int32) (red Block, ok bool) {
 // their transitions into bundles of their own, and finds new bottom states.
 func (r *refiner) moveTransitions(x, y Block, yIsRed bool) {
 	part := r.blocks[y]
-	internal := r.blocks[x].internal
 	for _, s := range r.elements[part.start:part.end] {
-		r.block[s] = y
+		r.states[s].block = y
 	}
+	if part.size() == 1 {
+		r.retireState(x, y, yIsRed)
+	} else {
+		r.moveBundles(x, y, yIsRed)
+	}
+	internal := r.blocks[x].internal
+	if !yIsRed && internal >= 0 {
+		for _, s := range r.elements[part.start:part.end] {
+			for t := r.inOffsets[s]; t < r.inOffsets[s+1]; t++ {
+				if r.transitions[t].bundle != internal {
+					continue
+				}
+				p := r.transitions[t].source
+				if r.states[p].inert--; r.states[p].inert == 0 {
+					r.addBottom(x, p)
+				}
+			}
+		}
+	}
+	if r.blocks[x].size() == 1 {
+		r.retireBlock(x)
+	}
+}
+
+// moveBundles moves the transitions of y out of the bundles of x.
+func (r *refiner) moveBundles(x, y Block, yIsRed bool) {
+	part := r.blocks[y]
+	internal := r.blocks[x].internal
 	touched := r.touched[:0]
 	for i := part.start; i < part.end; i++ {
 		s := r.elements[i]
-		lost := false
+		lost := int32(0)
 		for k := r.outOffsets[s]; k < r.outOffsets[s+1]; k++ {
 			t := r.out[k]
-			from := r.bundleOf[t]
+			from := r.transitions[t].bundle
 			if r.bundles[from].fresh < 0 {
 				r.splitOff(from)
 				touched = append(touched, from)
 			}
 			r.shift(t, from)
-			if from == internal && yIsRed && r.block[r.target[k]] == x {
-				r.inert[s]--
-				lost = true
+			if from == internal && yIsRed && r.states[r.target[k]].block == x {
+				lost++
 			}
 		}
-		if lost && r.inert[s] == 0 {
+		if lost == 0 {
+			continue
+		}
+		if r.states[s].inert -= lost; r.states[s].inert == 0 {
 			r.addBottom(y, s)
 		}
 	}
 	r.touched = touched
 	r.settle(x, y, touched)
-	internal = r.blocks[x].internal
-	if yIsRed || internal < 0 {
-		return
-	}
-	for _, s := range r.elements[part.start:part.end] {
-		for t := r.inOffsets[s]; t < r.inOffsets[s+1]; t++ {
-			if r.bundleOf[t] == internal {
-				p := r.source[t]
-				if r.inert[p]--; r.inert[p] == 0 {
-					r.addBottom(x, p)
-				}
-			}
+}
+
+// retireState is moveBundles for a block y of one state, whose transitions need no
+// bundles any more.
+func (r *refiner) retireState(x, y Block, yIsRed bool) {
+	s := r.elements[r.blocks[y].start]
+	for _, t := range r.out[r.outOffsets[s]:r.outOffsets[s+1]] {
+		from := r.transitions[t].bundle
+		r.retire(t)
+		if r.bundles[from].empty() {
+			r.drop(from, x)
 		}
+	}
+	if yIsRed && r.states[s].inert > 0 {
+		r.states[s].inert = 0
+		r.addBottom(y, s)
 	}
 }
 
 // addBottom moves a state among the bottom states of its block, behind the others.
 func (r *refiner) addBottom(b Block, s int32) {
 	blk := &r.blocks[b]
-	r.swapStates(r.position[s], blk.bottomEnd)
+	r.swapStates(r.states[s].position, blk.bottomEnd)
 	blk.bottomEnd++
 	r.newBottoms++
 }
@@ -187,7 +219,7 @@ func (r *refiner) lockstep(x Block, redBottoms, splitter int32) (redStart int32)
 		}
 	}
 	for _, s := range r.counted {
-		r.missing[s] = 0
+		r.states[s].missing = 0
 	}
 	r.counted = r.counted[:0]
 	return redStart
@@ -212,11 +244,11 @@ func (q *redSearch) run(turn int) bool {
 	for range turn {
 		switch {
 		case q.i < q.iEnd:
-			q.add(r.source[r.order[q.i]])
+			q.add(r.transitions[r.order[q.i]].source)
 			q.i++
 		case q.t < q.tEnd:
-			if r.bundleOf[q.t] == q.blk.internal {
-				q.add(r.source[q.t])
+			if r.transitions[q.t].bundle == q.blk.internal {
+				q.add(r.transitions[q.t].source)
 			}
 			q.t++
 		default:
@@ -237,7 +269,7 @@ func (q *redSearch) run(turn int) bool {
 }
 
 func (q *redSearch) add(s int32) {
-	if at := q.r.position[s]; at >= q.blk.bottomEnd && at < q.begin {
+	if at := q.r.states[s].position; at >= q.blk.bottomEnd && at < q.begin {
 		q.begin--
 		q.r.swapStates(at, q.begin)
 	}
@@ -268,8 +300,8 @@ func (q *blueSearch) run(turn int, redBegin int32) bool {
 			q.t, q.tEnd = r.inOffsets[s], r.inOffsets[s+1]
 			continue
 		}
-		if r.bundleOf[q.t] == q.blk.internal {
-			q.look(r.source[q.t], redBegin)
+		if r.transitions[q.t].bundle == q.blk.internal {
+			q.look(r.transitions[q.t].source, redBegin)
 		}
 		q.t++
 	}
@@ -279,15 +311,15 @@ func (q *blueSearch) run(turn int, redBegin int32) bool {
 // look counts an inert transition from s to a blue state.
 func (q *blueSearch) look(s, redBegin int32) {
 	r := q.r
-	at := r.position[s]
+	at := r.states[s].position
 	if at < q.blk.bottomEnd || at >= redBegin {
 		return
 	}
-	if r.missing[s] == 0 {
-		r.missing[s] = r.inert[s]
+	if r.states[s].missing == 0 {
+		r.states[s].missing = r.states[s].inert
 		r.counted = append(r.counted, s)
 	}
-	if r.missing[s]--; r.missing[s] > 0 || q.splitter >= 0 && r.inBundle(s, q.splitter) {
+	if r.states[s].missing--; r.states[s].missing > 0 || q.splitter >= 0 && r.inBundle(s, q.splitter) {
 		return
 	}
 	r.swapStates(at, q.end)
@@ -297,7 +329,7 @@ func (q *blueSearch) look(s, redBegin int32) {
 // inBundle reports whether a state has a transition in a bundle.
 func (r *refiner) inBundle(s, bundle int32) bool {
 	for _, t := range r.out[r.outOffsets[s]:r.outOffsets[s+1]] {
-		if r.bundleOf[t] == bundle {
+		if r.transitions[t].bundle == bundle {
 			return true
 		}
 	}

@@ -9,7 +9,7 @@ func newRefiner(l *LTS, component []int32, count int32, tauIsInternal bool, dive
 	g := &graphBuilder{l: l, component: component, tauIsInternal: tauIsInternal, divergent: divergent}
 	r := &refiner{
 		outOffsets: make([]int32, count+1), inOffsets: make([]int32, count+1),
-		elements: make([]int32, count), position: make([]int32, count), block: make([]Block, count),
+		elements: make([]int32, count), states: make([]node, count),
 	}
 	perLabel := make([]int32, l.labels()+1)
 	m := int32(0)
@@ -25,8 +25,8 @@ func newRefiner(l *LTS, component []int32, count int32, tauIsInternal bool, dive
 	r.blocks = append(make([]blockRecord, 0, count/4+16), blockRecord{end: count, bundles: -1, internal: -1})
 	r.constellations = append(make([]constellation, 0, count/4+16), constellation{end: count})
 	// place[label] is where the next transition with the label goes in order, and
-	// bundleOfLabel the bundle of all those transitions.
-	place, bundleOfLabel := perLabel, make([]int32, len(perLabel))
+	// bundleOf the bundle of all those transitions.
+	place, bundleOf := perLabel, make([]int32, len(perLabel))
 	at := int32(0)
 	for label, n := range perLabel {
 		place[label] = at
@@ -34,7 +34,7 @@ func newRefiner(l *LTS, component []int32, count int32, tauIsInternal bool, dive
 			continue
 		}
 		id := int32(len(r.bundles))
-		bundleOfLabel[label] = id
+		bundleOf[label] = id
 		r.bundles = append(r.bundles, bundle{start: at, mark: at, end: at + n, next: -1, prev: -1, partner: -1, fresh: -1})
 		r.link(id, 0)
 		if tauIsInternal && Label(label) == Tau {
@@ -42,26 +42,23 @@ func newRefiner(l *LTS, component []int32, count int32, tauIsInternal bool, dive
 		}
 		at += n
 	}
-	r.out, r.source = make([]int32, m), make([]int32, m)
-	r.order, r.slot, r.bundleOf = make([]int32, m), make([]int32, m), make([]int32, m)
-	r.inert = make([]int32, count)
+	r.out, r.order, r.transitions = make([]int32, m), make([]int32, m), make([]transition, m)
 	if tauIsInternal {
-		r.target, r.missing = make([]int32, m), make([]int32, count)
+		r.target = make([]int32, m)
 	}
 	g.each(func(from int32, label Label, to int32) {
 		t := r.inOffsets[to+1]
 		r.inOffsets[to+1]++
-		r.source[t] = from
+		r.transitions[t] = transition{source: from, bundle: bundleOf[label], slot: place[label], group: -1}
+		r.order[place[label]] = t
+		place[label]++
 		k := r.outOffsets[from+1]
 		r.outOffsets[from+1]++
 		r.out[k] = t
-		r.order[place[label]], r.slot[t] = t, place[label]
-		place[label]++
-		r.bundleOf[t] = bundleOfLabel[label]
 		if tauIsInternal {
 			r.target[k] = to
 			if label == Tau {
-				r.inert[from]++
+				r.states[from].inert++
 			}
 		}
 	})
@@ -75,15 +72,15 @@ func (r *refiner) bottomsFirst() {
 	blk := &r.blocks[0]
 	at := int32(0)
 	for s := range blk.end {
-		if r.inert[s] == 0 {
-			r.elements[at], r.position[s] = s, at
+		if r.states[s].inert == 0 {
+			r.elements[at], r.states[s].position = s, at
 			at++
 		}
 	}
 	blk.bottomEnd = at
 	for s := range blk.end {
-		if r.inert[s] > 0 {
-			r.elements[at], r.position[s] = s, at
+		if r.states[s].inert > 0 {
+			r.elements[at], r.states[s].position = s, at
 			at++
 		}
 	}
@@ -91,23 +88,21 @@ func (r *refiner) bottomsFirst() {
 
 // init groups the transitions of each state by label, which at this time is bundle.
 func (g *siblings) init(r *refiner) {
-	g.group = make([]int32, len(r.source))
 	// first[b] is a transition in bundle b of state owner[b]-1.
 	owner, first := make([]int32, len(r.bundles)), make([]int32, len(r.bundles))
-	for s := range int32(len(r.block)) {
+	for s := range int32(len(r.states)) {
 		for _, t := range r.out[r.outOffsets[s]:r.outOffsets[s+1]] {
-			b := r.bundleOf[t]
+			b := r.transitions[t].bundle
 			if owner[b] != s+1 {
 				owner[b], first[b] = s+1, t
-				g.group[t] = -1
 				continue
 			}
-			id := g.group[first[b]]
+			id := r.transitions[first[b]].group
 			if id < 0 {
 				id = g.add(1)
-				g.group[first[b]] = id
+				r.transitions[first[b]].group = id
 			}
-			g.group[t] = id
+			r.transitions[t].group = id
 			g.count[id]++
 		}
 	}
