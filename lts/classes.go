@@ -31,17 +31,9 @@ func BranchingBisimilar(a, b *LTS) bool {
 }
 
 func strongPartition(l *LTS) *Partition {
-	r := newRefiner(l.withDenseLabels(), nil, int32(l.States()), false, nil)
+	r, number := newRefiner(l.withDenseLabels(), nil, int32(l.States()), nil)
 	r.run()
-	speaks := make([]bool, l.States())
-	for _, b := range r.blocks {
-		speaks[r.elements[b.start]] = true
-	}
-	block := make([]Block, l.States())
-	for s := range block {
-		block[s] = r.states[s].block
-	}
-	return newPartition(l, block, len(r.blocks), false, speaks)
+	return r.partition(l, number, false)
 }
 
 // branchingPartition computes branching bisimilarity. To preserve divergence, a
@@ -54,27 +46,25 @@ func branchingPartition(l *LTS, divergence bool) *Partition {
 	if divergence {
 		divergent = l.divergent(component, count)
 	}
-	r := newRefiner(l.withDenseLabels(), component, count, true, divergent)
+	r, number := newRefiner(l.withDenseLabels(), component, count, divergent)
 	r.run()
-	// A component that is a bottom state speaks for its block. If a block diverges,
-	// all its bottom states do.
-	speaking := make([]bool, count)
-	for _, b := range r.blocks {
-		speaking[r.elements[b.start]] = true
-	}
-	speaks := make([]bool, l.States())
-	for s, c := range component {
-		speaks[s] = speaking[c]
-	}
-	block := make([]Block, l.States())
-	for s, c := range component {
+	return r.partition(l, number, true)
+}
+
+// partition is the result for l, whose states the refiner has under the given numbers.
+func (r *refiner) partition(l *LTS, number []int32, internalIsInert bool) *Partition {
+	block, speaks := make([]Block, len(number)), make([]bool, len(number))
+	for s, c := range number {
 		block[s] = r.states[c].block
+		// The first state of a block is a bottom state.
+		speaks[s] = r.elements[r.blocks[block[s]].start] == c
 	}
-	p := newPartition(l, block, len(r.blocks), true, speaks)
-	if divergence {
+	p := newPartition(l, block, len(r.blocks), internalIsInert, speaks)
+	if r.divergent != nil {
+		// If a block diverges, all its bottom states do.
 		p.diverges = make([]bool, p.blocks)
-		for s, c := range component {
-			if divergent[c] && speaking[c] {
+		for s, c := range number {
+			if speaks[s] && r.divergent[c] {
 				p.diverges[p.block[s]] = true
 			}
 		}

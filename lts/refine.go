@@ -38,6 +38,7 @@ type refiner struct {
 	inOffsets               []int32
 	transitions             []transition
 	states                  []node
+	divergent               []bool // of each state; nil if the equivalence does not look at it
 
 	// elements holds all states block by block, the blocks of a constellation side
 	// by side.
@@ -104,10 +105,9 @@ type constellation struct {
 // run refines until every constellation is a block. At the start all bottom states
 // are new.
 func (r *refiner) run() {
-	if len(r.elements) == 0 {
-		return
+	for b := range Block(len(r.blocks)) {
+		r.stabilise(b)
 	}
-	r.stabilise(0)
 	r.drain()
 	for len(r.compound) > 0 {
 		c := r.compound[len(r.compound)-1]

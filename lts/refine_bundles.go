@@ -182,6 +182,15 @@ func (g *siblings) add(n int32) int32 {
 	return int32(len(g.count) - 1)
 }
 
+// join puts a transition into the group of another one.
+func (g *siblings) join(first, t *transition) {
+	if first.group < 0 {
+		first.group = g.add(1)
+	}
+	t.group = first.group
+	g.count[t.group]++
+}
+
 // part moves a transition, which leads into the block being carved, to the group of those.
 func (g *siblings) part(t *transition) {
 	from := t.group

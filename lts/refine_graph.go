@@ -1,133 +1,172 @@
 package lts
 
-// newRefiner makes a refiner with a single block. Its states are the components of
-// the internal transitions if tau is internal, else the states of the system, and
-// component says which (nil: state s is s). Internal transitions inside a component
-// are left out. Those that diverge get a transition to themselves with a label that
-// nothing else has, if divergent is not nil.
-func newRefiner(l *LTS, component []int32, count int32, tauIsInternal bool, divergent []bool) *refiner {
-	g := &graphBuilder{l: l, component: component, tauIsInternal: tauIsInternal, divergent: divergent}
+// newRefiner makes a refiner for a system, or for the components of its internal
+// transitions if there are any to take together (component is not nil, see
+// tauComponents). In the latter case tau is internal, and internal transitions inside
+// a component are left out. Components that are divergent, if that is not nil, get
+// a transition to themselves with a label that nothing else has.
+//
+// The first partition is that of sketches. States are numbered anew by it, so that
+// those of a block lie together. The second result maps states of the system to
+// those of the refiner.
+func newRefiner(l *LTS, component []int32, count int32, divergent []bool) (*refiner, []int32) {
+	g := &graph{l: l, component: component, divergent: divergent}
+	number, sizes := g.sketch(count).group()
+	if component != nil {
+		// In place of the component, which nobody needs any more.
+		for s, c := range component {
+			component[s] = number[c]
+		}
+		if divergent != nil {
+			g.divergent = make([]bool, count)
+			for c, d := range divergent {
+				g.divergent[number[c]] = d
+			}
+		}
+		number = component
+	}
+	g.component, g.tauIsInternal = number, component != nil
 	r := &refiner{
 		outOffsets: make([]int32, count+1), inOffsets: make([]int32, count+1),
-		elements: make([]int32, count), states: make([]node, count),
+		elements: make([]int32, count), states: make([]node, count), divergent: g.divergent,
 	}
-	perLabel := make([]int32, l.labels()+1)
+	r.firstBlocks(sizes)
+	r.addTransitions(g)
+	r.firstBundles(l.labels() + 1)
+	for b := range Block(len(r.blocks)) {
+		r.bottomsFirst(b)
+	}
+	return r, number
+}
+
+// firstBlocks makes blocks of the given sizes, all in one constellation.
+func (r *refiner) firstBlocks(sizes []int32) {
+	count := int32(len(r.states))
+	r.blocks = make([]blockRecord, 0, len(sizes)+len(sizes)/4+16)
+	start := int32(0)
+	for _, n := range sizes {
+		b := Block(len(r.blocks))
+		for s := start; s < start+n; s++ {
+			r.elements[s] = s
+			r.states[s] = node{position: s, block: b}
+		}
+		r.blocks = append(r.blocks, blockRecord{start: start, bottomEnd: start, end: start + n, bundles: -1, internal: -1})
+		start += n
+	}
+	r.constellations = append(make([]constellation, 0, cap(r.blocks)), constellation{end: count, compound: true})
+	r.compound = []int32{0}
+}
+
+// addTransitions numbers the transitions. Their label is in the place of the bundle.
+func (r *refiner) addTransitions(g *graph) {
 	m := int32(0)
-	g.each(func(from int32, label Label, to int32) {
+	g.each(func(from int32, _ Label, to int32) {
 		r.outOffsets[from+1]++
 		r.inOffsets[to+1]++
-		perLabel[label]++
 		m++
 	})
 	startOf(r.outOffsets)
 	startOf(r.inOffsets)
-	r.bundles = make([]bundle, 0, m/4+64)
-	r.blocks = append(make([]blockRecord, 0, count/4+16), blockRecord{end: count, bundles: -1, internal: -1})
-	r.constellations = append(make([]constellation, 0, count/4+16), constellation{end: count})
-	// place[label] is where the next transition with the label goes in order, and
-	// bundleOf the bundle of all those transitions.
-	place, bundleOf := perLabel, make([]int32, len(perLabel))
-	at := int32(0)
-	for label, n := range perLabel {
-		place[label] = at
-		if n == 0 {
-			continue
-		}
-		id := int32(len(r.bundles))
-		bundleOf[label] = id
-		r.bundles = append(r.bundles, bundle{start: at, mark: at, end: at + n, next: -1, prev: -1, partner: -1, fresh: -1})
-		r.link(id, 0)
-		if tauIsInternal && Label(label) == Tau {
-			r.blocks[0].internal = id
-		}
-		at += n
-	}
 	r.out, r.order, r.transitions = make([]int32, m), make([]int32, m), make([]transition, m)
-	if tauIsInternal {
+	if g.tauIsInternal {
 		r.target = make([]int32, m)
 	}
 	g.each(func(from int32, label Label, to int32) {
 		t := r.inOffsets[to+1]
 		r.inOffsets[to+1]++
-		r.transitions[t] = transition{source: from, bundle: bundleOf[label], slot: place[label], group: -1}
-		r.order[place[label]] = t
-		place[label]++
+		r.transitions[t] = transition{source: from, bundle: label, group: -1}
 		k := r.outOffsets[from+1]
 		r.outOffsets[from+1]++
 		r.out[k] = t
-		if tauIsInternal {
+		if g.tauIsInternal {
 			r.target[k] = to
-			if label == Tau {
+			if label == Tau && r.states[from].block == r.states[to].block {
 				r.states[from].inert++
 			}
 		}
 	})
-	r.bottomsFirst()
-	r.siblings.init(r)
-	return r
 }
 
-// bottomsFirst fills elements, bottom states before the others.
-func (r *refiner) bottomsFirst() {
-	blk := &r.blocks[0]
+// firstBundles divides the transitions of each block by label, and those of each
+// state into groups of siblings, which at this time are those with the same label.
+func (r *refiner) firstBundles(labels int32) {
+	r.bundles = make([]bundle, 0, len(r.blocks)+len(r.blocks)/4+64)
+	// seen[label] is what is known of a label in the block at hand.
+	type perLabel struct {
+		block, bundle int32 // block+1, so that zero is none
+		state, first  int32 // state+1, and its first transition with the label
+	}
+	seen := make([]perLabel, labels)
 	at := int32(0)
-	for s := range blk.end {
-		if r.states[s].inert == 0 {
-			r.elements[at], r.states[s].position = s, at
-			at++
+	for b := range r.blocks {
+		blk := &r.blocks[b]
+		if blk.size() == 1 {
+			for _, t := range r.out[r.outOffsets[blk.start]:r.outOffsets[blk.end]] {
+				r.transitions[t].bundle = -1
+			}
+			continue
 		}
-	}
-	blk.bottomEnd = at
-	for s := range blk.end {
-		if r.states[s].inert > 0 {
-			r.elements[at], r.states[s].position = s, at
-			at++
+		// As the states of a block have successive numbers, so have their places in out.
+		own := r.out[r.outOffsets[blk.start]:r.outOffsets[blk.end]]
+		firstBundle := len(r.bundles)
+		for _, t := range own {
+			label := r.transitions[t].bundle
+			if x := &seen[label]; x.block != int32(b)+1 {
+				x.block, x.bundle = int32(b)+1, int32(len(r.bundles))
+				r.bundles = append(r.bundles, bundle{next: -1, prev: -1, partner: -1, fresh: -1})
+				r.link(x.bundle, int32(b))
+				if r.target != nil && label == Tau {
+					blk.internal = x.bundle
+				}
+			}
+			r.bundles[seen[label].bundle].end++
+		}
+		for i := firstBundle; i < len(r.bundles); i++ {
+			n := r.bundles[i].end
+			r.bundles[i].start, r.bundles[i].mark, r.bundles[i].end = at, at, at
+			at += n
+		}
+		for s := blk.start; s < blk.end; s++ {
+			for _, t := range r.out[r.outOffsets[s]:r.outOffsets[s+1]] {
+				tr := &r.transitions[t]
+				x := &seen[tr.bundle]
+				if x.state != s+1 {
+					x.state, x.first = s+1, t
+				} else {
+					r.siblings.join(&r.transitions[x.first], tr)
+				}
+				tr.bundle, tr.slot = x.bundle, r.bundles[x.bundle].end
+				r.order[tr.slot] = t
+				r.bundles[x.bundle].end++
+			}
 		}
 	}
 }
 
-// init groups the transitions of each state by label, which at this time is bundle.
-func (g *siblings) init(r *refiner) {
-	// first[b] is a transition in bundle b of state owner[b]-1.
-	owner, first := make([]int32, len(r.bundles)), make([]int32, len(r.bundles))
-	for s := range int32(len(r.states)) {
-		for _, t := range r.out[r.outOffsets[s]:r.outOffsets[s+1]] {
-			b := r.transitions[t].bundle
-			if owner[b] != s+1 {
-				owner[b], first[b] = s+1, t
-				continue
-			}
-			id := r.transitions[first[b]].group
-			if id < 0 {
-				id = g.add(1)
-				r.transitions[first[b]].group = id
-			}
-			r.transitions[t].group = id
-			g.count[id]++
+// bottomsFirst puts the bottom states of a block before the others.
+func (r *refiner) bottomsFirst(b Block) {
+	blk := &r.blocks[b]
+	for i := blk.start; i < blk.end; i++ {
+		if r.states[r.elements[i]].inert == 0 {
+			r.swapStates(i, blk.bottomEnd)
+			blk.bottomEnd++
 		}
 	}
 }
 
-// graphBuilder enumerates the transitions that a refiner works on.
-type graphBuilder struct {
+// graph enumerates the transitions that a refiner works on, and its states.
+type graph struct {
 	l             *LTS
-	component     []int32
+	component     []int32 // nil: states stand for themselves
 	tauIsInternal bool
 	divergent     []bool
 }
 
-func (g *graphBuilder) each(visit func(from int32, label Label, to int32)) {
+func (g *graph) each(visit func(from int32, label Label, to int32)) {
 	for s := range State(g.l.States()) {
-		from := s
-		if g.component != nil {
-			from = g.component[s]
-		}
+		from := g.component[s]
 		for _, step := range g.l.Steps(s) {
-			to := step.To
-			if g.component != nil {
-				to = g.component[to]
-			}
-			if step.Label != Tau || from != to || !g.tauIsInternal {
+			if to := g.component[step.To]; step.Label != Tau || from != to || !g.tauIsInternal {
 				visit(from, step.Label, to)
 			}
 		}
