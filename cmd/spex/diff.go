@@ -125,7 +125,7 @@ command line, and 3 when a file cannot be read or the answer is not found within
 		if how.value == explainFull {
 			o.MaxExplained = -1
 		}
-		r, err := explain.Compare(left.System, right.System, o)
+		r, err := compareFiles(left, right, o)
 		if err != nil {
 			return err
 		}
@@ -146,6 +146,19 @@ command line, and 3 when a file cannot be read or the answer is not found within
 	cmd.Flags().Var(&how, "explain", "how much to explain")
 	systemFlags(cmd, &systems)
 	return cmd
+}
+
+// compareFiles compares two systems, large ones on two processors.
+func compareFiles(left, right *systemFile, o explain.Options) (*explain.Report, error) {
+	size := left.LTS.Transitions() + right.LTS.Transitions()
+	if size <= explain.DefaultMaxExplained || o.MaxExplained < 0 || o.Equivalence > lts.Branching {
+		return explain.Compare(left.System, right.System, o)
+	}
+	holds := lts.No
+	if sameLarge(left, right, o.Equivalence) {
+		holds = lts.Yes
+	}
+	return explain.Unexplained(holds, size, o), nil
 }
 
 func systemFlags(cmd *cobra.Command, o *systemOptions) {

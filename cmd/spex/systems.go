@@ -45,47 +45,54 @@ func (o systemOptions) names() []string {
 
 // loadSystem reads one file of any kind that holds a transition system.
 func loadSystem(path string, o systemOptions) (*systemFile, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, openError(path, err)
-	}
-	defer f.Close()
 	out := &systemFile{path: path, internal: "tau"}
 	if len(o.tau) > 0 {
 		out.internal = o.tau[0]
 	}
+	if err := out.read(o); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// read reads the file by the ending of its name.
+func (out *systemFile) read(o systemOptions) error {
+	path := out.path
+	f, err := os.Open(path)
+	if err != nil {
+		return openError(path, err)
+	}
+	defer f.Close()
 	switch ext := strings.ToLower(filepath.Ext(path)); ext {
 	case ".yaml", ".yml":
 		data, err := io.ReadAll(f)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		s, err := spec.Parse(path, data)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		out.System, out.internal = s.LTS(), spec.Internal
-		return out, nil
+		return nil
 	case ".spex":
 		m, err := model.Decode(path, f)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		sys, initials := model.System(m.Transitions, &lts.Alphabet{})
 		if sys == nil {
-			return nil, fmt.Errorf("%s: %s", path, noSystem(initials))
+			return fmt.Errorf("%s: %s", path, noSystem(initials))
 		}
 		out.System, out.internal = sys, spec.Internal
-		return out, nil
+		return nil
 	default:
 		format, known := ltsfile.FormatOf(path)
 		if !known {
-			return nil, fmt.Errorf("%s: what kind of file this is cannot be told from %q: the name must end in %s", path, ext, systemFormats)
+			return fmt.Errorf("%s: what kind of file this is cannot be told from %q: the name must end in %s", path, ext, systemFormats)
 		}
-		if out.System, err = ltsfile.Read(path, f, format, ltsfile.Options{Tau: o.names()}); err != nil {
-			return nil, err
-		}
-		return out, nil
+		out.System, err = ltsfile.Read(path, f, format, ltsfile.Options{Tau: o.names()})
+		return err
 	}
 }
 
@@ -108,11 +115,7 @@ func noSystem(initials []string) string {
 func loadPair(a, b string, o systemOptions) (left, right *systemFile, err error) {
 	var files [2]*systemFile
 	var errs [2]error
-	var wg sync.WaitGroup
-	for i, path := range []string{a, b} {
-		wg.Go(func() { files[i], errs[i] = loadSystem(path, o) })
-	}
-	wg.Wait()
+	both(func(i int) { files[i], errs[i] = loadSystem([]string{a, b}[i], o) })
 	for _, err := range errs {
 		if err != nil {
 			return nil, nil, err
@@ -121,4 +124,25 @@ func loadPair(a, b string, o systemOptions) (left, right *systemFile, err error)
 	left, right = files[0], files[1]
 	left.System, right.System = lts.Align(left.System, right.System)
 	return left, right, nil
+}
+
+// both does something for 0 and 1 at the same time.
+func both(do func(i int)) {
+	var wg sync.WaitGroup
+	for i := range 2 {
+		wg.Go(func() { do(i) })
+	}
+	wg.Wait()
+}
+
+// sameLarge reports whether two systems are equivalent by one of the equivalences that
+// systems can be minimised by. Two processors share most of the work, and the systems are
+// let go on the way: the minimal ones are in their places afterwards.
+func sameLarge(left, right *systemFile, e lts.Equivalence) bool {
+	both(func(i int) {
+		f := []*systemFile{left, right}[i]
+		small, _ := lts.Minimize(f.LTS, e)
+		f.System = &lts.System{LTS: small, Alphabet: f.Alphabet}
+	})
+	return lts.Equivalent(left.LTS, right.LTS, e)
 }

@@ -136,14 +136,24 @@ func Compare(left, right *lts.System, o Options) (*Report, error) {
 		return &c.report, nil
 	}
 	if size := left.LTS.Transitions() + right.LTS.Transitions(); c.o.MaxExplained >= 0 && size > c.o.MaxExplained {
-		c.report.LeftOut = fmt.Sprintf("the systems have %d transitions together, and differences are explained up to %d", size, c.o.MaxExplained)
-		c.report.Summary = c.verdict() + "."
-		return &c.report, nil
+		return Unexplained(c.report.Holds, size, o), nil
 	}
 	if err := c.explain(); err != nil {
 		return nil, err
 	}
 	return &c.report, nil
+}
+
+// Unexplained is the report for systems that are too large to be explained, of which the
+// answer is known; size counts the transitions of both.
+func Unexplained(holds lts.Answer, size int, o Options) *Report {
+	c := &comparison{o: o.withDefaults()}
+	c.report.Equivalence, c.report.Holds = o.Equivalence, holds
+	if !o.VerdictOnly {
+		c.report.LeftOut = fmt.Sprintf("the systems have %d transitions together, and differences are explained up to %d", size, c.o.MaxExplained)
+	}
+	c.report.Summary = c.verdict() + "."
+	return &c.report
 }
 
 // comparison is a comparison under way.
