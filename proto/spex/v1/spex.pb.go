@@ -810,8 +810,14 @@ type Instance struct {
 	UpdatedAt   *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
 	OffModel    bool                   `protobuf:"varint,11,opt,name=off_model,json=offModel,proto3" json:"off_model,omitempty"`
 	// Steps whose verdict is not known yet.
-	Awaiting      uint32 `protobuf:"varint,12,opt,name=awaiting,proto3" json:"awaiting,omitempty"`
-	Shard         uint32 `protobuf:"varint,13,opt,name=shard,proto3" json:"shard,omitempty"`
+	Awaiting uint32 `protobuf:"varint,12,opt,name=awaiting,proto3" json:"awaiting,omitempty"`
+	Shard    uint32 `protobuf:"varint,13,opt,name=shard,proto3" json:"shard,omitempty"`
+	// By when the next step has to come; unset when the instance may stay in its state.
+	Deadline *timestamppb.Timestamp `protobuf:"bytes,50,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// The deadline has passed, and the timeout was reported.
+	TimedOut bool `protobuf:"varint,51,opt,name=timed_out,json=timedOut,proto3" json:"timed_out,omitempty"`
+	// From when on the instance is pruned; unset in a state in which it is not.
+	PruneAt       *timestamppb.Timestamp `protobuf:"bytes,52,opt,name=prune_at,json=pruneAt,proto3" json:"prune_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -935,6 +941,27 @@ func (x *Instance) GetShard() uint32 {
 		return x.Shard
 	}
 	return 0
+}
+
+func (x *Instance) GetDeadline() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+func (x *Instance) GetTimedOut() bool {
+	if x != nil {
+		return x.TimedOut
+	}
+	return false
+}
+
+func (x *Instance) GetPruneAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PruneAt
+	}
+	return nil
 }
 
 // Step is one entry of a history. The initialisation is seq 1 with an empty `from_state`.
@@ -1269,8 +1296,15 @@ type ListInstancesRequest struct {
 	State       string      `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
 	Consistency Consistency `protobuf:"varint,4,opt,name=consistency,proto3,enum=spex.v1.Consistency" json:"consistency,omitempty"`
 	// Up to 1,000; 0 means 100.
-	PageSize      uint32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken     string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageSize  uint32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// A CEL expression of type bool over the instance, of up to 4 KiB. With it, or
+	// with stuck_nanos, a page may be short, or empty, and have a next one: it ends
+	// when enough instances were looked at.
+	Where string `protobuf:"bytes,90,opt,name=where,proto3" json:"where,omitempty"`
+	// Above 0: only instances without a step for longer than this, and whose state
+	// the model can leave.
+	StuckNanos    int64 `protobuf:"varint,91,opt,name=stuck_nanos,json=stuckNanos,proto3" json:"stuck_nanos,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1347,6 +1381,20 @@ func (x *ListInstancesRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListInstancesRequest) GetWhere() string {
+	if x != nil {
+		return x.Where
+	}
+	return ""
+}
+
+func (x *ListInstancesRequest) GetStuckNanos() int64 {
+	if x != nil {
+		return x.StuckNanos
+	}
+	return 0
+}
+
 type ShardFailure struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Shard         uint32                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
@@ -1406,8 +1454,13 @@ type ListInstancesResponse struct {
 	NextPageToken string          `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	Failures      []*ShardFailure `protobuf:"bytes,3,rep,name=failures,proto3" json:"failures,omitempty"`
 	Reads         []*ReadInfo     `protobuf:"bytes,4,rep,name=reads,proto3" json:"reads,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// How many instances this page looked at for where and stuck_nanos.
+	Examined uint64 `protobuf:"varint,90,opt,name=examined,proto3" json:"examined,omitempty"`
+	// For how many of them where had no value, and why for one of them; they are not listed.
+	Unevaluated      uint64 `protobuf:"varint,91,opt,name=unevaluated,proto3" json:"unevaluated,omitempty"`
+	UnevaluatedError string `protobuf:"bytes,92,opt,name=unevaluated_error,json=unevaluatedError,proto3" json:"unevaluated_error,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *ListInstancesResponse) Reset() {
@@ -1466,6 +1519,27 @@ func (x *ListInstancesResponse) GetReads() []*ReadInfo {
 		return x.Reads
 	}
 	return nil
+}
+
+func (x *ListInstancesResponse) GetExamined() uint64 {
+	if x != nil {
+		return x.Examined
+	}
+	return 0
+}
+
+func (x *ListInstancesResponse) GetUnevaluated() uint64 {
+	if x != nil {
+		return x.Unevaluated
+	}
+	return 0
+}
+
+func (x *ListInstancesResponse) GetUnevaluatedError() string {
+	if x != nil {
+		return x.UnevaluatedError
+	}
+	return ""
 }
 
 type DeleteInstanceRequest struct {
@@ -1607,6 +1681,206 @@ func (x *DeleteInstanceResponse) GetDuplicate() bool {
 	return false
 }
 
+type DeleteMatchingRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Empty fields match everything.
+	Spec  string `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	State string `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	// As in ListInstancesRequest. It must be given: "true" matches every instance.
+	Where      string `protobuf:"bytes,4,opt,name=where,proto3" json:"where,omitempty"`
+	StuckNanos int64  `protobuf:"varint,5,opt,name=stuck_nanos,json=stuckNanos,proto3" json:"stuck_nanos,omitempty"`
+	// Count what matches, and delete nothing.
+	DryRun        bool   `protobuf:"varint,6,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	PageToken     string `protobuf:"bytes,7,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteMatchingRequest) Reset() {
+	*x = DeleteMatchingRequest{}
+	mi := &file_spex_v1_spex_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteMatchingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteMatchingRequest) ProtoMessage() {}
+
+func (x *DeleteMatchingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteMatchingRequest.ProtoReflect.Descriptor instead.
+func (*DeleteMatchingRequest) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *DeleteMatchingRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *DeleteMatchingRequest) GetSpec() string {
+	if x != nil {
+		return x.Spec
+	}
+	return ""
+}
+
+func (x *DeleteMatchingRequest) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *DeleteMatchingRequest) GetWhere() string {
+	if x != nil {
+		return x.Where
+	}
+	return ""
+}
+
+func (x *DeleteMatchingRequest) GetStuckNanos() int64 {
+	if x != nil {
+		return x.StuckNanos
+	}
+	return 0
+}
+
+func (x *DeleteMatchingRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *DeleteMatchingRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// DeleteMatchingResponse tells about one page; the numbers of all pages add up.
+type DeleteMatchingResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Matched uint64                 `protobuf:"varint,1,opt,name=matched,proto3" json:"matched,omitempty"`
+	Deleted uint64                 `protobuf:"varint,2,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	// Matched when they were looked at, and stayed because they took a step, or
+	// were deleted or begun anew, before their deletion was applied.
+	MovedOn uint64 `protobuf:"varint,3,opt,name=moved_on,json=movedOn,proto3" json:"moved_on,omitempty"`
+	// Set while there is more to look at.
+	NextPageToken string `protobuf:"bytes,4,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// What these shards have was not looked at, or not to the end.
+	Failures         []*ShardFailure `protobuf:"bytes,5,rep,name=failures,proto3" json:"failures,omitempty"`
+	Examined         uint64          `protobuf:"varint,6,opt,name=examined,proto3" json:"examined,omitempty"`
+	Unevaluated      uint64          `protobuf:"varint,7,opt,name=unevaluated,proto3" json:"unevaluated,omitempty"`
+	UnevaluatedError string          `protobuf:"bytes,8,opt,name=unevaluated_error,json=unevaluatedError,proto3" json:"unevaluated_error,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *DeleteMatchingResponse) Reset() {
+	*x = DeleteMatchingResponse{}
+	mi := &file_spex_v1_spex_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteMatchingResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteMatchingResponse) ProtoMessage() {}
+
+func (x *DeleteMatchingResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteMatchingResponse.ProtoReflect.Descriptor instead.
+func (*DeleteMatchingResponse) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *DeleteMatchingResponse) GetMatched() uint64 {
+	if x != nil {
+		return x.Matched
+	}
+	return 0
+}
+
+func (x *DeleteMatchingResponse) GetDeleted() uint64 {
+	if x != nil {
+		return x.Deleted
+	}
+	return 0
+}
+
+func (x *DeleteMatchingResponse) GetMovedOn() uint64 {
+	if x != nil {
+		return x.MovedOn
+	}
+	return 0
+}
+
+func (x *DeleteMatchingResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *DeleteMatchingResponse) GetFailures() []*ShardFailure {
+	if x != nil {
+		return x.Failures
+	}
+	return nil
+}
+
+func (x *DeleteMatchingResponse) GetExamined() uint64 {
+	if x != nil {
+		return x.Examined
+	}
+	return 0
+}
+
+func (x *DeleteMatchingResponse) GetUnevaluated() uint64 {
+	if x != nil {
+		return x.Unevaluated
+	}
+	return 0
+}
+
+func (x *DeleteMatchingResponse) GetUnevaluatedError() string {
+	if x != nil {
+		return x.UnevaluatedError
+	}
+	return ""
+}
+
 type ApplySpecificationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In the first message.
@@ -1618,7 +1892,7 @@ type ApplySpecificationRequest struct {
 
 func (x *ApplySpecificationRequest) Reset() {
 	*x = ApplySpecificationRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[18]
+	mi := &file_spex_v1_spex_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1630,7 +1904,7 @@ func (x *ApplySpecificationRequest) String() string {
 func (*ApplySpecificationRequest) ProtoMessage() {}
 
 func (x *ApplySpecificationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[18]
+	mi := &file_spex_v1_spex_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1643,7 +1917,7 @@ func (x *ApplySpecificationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySpecificationRequest.ProtoReflect.Descriptor instead.
 func (*ApplySpecificationRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{18}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ApplySpecificationRequest) GetNamespace() string {
@@ -1675,7 +1949,7 @@ type ApplySpecificationResponse struct {
 
 func (x *ApplySpecificationResponse) Reset() {
 	*x = ApplySpecificationResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[19]
+	mi := &file_spex_v1_spex_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +1961,7 @@ func (x *ApplySpecificationResponse) String() string {
 func (*ApplySpecificationResponse) ProtoMessage() {}
 
 func (x *ApplySpecificationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[19]
+	mi := &file_spex_v1_spex_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +1974,7 @@ func (x *ApplySpecificationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySpecificationResponse.ProtoReflect.Descriptor instead.
 func (*ApplySpecificationResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{19}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ApplySpecificationResponse) GetName() string {
@@ -1750,7 +2024,7 @@ type GetSpecificationRequest struct {
 
 func (x *GetSpecificationRequest) Reset() {
 	*x = GetSpecificationRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[20]
+	mi := &file_spex_v1_spex_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1762,7 +2036,7 @@ func (x *GetSpecificationRequest) String() string {
 func (*GetSpecificationRequest) ProtoMessage() {}
 
 func (x *GetSpecificationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[20]
+	mi := &file_spex_v1_spex_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1775,7 +2049,7 @@ func (x *GetSpecificationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSpecificationRequest.ProtoReflect.Descriptor instead.
 func (*GetSpecificationRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{20}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetSpecificationRequest) GetNamespace() string {
@@ -1810,7 +2084,7 @@ type GetSpecificationResponse struct {
 
 func (x *GetSpecificationResponse) Reset() {
 	*x = GetSpecificationResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[21]
+	mi := &file_spex_v1_spex_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1822,7 +2096,7 @@ func (x *GetSpecificationResponse) String() string {
 func (*GetSpecificationResponse) ProtoMessage() {}
 
 func (x *GetSpecificationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[21]
+	mi := &file_spex_v1_spex_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1835,7 +2109,7 @@ func (x *GetSpecificationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSpecificationResponse.ProtoReflect.Descriptor instead.
 func (*GetSpecificationResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{21}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetSpecificationResponse) GetVersion() uint64 {
@@ -1861,7 +2135,7 @@ type ListSpecificationsRequest struct {
 
 func (x *ListSpecificationsRequest) Reset() {
 	*x = ListSpecificationsRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[22]
+	mi := &file_spex_v1_spex_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1873,7 +2147,7 @@ func (x *ListSpecificationsRequest) String() string {
 func (*ListSpecificationsRequest) ProtoMessage() {}
 
 func (x *ListSpecificationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[22]
+	mi := &file_spex_v1_spex_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1886,7 +2160,7 @@ func (x *ListSpecificationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSpecificationsRequest.ProtoReflect.Descriptor instead.
 func (*ListSpecificationsRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{22}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListSpecificationsRequest) GetNamespace() string {
@@ -1910,7 +2184,7 @@ type SpecificationInfo struct {
 
 func (x *SpecificationInfo) Reset() {
 	*x = SpecificationInfo{}
-	mi := &file_spex_v1_spex_proto_msgTypes[23]
+	mi := &file_spex_v1_spex_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1922,7 +2196,7 @@ func (x *SpecificationInfo) String() string {
 func (*SpecificationInfo) ProtoMessage() {}
 
 func (x *SpecificationInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[23]
+	mi := &file_spex_v1_spex_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1935,7 +2209,7 @@ func (x *SpecificationInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpecificationInfo.ProtoReflect.Descriptor instead.
 func (*SpecificationInfo) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{23}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SpecificationInfo) GetName() string {
@@ -1989,7 +2263,7 @@ type ListSpecificationsResponse struct {
 
 func (x *ListSpecificationsResponse) Reset() {
 	*x = ListSpecificationsResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[24]
+	mi := &file_spex_v1_spex_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2001,7 +2275,7 @@ func (x *ListSpecificationsResponse) String() string {
 func (*ListSpecificationsResponse) ProtoMessage() {}
 
 func (x *ListSpecificationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[24]
+	mi := &file_spex_v1_spex_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2014,7 +2288,7 @@ func (x *ListSpecificationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSpecificationsResponse.ProtoReflect.Descriptor instead.
 func (*ListSpecificationsResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{24}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListSpecificationsResponse) GetSpecifications() []*SpecificationInfo {
@@ -2034,7 +2308,7 @@ type DeleteSpecificationRequest struct {
 
 func (x *DeleteSpecificationRequest) Reset() {
 	*x = DeleteSpecificationRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[25]
+	mi := &file_spex_v1_spex_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2046,7 +2320,7 @@ func (x *DeleteSpecificationRequest) String() string {
 func (*DeleteSpecificationRequest) ProtoMessage() {}
 
 func (x *DeleteSpecificationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[25]
+	mi := &file_spex_v1_spex_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2059,7 +2333,7 @@ func (x *DeleteSpecificationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSpecificationRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSpecificationRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{25}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DeleteSpecificationRequest) GetNamespace() string {
@@ -2085,7 +2359,7 @@ type DeleteSpecificationResponse struct {
 
 func (x *DeleteSpecificationResponse) Reset() {
 	*x = DeleteSpecificationResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[26]
+	mi := &file_spex_v1_spex_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2097,7 +2371,7 @@ func (x *DeleteSpecificationResponse) String() string {
 func (*DeleteSpecificationResponse) ProtoMessage() {}
 
 func (x *DeleteSpecificationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[26]
+	mi := &file_spex_v1_spex_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2110,7 +2384,7 @@ func (x *DeleteSpecificationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSpecificationResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSpecificationResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{26}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeleteSpecificationResponse) GetCatalogIndex() uint64 {
@@ -2129,7 +2403,7 @@ type ListModelsRequest struct {
 
 func (x *ListModelsRequest) Reset() {
 	*x = ListModelsRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[27]
+	mi := &file_spex_v1_spex_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2141,7 +2415,7 @@ func (x *ListModelsRequest) String() string {
 func (*ListModelsRequest) ProtoMessage() {}
 
 func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[27]
+	mi := &file_spex_v1_spex_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2154,7 +2428,7 @@ func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
 func (*ListModelsRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{27}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListModelsRequest) GetNamespace() string {
@@ -2185,7 +2459,7 @@ type ModelInfo struct {
 
 func (x *ModelInfo) Reset() {
 	*x = ModelInfo{}
-	mi := &file_spex_v1_spex_proto_msgTypes[28]
+	mi := &file_spex_v1_spex_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2197,7 +2471,7 @@ func (x *ModelInfo) String() string {
 func (*ModelInfo) ProtoMessage() {}
 
 func (x *ModelInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[28]
+	mi := &file_spex_v1_spex_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2210,7 +2484,7 @@ func (x *ModelInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelInfo.ProtoReflect.Descriptor instead.
 func (*ModelInfo) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{28}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ModelInfo) GetSpec() string {
@@ -2292,7 +2566,7 @@ type ListModelsResponse struct {
 
 func (x *ListModelsResponse) Reset() {
 	*x = ListModelsResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[29]
+	mi := &file_spex_v1_spex_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2304,7 +2578,7 @@ func (x *ListModelsResponse) String() string {
 func (*ListModelsResponse) ProtoMessage() {}
 
 func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[29]
+	mi := &file_spex_v1_spex_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2317,7 +2591,7 @@ func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListModelsResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{29}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListModelsResponse) GetModels() []*ModelInfo {
@@ -2339,7 +2613,7 @@ type GetModelRequest struct {
 
 func (x *GetModelRequest) Reset() {
 	*x = GetModelRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[30]
+	mi := &file_spex_v1_spex_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2351,7 +2625,7 @@ func (x *GetModelRequest) String() string {
 func (*GetModelRequest) ProtoMessage() {}
 
 func (x *GetModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[30]
+	mi := &file_spex_v1_spex_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2364,7 +2638,7 @@ func (x *GetModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetModelRequest.ProtoReflect.Descriptor instead.
 func (*GetModelRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{30}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetModelRequest) GetNamespace() string {
@@ -2399,7 +2673,7 @@ type GetModelResponse struct {
 
 func (x *GetModelResponse) Reset() {
 	*x = GetModelResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[31]
+	mi := &file_spex_v1_spex_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2411,7 +2685,7 @@ func (x *GetModelResponse) String() string {
 func (*GetModelResponse) ProtoMessage() {}
 
 func (x *GetModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[31]
+	mi := &file_spex_v1_spex_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2424,7 +2698,7 @@ func (x *GetModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetModelResponse.ProtoReflect.Descriptor instead.
 func (*GetModelResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{31}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetModelResponse) GetInfo() *ModelInfo {
@@ -2454,7 +2728,7 @@ type ImportModelRequest struct {
 
 func (x *ImportModelRequest) Reset() {
 	*x = ImportModelRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[32]
+	mi := &file_spex_v1_spex_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2466,7 +2740,7 @@ func (x *ImportModelRequest) String() string {
 func (*ImportModelRequest) ProtoMessage() {}
 
 func (x *ImportModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[32]
+	mi := &file_spex_v1_spex_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2479,7 +2753,7 @@ func (x *ImportModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportModelRequest.ProtoReflect.Descriptor instead.
 func (*ImportModelRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{32}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ImportModelRequest) GetNamespace() string {
@@ -2522,7 +2796,7 @@ type ImportModelResponse struct {
 
 func (x *ImportModelResponse) Reset() {
 	*x = ImportModelResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[33]
+	mi := &file_spex_v1_spex_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2534,7 +2808,7 @@ func (x *ImportModelResponse) String() string {
 func (*ImportModelResponse) ProtoMessage() {}
 
 func (x *ImportModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[33]
+	mi := &file_spex_v1_spex_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2547,7 +2821,7 @@ func (x *ImportModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportModelResponse.ProtoReflect.Descriptor instead.
 func (*ImportModelResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{33}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ImportModelResponse) GetModel() *ModelInfo {
@@ -2581,7 +2855,7 @@ type SealModelRequest struct {
 
 func (x *SealModelRequest) Reset() {
 	*x = SealModelRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[34]
+	mi := &file_spex_v1_spex_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2593,7 +2867,7 @@ func (x *SealModelRequest) String() string {
 func (*SealModelRequest) ProtoMessage() {}
 
 func (x *SealModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[34]
+	mi := &file_spex_v1_spex_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2606,7 +2880,7 @@ func (x *SealModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealModelRequest.ProtoReflect.Descriptor instead.
 func (*SealModelRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{34}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SealModelRequest) GetNamespace() string {
@@ -2633,7 +2907,7 @@ type SealModelResponse struct {
 
 func (x *SealModelResponse) Reset() {
 	*x = SealModelResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[35]
+	mi := &file_spex_v1_spex_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2645,7 +2919,7 @@ func (x *SealModelResponse) String() string {
 func (*SealModelResponse) ProtoMessage() {}
 
 func (x *SealModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[35]
+	mi := &file_spex_v1_spex_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2658,7 +2932,7 @@ func (x *SealModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealModelResponse.ProtoReflect.Descriptor instead.
 func (*SealModelResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{35}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SealModelResponse) GetModel() *ModelInfo {
@@ -2685,7 +2959,7 @@ type LearnModelRequest struct {
 
 func (x *LearnModelRequest) Reset() {
 	*x = LearnModelRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[36]
+	mi := &file_spex_v1_spex_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2697,7 +2971,7 @@ func (x *LearnModelRequest) String() string {
 func (*LearnModelRequest) ProtoMessage() {}
 
 func (x *LearnModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[36]
+	mi := &file_spex_v1_spex_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2710,7 +2984,7 @@ func (x *LearnModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LearnModelRequest.ProtoReflect.Descriptor instead.
 func (*LearnModelRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{36}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *LearnModelRequest) GetNamespace() string {
@@ -2737,7 +3011,7 @@ type LearnModelResponse struct {
 
 func (x *LearnModelResponse) Reset() {
 	*x = LearnModelResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[37]
+	mi := &file_spex_v1_spex_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2749,7 +3023,7 @@ func (x *LearnModelResponse) String() string {
 func (*LearnModelResponse) ProtoMessage() {}
 
 func (x *LearnModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[37]
+	mi := &file_spex_v1_spex_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2762,7 +3036,7 @@ func (x *LearnModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LearnModelResponse.ProtoReflect.Descriptor instead.
 func (*LearnModelResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{37}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *LearnModelResponse) GetModel() *ModelInfo {
@@ -2793,7 +3067,7 @@ type ListDeviationsRequest struct {
 
 func (x *ListDeviationsRequest) Reset() {
 	*x = ListDeviationsRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[38]
+	mi := &file_spex_v1_spex_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2805,7 +3079,7 @@ func (x *ListDeviationsRequest) String() string {
 func (*ListDeviationsRequest) ProtoMessage() {}
 
 func (x *ListDeviationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[38]
+	mi := &file_spex_v1_spex_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2818,7 +3092,7 @@ func (x *ListDeviationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeviationsRequest.ProtoReflect.Descriptor instead.
 func (*ListDeviationsRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{38}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListDeviationsRequest) GetNamespace() string {
@@ -2871,7 +3145,7 @@ type DeviationInfo struct {
 
 func (x *DeviationInfo) Reset() {
 	*x = DeviationInfo{}
-	mi := &file_spex_v1_spex_proto_msgTypes[39]
+	mi := &file_spex_v1_spex_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2883,7 +3157,7 @@ func (x *DeviationInfo) String() string {
 func (*DeviationInfo) ProtoMessage() {}
 
 func (x *DeviationInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[39]
+	mi := &file_spex_v1_spex_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2896,7 +3170,7 @@ func (x *DeviationInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviationInfo.ProtoReflect.Descriptor instead.
 func (*DeviationInfo) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{39}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DeviationInfo) GetSpec() string {
@@ -2995,7 +3269,7 @@ type ListDeviationsResponse struct {
 
 func (x *ListDeviationsResponse) Reset() {
 	*x = ListDeviationsResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[40]
+	mi := &file_spex_v1_spex_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3007,7 +3281,7 @@ func (x *ListDeviationsResponse) String() string {
 func (*ListDeviationsResponse) ProtoMessage() {}
 
 func (x *ListDeviationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[40]
+	mi := &file_spex_v1_spex_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3020,7 +3294,7 @@ func (x *ListDeviationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeviationsResponse.ProtoReflect.Descriptor instead.
 func (*ListDeviationsResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{40}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListDeviationsResponse) GetDeviations() []*DeviationInfo {
@@ -3054,7 +3328,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[41]
+	mi := &file_spex_v1_spex_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3066,7 +3340,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[41]
+	mi := &file_spex_v1_spex_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3079,7 +3353,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{41}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetStatusRequest) GetStateHash() bool {
@@ -3109,7 +3383,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_spex_v1_spex_proto_msgTypes[42]
+	mi := &file_spex_v1_spex_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3121,7 +3395,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[42]
+	mi := &file_spex_v1_spex_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3134,7 +3408,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{42}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *NodeStatus) GetId() string {
@@ -3226,7 +3500,7 @@ type ReplicaStatus struct {
 
 func (x *ReplicaStatus) Reset() {
 	*x = ReplicaStatus{}
-	mi := &file_spex_v1_spex_proto_msgTypes[43]
+	mi := &file_spex_v1_spex_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3238,7 +3512,7 @@ func (x *ReplicaStatus) String() string {
 func (*ReplicaStatus) ProtoMessage() {}
 
 func (x *ReplicaStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[43]
+	mi := &file_spex_v1_spex_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3251,7 +3525,7 @@ func (x *ReplicaStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaStatus.ProtoReflect.Descriptor instead.
 func (*ReplicaStatus) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{43}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ReplicaStatus) GetNodeId() string {
@@ -3334,7 +3608,7 @@ type ShardStatus struct {
 
 func (x *ShardStatus) Reset() {
 	*x = ShardStatus{}
-	mi := &file_spex_v1_spex_proto_msgTypes[44]
+	mi := &file_spex_v1_spex_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3346,7 +3620,7 @@ func (x *ShardStatus) String() string {
 func (*ShardStatus) ProtoMessage() {}
 
 func (x *ShardStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[44]
+	mi := &file_spex_v1_spex_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3359,7 +3633,7 @@ func (x *ShardStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardStatus.ProtoReflect.Descriptor instead.
 func (*ShardStatus) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{44}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ShardStatus) GetId() uint32 {
@@ -3435,7 +3709,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[45]
+	mi := &file_spex_v1_spex_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3447,7 +3721,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[45]
+	mi := &file_spex_v1_spex_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3460,7 +3734,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{45}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetStatusResponse) GetClusterId() string {
@@ -3527,7 +3801,7 @@ type GetVersionRequest struct {
 
 func (x *GetVersionRequest) Reset() {
 	*x = GetVersionRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[46]
+	mi := &file_spex_v1_spex_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3539,7 +3813,7 @@ func (x *GetVersionRequest) String() string {
 func (*GetVersionRequest) ProtoMessage() {}
 
 func (x *GetVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[46]
+	mi := &file_spex_v1_spex_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3552,7 +3826,7 @@ func (x *GetVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVersionRequest.ProtoReflect.Descriptor instead.
 func (*GetVersionRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{46}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{48}
 }
 
 type GetVersionResponse struct {
@@ -3566,7 +3840,7 @@ type GetVersionResponse struct {
 
 func (x *GetVersionResponse) Reset() {
 	*x = GetVersionResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[47]
+	mi := &file_spex_v1_spex_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3578,7 +3852,7 @@ func (x *GetVersionResponse) String() string {
 func (*GetVersionResponse) ProtoMessage() {}
 
 func (x *GetVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[47]
+	mi := &file_spex_v1_spex_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3591,7 +3865,7 @@ func (x *GetVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVersionResponse.ProtoReflect.Descriptor instead.
 func (*GetVersionResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{47}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GetVersionResponse) GetVersion() string {
@@ -3685,7 +3959,7 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x126\n" +
 	"\vconsistency\x18\x03 \x01(\x0e2\x14.spex.v1.ConsistencyR\vconsistency\x12\x1b\n" +
-	"\tmin_index\x18\x04 \x01(\x04R\bminIndex\"\xe8\x03\n" +
+	"\tmin_index\x18\x04 \x01(\x04R\bminIndex\"\xf4\x04\n" +
 	"\bInstance\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12 \n" +
@@ -3702,7 +3976,10 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x1b\n" +
 	"\toff_model\x18\v \x01(\bR\boffModel\x12\x1a\n" +
 	"\bawaiting\x18\f \x01(\rR\bawaiting\x12\x14\n" +
-	"\x05shard\x18\r \x01(\rR\x05shard\x1a7\n" +
+	"\x05shard\x18\r \x01(\rR\x05shard\x126\n" +
+	"\bdeadline\x182 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x1b\n" +
+	"\ttimed_out\x183 \x01(\bR\btimedOut\x125\n" +
+	"\bprune_at\x184 \x01(\v2\x1a.google.protobuf.TimestampR\apruneAt\x1a7\n" +
 	"\tMetaEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xba\x02\n" +
@@ -3734,7 +4011,7 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\x05steps\x18\x02 \x03(\v2\r.spex.v1.StepR\x05steps\x12&\n" +
 	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\x12$\n" +
 	"\x0efirst_kept_seq\x18\x04 \x01(\x04R\ffirstKeptSeq\x12%\n" +
-	"\x04read\x18\x05 \x01(\v2\x11.spex.v1.ReadInfoR\x04read\"\xd2\x01\n" +
+	"\x04read\x18\x05 \x01(\v2\x11.spex.v1.ReadInfoR\x04read\"\x89\x02\n" +
 	"\x14ListInstancesRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\tR\x04spec\x12\x14\n" +
@@ -3742,15 +4019,21 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\vconsistency\x18\x04 \x01(\x0e2\x14.spex.v1.ConsistencyR\vconsistency\x12\x1b\n" +
 	"\tpage_size\x18\x05 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x06 \x01(\tR\tpageToken\"V\n" +
+	"page_token\x18\x06 \x01(\tR\tpageToken\x12\x14\n" +
+	"\x05where\x18Z \x01(\tR\x05where\x12\x1f\n" +
+	"\vstuck_nanos\x18[ \x01(\x03R\n" +
+	"stuckNanos\"V\n" +
 	"\fShardFailure\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x120\n" +
-	"\x05error\x18\x02 \x01(\v2\x1a.spex.types.v1.ErrorDetailR\x05error\"\xcc\x01\n" +
+	"\x05error\x18\x02 \x01(\v2\x1a.spex.types.v1.ErrorDetailR\x05error\"\xb7\x02\n" +
 	"\x15ListInstancesResponse\x12/\n" +
 	"\tinstances\x18\x01 \x03(\v2\x11.spex.v1.InstanceR\tinstances\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x121\n" +
 	"\bfailures\x18\x03 \x03(\v2\x15.spex.v1.ShardFailureR\bfailures\x12'\n" +
-	"\x05reads\x18\x04 \x03(\v2\x11.spex.v1.ReadInfoR\x05reads\"\x86\x01\n" +
+	"\x05reads\x18\x04 \x03(\v2\x11.spex.v1.ReadInfoR\x05reads\x12\x1a\n" +
+	"\bexamined\x18Z \x01(\x04R\bexamined\x12 \n" +
+	"\vunevaluated\x18[ \x01(\x04R\vunevaluated\x12+\n" +
+	"\x11unevaluated_error\x18\\ \x01(\tR\x10unevaluatedError\"\x86\x01\n" +
 	"\x15DeleteInstanceRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x1d\n" +
@@ -3761,7 +4044,26 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\adeleted\x18\x01 \x01(\bR\adeleted\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x14\n" +
 	"\x05index\x18\x03 \x01(\x04R\x05index\x12\x1c\n" +
-	"\tduplicate\x18\x04 \x01(\bR\tduplicate\"M\n" +
+	"\tduplicate\x18\x04 \x01(\bR\tduplicate\"\xce\x01\n" +
+	"\x15DeleteMatchingRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04spec\x18\x02 \x01(\tR\x04spec\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\tR\x05state\x12\x14\n" +
+	"\x05where\x18\x04 \x01(\tR\x05where\x12\x1f\n" +
+	"\vstuck_nanos\x18\x05 \x01(\x03R\n" +
+	"stuckNanos\x12\x17\n" +
+	"\adry_run\x18\x06 \x01(\bR\x06dryRun\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\a \x01(\tR\tpageToken\"\xad\x02\n" +
+	"\x16DeleteMatchingResponse\x12\x18\n" +
+	"\amatched\x18\x01 \x01(\x04R\amatched\x12\x18\n" +
+	"\adeleted\x18\x02 \x01(\x04R\adeleted\x12\x19\n" +
+	"\bmoved_on\x18\x03 \x01(\x04R\amovedOn\x12&\n" +
+	"\x0fnext_page_token\x18\x04 \x01(\tR\rnextPageToken\x121\n" +
+	"\bfailures\x18\x05 \x03(\v2\x15.spex.v1.ShardFailureR\bfailures\x12\x1a\n" +
+	"\bexamined\x18\x06 \x01(\x04R\bexamined\x12 \n" +
+	"\vunevaluated\x18\a \x01(\x04R\vunevaluated\x12+\n" +
+	"\x11unevaluated_error\x18\b \x01(\tR\x10unevaluatedError\"M\n" +
 	"\x19ApplySpecificationRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\"\xc2\x01\n" +
@@ -3929,7 +4231,7 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\vConsistency\x12\x1b\n" +
 	"\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18CONSISTENCY_LINEARIZABLE\x10\x01\x12\x15\n" +
-	"\x11CONSISTENCY_STALE\x10\x022\xf0\x04\n" +
+	"\x11CONSISTENCY_STALE\x10\x022\xc3\x05\n" +
 	"\x0fInstanceService\x12C\n" +
 	"\fInitInstance\x12\x1c.spex.v1.InitInstanceRequest\x1a\x15.spex.v1.StepResponse\x12?\n" +
 	"\n" +
@@ -3940,7 +4242,8 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\n" +
 	"GetHistory\x12\x1a.spex.v1.GetHistoryRequest\x1a\x1b.spex.v1.GetHistoryResponse\x12N\n" +
 	"\rListInstances\x12\x1d.spex.v1.ListInstancesRequest\x1a\x1e.spex.v1.ListInstancesResponse\x12Q\n" +
-	"\x0eDeleteInstance\x12\x1e.spex.v1.DeleteInstanceRequest\x1a\x1f.spex.v1.DeleteInstanceResponse2\x93\x03\n" +
+	"\x0eDeleteInstance\x12\x1e.spex.v1.DeleteInstanceRequest\x1a\x1f.spex.v1.DeleteInstanceResponse\x12Q\n" +
+	"\x0eDeleteMatching\x12\x1e.spex.v1.DeleteMatchingRequest\x1a\x1f.spex.v1.DeleteMatchingResponse2\x93\x03\n" +
 	"\x14SpecificationService\x12_\n" +
 	"\x12ApplySpecification\x12\".spex.v1.ApplySpecificationRequest\x1a#.spex.v1.ApplySpecificationResponse(\x01\x12Y\n" +
 	"\x10GetSpecification\x12 .spex.v1.GetSpecificationRequest\x1a!.spex.v1.GetSpecificationResponse0\x01\x12]\n" +
@@ -3973,7 +4276,7 @@ func file_spex_v1_spex_proto_rawDescGZIP() []byte {
 }
 
 var file_spex_v1_spex_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_spex_v1_spex_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_spex_v1_spex_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_spex_v1_spex_proto_goTypes = []any{
 	(Consistency)(0),                    // 0: spex.v1.Consistency
 	(*ReadInfo)(nil),                    // 1: spex.v1.ReadInfo
@@ -3994,142 +4297,149 @@ var file_spex_v1_spex_proto_goTypes = []any{
 	(*ListInstancesResponse)(nil),       // 16: spex.v1.ListInstancesResponse
 	(*DeleteInstanceRequest)(nil),       // 17: spex.v1.DeleteInstanceRequest
 	(*DeleteInstanceResponse)(nil),      // 18: spex.v1.DeleteInstanceResponse
-	(*ApplySpecificationRequest)(nil),   // 19: spex.v1.ApplySpecificationRequest
-	(*ApplySpecificationResponse)(nil),  // 20: spex.v1.ApplySpecificationResponse
-	(*GetSpecificationRequest)(nil),     // 21: spex.v1.GetSpecificationRequest
-	(*GetSpecificationResponse)(nil),    // 22: spex.v1.GetSpecificationResponse
-	(*ListSpecificationsRequest)(nil),   // 23: spex.v1.ListSpecificationsRequest
-	(*SpecificationInfo)(nil),           // 24: spex.v1.SpecificationInfo
-	(*ListSpecificationsResponse)(nil),  // 25: spex.v1.ListSpecificationsResponse
-	(*DeleteSpecificationRequest)(nil),  // 26: spex.v1.DeleteSpecificationRequest
-	(*DeleteSpecificationResponse)(nil), // 27: spex.v1.DeleteSpecificationResponse
-	(*ListModelsRequest)(nil),           // 28: spex.v1.ListModelsRequest
-	(*ModelInfo)(nil),                   // 29: spex.v1.ModelInfo
-	(*ListModelsResponse)(nil),          // 30: spex.v1.ListModelsResponse
-	(*GetModelRequest)(nil),             // 31: spex.v1.GetModelRequest
-	(*GetModelResponse)(nil),            // 32: spex.v1.GetModelResponse
-	(*ImportModelRequest)(nil),          // 33: spex.v1.ImportModelRequest
-	(*ImportModelResponse)(nil),         // 34: spex.v1.ImportModelResponse
-	(*SealModelRequest)(nil),            // 35: spex.v1.SealModelRequest
-	(*SealModelResponse)(nil),           // 36: spex.v1.SealModelResponse
-	(*LearnModelRequest)(nil),           // 37: spex.v1.LearnModelRequest
-	(*LearnModelResponse)(nil),          // 38: spex.v1.LearnModelResponse
-	(*ListDeviationsRequest)(nil),       // 39: spex.v1.ListDeviationsRequest
-	(*DeviationInfo)(nil),               // 40: spex.v1.DeviationInfo
-	(*ListDeviationsResponse)(nil),      // 41: spex.v1.ListDeviationsResponse
-	(*GetStatusRequest)(nil),            // 42: spex.v1.GetStatusRequest
-	(*NodeStatus)(nil),                  // 43: spex.v1.NodeStatus
-	(*ReplicaStatus)(nil),               // 44: spex.v1.ReplicaStatus
-	(*ShardStatus)(nil),                 // 45: spex.v1.ShardStatus
-	(*GetStatusResponse)(nil),           // 46: spex.v1.GetStatusResponse
-	(*GetVersionRequest)(nil),           // 47: spex.v1.GetVersionRequest
-	(*GetVersionResponse)(nil),          // 48: spex.v1.GetVersionResponse
-	nil,                                 // 49: spex.v1.InitInstanceRequest.MetaEntry
-	nil,                                 // 50: spex.v1.Instance.MetaEntry
-	(*timestamppb.Timestamp)(nil),       // 51: google.protobuf.Timestamp
-	(v1.Verdict)(0),                     // 52: spex.types.v1.Verdict
-	(*v1.Judgement)(nil),                // 53: spex.types.v1.Judgement
-	(*v1.ErrorDetail)(nil),              // 54: spex.types.v1.ErrorDetail
-	(v1.ModelMode)(0),                   // 55: spex.types.v1.ModelMode
-	(*v1.Transition)(nil),               // 56: spex.types.v1.Transition
+	(*DeleteMatchingRequest)(nil),       // 19: spex.v1.DeleteMatchingRequest
+	(*DeleteMatchingResponse)(nil),      // 20: spex.v1.DeleteMatchingResponse
+	(*ApplySpecificationRequest)(nil),   // 21: spex.v1.ApplySpecificationRequest
+	(*ApplySpecificationResponse)(nil),  // 22: spex.v1.ApplySpecificationResponse
+	(*GetSpecificationRequest)(nil),     // 23: spex.v1.GetSpecificationRequest
+	(*GetSpecificationResponse)(nil),    // 24: spex.v1.GetSpecificationResponse
+	(*ListSpecificationsRequest)(nil),   // 25: spex.v1.ListSpecificationsRequest
+	(*SpecificationInfo)(nil),           // 26: spex.v1.SpecificationInfo
+	(*ListSpecificationsResponse)(nil),  // 27: spex.v1.ListSpecificationsResponse
+	(*DeleteSpecificationRequest)(nil),  // 28: spex.v1.DeleteSpecificationRequest
+	(*DeleteSpecificationResponse)(nil), // 29: spex.v1.DeleteSpecificationResponse
+	(*ListModelsRequest)(nil),           // 30: spex.v1.ListModelsRequest
+	(*ModelInfo)(nil),                   // 31: spex.v1.ModelInfo
+	(*ListModelsResponse)(nil),          // 32: spex.v1.ListModelsResponse
+	(*GetModelRequest)(nil),             // 33: spex.v1.GetModelRequest
+	(*GetModelResponse)(nil),            // 34: spex.v1.GetModelResponse
+	(*ImportModelRequest)(nil),          // 35: spex.v1.ImportModelRequest
+	(*ImportModelResponse)(nil),         // 36: spex.v1.ImportModelResponse
+	(*SealModelRequest)(nil),            // 37: spex.v1.SealModelRequest
+	(*SealModelResponse)(nil),           // 38: spex.v1.SealModelResponse
+	(*LearnModelRequest)(nil),           // 39: spex.v1.LearnModelRequest
+	(*LearnModelResponse)(nil),          // 40: spex.v1.LearnModelResponse
+	(*ListDeviationsRequest)(nil),       // 41: spex.v1.ListDeviationsRequest
+	(*DeviationInfo)(nil),               // 42: spex.v1.DeviationInfo
+	(*ListDeviationsResponse)(nil),      // 43: spex.v1.ListDeviationsResponse
+	(*GetStatusRequest)(nil),            // 44: spex.v1.GetStatusRequest
+	(*NodeStatus)(nil),                  // 45: spex.v1.NodeStatus
+	(*ReplicaStatus)(nil),               // 46: spex.v1.ReplicaStatus
+	(*ShardStatus)(nil),                 // 47: spex.v1.ShardStatus
+	(*GetStatusResponse)(nil),           // 48: spex.v1.GetStatusResponse
+	(*GetVersionRequest)(nil),           // 49: spex.v1.GetVersionRequest
+	(*GetVersionResponse)(nil),          // 50: spex.v1.GetVersionResponse
+	nil,                                 // 51: spex.v1.InitInstanceRequest.MetaEntry
+	nil,                                 // 52: spex.v1.Instance.MetaEntry
+	(*timestamppb.Timestamp)(nil),       // 53: google.protobuf.Timestamp
+	(v1.Verdict)(0),                     // 54: spex.types.v1.Verdict
+	(*v1.Judgement)(nil),                // 55: spex.types.v1.Judgement
+	(*v1.ErrorDetail)(nil),              // 56: spex.types.v1.ErrorDetail
+	(v1.ModelMode)(0),                   // 57: spex.types.v1.ModelMode
+	(*v1.Transition)(nil),               // 58: spex.types.v1.Transition
 }
 var file_spex_v1_spex_proto_depIdxs = []int32{
-	49, // 0: spex.v1.InitInstanceRequest.meta:type_name -> spex.v1.InitInstanceRequest.MetaEntry
-	51, // 1: spex.v1.InitInstanceRequest.event_time:type_name -> google.protobuf.Timestamp
-	51, // 2: spex.v1.TransitionRequest.event_time:type_name -> google.protobuf.Timestamp
-	52, // 3: spex.v1.StepResponse.verdict:type_name -> spex.types.v1.Verdict
-	53, // 4: spex.v1.StepResponse.judgement:type_name -> spex.types.v1.Judgement
+	51, // 0: spex.v1.InitInstanceRequest.meta:type_name -> spex.v1.InitInstanceRequest.MetaEntry
+	53, // 1: spex.v1.InitInstanceRequest.event_time:type_name -> google.protobuf.Timestamp
+	53, // 2: spex.v1.TransitionRequest.event_time:type_name -> google.protobuf.Timestamp
+	54, // 3: spex.v1.StepResponse.verdict:type_name -> spex.types.v1.Verdict
+	55, // 4: spex.v1.StepResponse.judgement:type_name -> spex.types.v1.Judgement
 	3,  // 5: spex.v1.TransitionBatchRequest.transitions:type_name -> spex.v1.TransitionRequest
 	4,  // 6: spex.v1.TransitionResult.response:type_name -> spex.v1.StepResponse
-	54, // 7: spex.v1.TransitionResult.error:type_name -> spex.types.v1.ErrorDetail
+	56, // 7: spex.v1.TransitionResult.error:type_name -> spex.types.v1.ErrorDetail
 	6,  // 8: spex.v1.TransitionBatchResponse.results:type_name -> spex.v1.TransitionResult
 	0,  // 9: spex.v1.GetInstanceRequest.consistency:type_name -> spex.v1.Consistency
-	50, // 10: spex.v1.Instance.meta:type_name -> spex.v1.Instance.MetaEntry
-	51, // 11: spex.v1.Instance.created_at:type_name -> google.protobuf.Timestamp
-	51, // 12: spex.v1.Instance.updated_at:type_name -> google.protobuf.Timestamp
-	51, // 13: spex.v1.Step.time:type_name -> google.protobuf.Timestamp
-	51, // 14: spex.v1.Step.event_time:type_name -> google.protobuf.Timestamp
-	52, // 15: spex.v1.Step.verdict:type_name -> spex.types.v1.Verdict
-	53, // 16: spex.v1.Step.judgement:type_name -> spex.types.v1.Judgement
-	9,  // 17: spex.v1.GetInstanceResponse.instance:type_name -> spex.v1.Instance
-	1,  // 18: spex.v1.GetInstanceResponse.read:type_name -> spex.v1.ReadInfo
-	0,  // 19: spex.v1.GetHistoryRequest.consistency:type_name -> spex.v1.Consistency
-	9,  // 20: spex.v1.GetHistoryResponse.instance:type_name -> spex.v1.Instance
-	10, // 21: spex.v1.GetHistoryResponse.steps:type_name -> spex.v1.Step
-	1,  // 22: spex.v1.GetHistoryResponse.read:type_name -> spex.v1.ReadInfo
-	0,  // 23: spex.v1.ListInstancesRequest.consistency:type_name -> spex.v1.Consistency
-	54, // 24: spex.v1.ShardFailure.error:type_name -> spex.types.v1.ErrorDetail
-	9,  // 25: spex.v1.ListInstancesResponse.instances:type_name -> spex.v1.Instance
-	15, // 26: spex.v1.ListInstancesResponse.failures:type_name -> spex.v1.ShardFailure
-	1,  // 27: spex.v1.ListInstancesResponse.reads:type_name -> spex.v1.ReadInfo
-	55, // 28: spex.v1.ApplySpecificationResponse.model_mode:type_name -> spex.types.v1.ModelMode
-	51, // 29: spex.v1.SpecificationInfo.applied_at:type_name -> google.protobuf.Timestamp
-	29, // 30: spex.v1.SpecificationInfo.model:type_name -> spex.v1.ModelInfo
-	24, // 31: spex.v1.ListSpecificationsResponse.specifications:type_name -> spex.v1.SpecificationInfo
-	55, // 32: spex.v1.ModelInfo.mode:type_name -> spex.types.v1.ModelMode
-	29, // 33: spex.v1.ListModelsResponse.models:type_name -> spex.v1.ModelInfo
-	29, // 34: spex.v1.GetModelResponse.info:type_name -> spex.v1.ModelInfo
-	56, // 35: spex.v1.GetModelResponse.transitions:type_name -> spex.types.v1.Transition
-	56, // 36: spex.v1.ImportModelRequest.transitions:type_name -> spex.types.v1.Transition
-	29, // 37: spex.v1.ImportModelResponse.model:type_name -> spex.v1.ModelInfo
-	29, // 38: spex.v1.SealModelResponse.model:type_name -> spex.v1.ModelInfo
-	29, // 39: spex.v1.LearnModelResponse.model:type_name -> spex.v1.ModelInfo
-	0,  // 40: spex.v1.ListDeviationsRequest.consistency:type_name -> spex.v1.Consistency
-	56, // 41: spex.v1.DeviationInfo.transition:type_name -> spex.types.v1.Transition
-	52, // 42: spex.v1.DeviationInfo.verdict:type_name -> spex.types.v1.Verdict
-	51, // 43: spex.v1.DeviationInfo.first_time:type_name -> google.protobuf.Timestamp
-	51, // 44: spex.v1.DeviationInfo.last_time:type_name -> google.protobuf.Timestamp
-	40, // 45: spex.v1.ListDeviationsResponse.deviations:type_name -> spex.v1.DeviationInfo
-	15, // 46: spex.v1.ListDeviationsResponse.failures:type_name -> spex.v1.ShardFailure
-	44, // 47: spex.v1.ShardStatus.replicas:type_name -> spex.v1.ReplicaStatus
-	43, // 48: spex.v1.GetStatusResponse.nodes:type_name -> spex.v1.NodeStatus
-	45, // 49: spex.v1.GetStatusResponse.catalog:type_name -> spex.v1.ShardStatus
-	45, // 50: spex.v1.GetStatusResponse.shards:type_name -> spex.v1.ShardStatus
-	2,  // 51: spex.v1.InstanceService.InitInstance:input_type -> spex.v1.InitInstanceRequest
-	3,  // 52: spex.v1.InstanceService.Transition:input_type -> spex.v1.TransitionRequest
-	5,  // 53: spex.v1.InstanceService.TransitionBatch:input_type -> spex.v1.TransitionBatchRequest
-	3,  // 54: spex.v1.InstanceService.TransitionStream:input_type -> spex.v1.TransitionRequest
-	8,  // 55: spex.v1.InstanceService.GetInstance:input_type -> spex.v1.GetInstanceRequest
-	12, // 56: spex.v1.InstanceService.GetHistory:input_type -> spex.v1.GetHistoryRequest
-	14, // 57: spex.v1.InstanceService.ListInstances:input_type -> spex.v1.ListInstancesRequest
-	17, // 58: spex.v1.InstanceService.DeleteInstance:input_type -> spex.v1.DeleteInstanceRequest
-	19, // 59: spex.v1.SpecificationService.ApplySpecification:input_type -> spex.v1.ApplySpecificationRequest
-	21, // 60: spex.v1.SpecificationService.GetSpecification:input_type -> spex.v1.GetSpecificationRequest
-	23, // 61: spex.v1.SpecificationService.ListSpecifications:input_type -> spex.v1.ListSpecificationsRequest
-	26, // 62: spex.v1.SpecificationService.DeleteSpecification:input_type -> spex.v1.DeleteSpecificationRequest
-	28, // 63: spex.v1.ModelService.ListModels:input_type -> spex.v1.ListModelsRequest
-	31, // 64: spex.v1.ModelService.GetModel:input_type -> spex.v1.GetModelRequest
-	33, // 65: spex.v1.ModelService.ImportModel:input_type -> spex.v1.ImportModelRequest
-	35, // 66: spex.v1.ModelService.SealModel:input_type -> spex.v1.SealModelRequest
-	37, // 67: spex.v1.ModelService.LearnModel:input_type -> spex.v1.LearnModelRequest
-	39, // 68: spex.v1.ModelService.ListDeviations:input_type -> spex.v1.ListDeviationsRequest
-	42, // 69: spex.v1.ClusterService.GetStatus:input_type -> spex.v1.GetStatusRequest
-	47, // 70: spex.v1.ClusterService.GetVersion:input_type -> spex.v1.GetVersionRequest
-	4,  // 71: spex.v1.InstanceService.InitInstance:output_type -> spex.v1.StepResponse
-	4,  // 72: spex.v1.InstanceService.Transition:output_type -> spex.v1.StepResponse
-	7,  // 73: spex.v1.InstanceService.TransitionBatch:output_type -> spex.v1.TransitionBatchResponse
-	6,  // 74: spex.v1.InstanceService.TransitionStream:output_type -> spex.v1.TransitionResult
-	11, // 75: spex.v1.InstanceService.GetInstance:output_type -> spex.v1.GetInstanceResponse
-	13, // 76: spex.v1.InstanceService.GetHistory:output_type -> spex.v1.GetHistoryResponse
-	16, // 77: spex.v1.InstanceService.ListInstances:output_type -> spex.v1.ListInstancesResponse
-	18, // 78: spex.v1.InstanceService.DeleteInstance:output_type -> spex.v1.DeleteInstanceResponse
-	20, // 79: spex.v1.SpecificationService.ApplySpecification:output_type -> spex.v1.ApplySpecificationResponse
-	22, // 80: spex.v1.SpecificationService.GetSpecification:output_type -> spex.v1.GetSpecificationResponse
-	25, // 81: spex.v1.SpecificationService.ListSpecifications:output_type -> spex.v1.ListSpecificationsResponse
-	27, // 82: spex.v1.SpecificationService.DeleteSpecification:output_type -> spex.v1.DeleteSpecificationResponse
-	30, // 83: spex.v1.ModelService.ListModels:output_type -> spex.v1.ListModelsResponse
-	32, // 84: spex.v1.ModelService.GetModel:output_type -> spex.v1.GetModelResponse
-	34, // 85: spex.v1.ModelService.ImportModel:output_type -> spex.v1.ImportModelResponse
-	36, // 86: spex.v1.ModelService.SealModel:output_type -> spex.v1.SealModelResponse
-	38, // 87: spex.v1.ModelService.LearnModel:output_type -> spex.v1.LearnModelResponse
-	41, // 88: spex.v1.ModelService.ListDeviations:output_type -> spex.v1.ListDeviationsResponse
-	46, // 89: spex.v1.ClusterService.GetStatus:output_type -> spex.v1.GetStatusResponse
-	48, // 90: spex.v1.ClusterService.GetVersion:output_type -> spex.v1.GetVersionResponse
-	71, // [71:91] is the sub-list for method output_type
-	51, // [51:71] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	52, // 10: spex.v1.Instance.meta:type_name -> spex.v1.Instance.MetaEntry
+	53, // 11: spex.v1.Instance.created_at:type_name -> google.protobuf.Timestamp
+	53, // 12: spex.v1.Instance.updated_at:type_name -> google.protobuf.Timestamp
+	53, // 13: spex.v1.Instance.deadline:type_name -> google.protobuf.Timestamp
+	53, // 14: spex.v1.Instance.prune_at:type_name -> google.protobuf.Timestamp
+	53, // 15: spex.v1.Step.time:type_name -> google.protobuf.Timestamp
+	53, // 16: spex.v1.Step.event_time:type_name -> google.protobuf.Timestamp
+	54, // 17: spex.v1.Step.verdict:type_name -> spex.types.v1.Verdict
+	55, // 18: spex.v1.Step.judgement:type_name -> spex.types.v1.Judgement
+	9,  // 19: spex.v1.GetInstanceResponse.instance:type_name -> spex.v1.Instance
+	1,  // 20: spex.v1.GetInstanceResponse.read:type_name -> spex.v1.ReadInfo
+	0,  // 21: spex.v1.GetHistoryRequest.consistency:type_name -> spex.v1.Consistency
+	9,  // 22: spex.v1.GetHistoryResponse.instance:type_name -> spex.v1.Instance
+	10, // 23: spex.v1.GetHistoryResponse.steps:type_name -> spex.v1.Step
+	1,  // 24: spex.v1.GetHistoryResponse.read:type_name -> spex.v1.ReadInfo
+	0,  // 25: spex.v1.ListInstancesRequest.consistency:type_name -> spex.v1.Consistency
+	56, // 26: spex.v1.ShardFailure.error:type_name -> spex.types.v1.ErrorDetail
+	9,  // 27: spex.v1.ListInstancesResponse.instances:type_name -> spex.v1.Instance
+	15, // 28: spex.v1.ListInstancesResponse.failures:type_name -> spex.v1.ShardFailure
+	1,  // 29: spex.v1.ListInstancesResponse.reads:type_name -> spex.v1.ReadInfo
+	15, // 30: spex.v1.DeleteMatchingResponse.failures:type_name -> spex.v1.ShardFailure
+	57, // 31: spex.v1.ApplySpecificationResponse.model_mode:type_name -> spex.types.v1.ModelMode
+	53, // 32: spex.v1.SpecificationInfo.applied_at:type_name -> google.protobuf.Timestamp
+	31, // 33: spex.v1.SpecificationInfo.model:type_name -> spex.v1.ModelInfo
+	26, // 34: spex.v1.ListSpecificationsResponse.specifications:type_name -> spex.v1.SpecificationInfo
+	57, // 35: spex.v1.ModelInfo.mode:type_name -> spex.types.v1.ModelMode
+	31, // 36: spex.v1.ListModelsResponse.models:type_name -> spex.v1.ModelInfo
+	31, // 37: spex.v1.GetModelResponse.info:type_name -> spex.v1.ModelInfo
+	58, // 38: spex.v1.GetModelResponse.transitions:type_name -> spex.types.v1.Transition
+	58, // 39: spex.v1.ImportModelRequest.transitions:type_name -> spex.types.v1.Transition
+	31, // 40: spex.v1.ImportModelResponse.model:type_name -> spex.v1.ModelInfo
+	31, // 41: spex.v1.SealModelResponse.model:type_name -> spex.v1.ModelInfo
+	31, // 42: spex.v1.LearnModelResponse.model:type_name -> spex.v1.ModelInfo
+	0,  // 43: spex.v1.ListDeviationsRequest.consistency:type_name -> spex.v1.Consistency
+	58, // 44: spex.v1.DeviationInfo.transition:type_name -> spex.types.v1.Transition
+	54, // 45: spex.v1.DeviationInfo.verdict:type_name -> spex.types.v1.Verdict
+	53, // 46: spex.v1.DeviationInfo.first_time:type_name -> google.protobuf.Timestamp
+	53, // 47: spex.v1.DeviationInfo.last_time:type_name -> google.protobuf.Timestamp
+	42, // 48: spex.v1.ListDeviationsResponse.deviations:type_name -> spex.v1.DeviationInfo
+	15, // 49: spex.v1.ListDeviationsResponse.failures:type_name -> spex.v1.ShardFailure
+	46, // 50: spex.v1.ShardStatus.replicas:type_name -> spex.v1.ReplicaStatus
+	45, // 51: spex.v1.GetStatusResponse.nodes:type_name -> spex.v1.NodeStatus
+	47, // 52: spex.v1.GetStatusResponse.catalog:type_name -> spex.v1.ShardStatus
+	47, // 53: spex.v1.GetStatusResponse.shards:type_name -> spex.v1.ShardStatus
+	2,  // 54: spex.v1.InstanceService.InitInstance:input_type -> spex.v1.InitInstanceRequest
+	3,  // 55: spex.v1.InstanceService.Transition:input_type -> spex.v1.TransitionRequest
+	5,  // 56: spex.v1.InstanceService.TransitionBatch:input_type -> spex.v1.TransitionBatchRequest
+	3,  // 57: spex.v1.InstanceService.TransitionStream:input_type -> spex.v1.TransitionRequest
+	8,  // 58: spex.v1.InstanceService.GetInstance:input_type -> spex.v1.GetInstanceRequest
+	12, // 59: spex.v1.InstanceService.GetHistory:input_type -> spex.v1.GetHistoryRequest
+	14, // 60: spex.v1.InstanceService.ListInstances:input_type -> spex.v1.ListInstancesRequest
+	17, // 61: spex.v1.InstanceService.DeleteInstance:input_type -> spex.v1.DeleteInstanceRequest
+	19, // 62: spex.v1.InstanceService.DeleteMatching:input_type -> spex.v1.DeleteMatchingRequest
+	21, // 63: spex.v1.SpecificationService.ApplySpecification:input_type -> spex.v1.ApplySpecificationRequest
+	23, // 64: spex.v1.SpecificationService.GetSpecification:input_type -> spex.v1.GetSpecificationRequest
+	25, // 65: spex.v1.SpecificationService.ListSpecifications:input_type -> spex.v1.ListSpecificationsRequest
+	28, // 66: spex.v1.SpecificationService.DeleteSpecification:input_type -> spex.v1.DeleteSpecificationRequest
+	30, // 67: spex.v1.ModelService.ListModels:input_type -> spex.v1.ListModelsRequest
+	33, // 68: spex.v1.ModelService.GetModel:input_type -> spex.v1.GetModelRequest
+	35, // 69: spex.v1.ModelService.ImportModel:input_type -> spex.v1.ImportModelRequest
+	37, // 70: spex.v1.ModelService.SealModel:input_type -> spex.v1.SealModelRequest
+	39, // 71: spex.v1.ModelService.LearnModel:input_type -> spex.v1.LearnModelRequest
+	41, // 72: spex.v1.ModelService.ListDeviations:input_type -> spex.v1.ListDeviationsRequest
+	44, // 73: spex.v1.ClusterService.GetStatus:input_type -> spex.v1.GetStatusRequest
+	49, // 74: spex.v1.ClusterService.GetVersion:input_type -> spex.v1.GetVersionRequest
+	4,  // 75: spex.v1.InstanceService.InitInstance:output_type -> spex.v1.StepResponse
+	4,  // 76: spex.v1.InstanceService.Transition:output_type -> spex.v1.StepResponse
+	7,  // 77: spex.v1.InstanceService.TransitionBatch:output_type -> spex.v1.TransitionBatchResponse
+	6,  // 78: spex.v1.InstanceService.TransitionStream:output_type -> spex.v1.TransitionResult
+	11, // 79: spex.v1.InstanceService.GetInstance:output_type -> spex.v1.GetInstanceResponse
+	13, // 80: spex.v1.InstanceService.GetHistory:output_type -> spex.v1.GetHistoryResponse
+	16, // 81: spex.v1.InstanceService.ListInstances:output_type -> spex.v1.ListInstancesResponse
+	18, // 82: spex.v1.InstanceService.DeleteInstance:output_type -> spex.v1.DeleteInstanceResponse
+	20, // 83: spex.v1.InstanceService.DeleteMatching:output_type -> spex.v1.DeleteMatchingResponse
+	22, // 84: spex.v1.SpecificationService.ApplySpecification:output_type -> spex.v1.ApplySpecificationResponse
+	24, // 85: spex.v1.SpecificationService.GetSpecification:output_type -> spex.v1.GetSpecificationResponse
+	27, // 86: spex.v1.SpecificationService.ListSpecifications:output_type -> spex.v1.ListSpecificationsResponse
+	29, // 87: spex.v1.SpecificationService.DeleteSpecification:output_type -> spex.v1.DeleteSpecificationResponse
+	32, // 88: spex.v1.ModelService.ListModels:output_type -> spex.v1.ListModelsResponse
+	34, // 89: spex.v1.ModelService.GetModel:output_type -> spex.v1.GetModelResponse
+	36, // 90: spex.v1.ModelService.ImportModel:output_type -> spex.v1.ImportModelResponse
+	38, // 91: spex.v1.ModelService.SealModel:output_type -> spex.v1.SealModelResponse
+	40, // 92: spex.v1.ModelService.LearnModel:output_type -> spex.v1.LearnModelResponse
+	43, // 93: spex.v1.ModelService.ListDeviations:output_type -> spex.v1.ListDeviationsResponse
+	48, // 94: spex.v1.ClusterService.GetStatus:output_type -> spex.v1.GetStatusResponse
+	50, // 95: spex.v1.ClusterService.GetVersion:output_type -> spex.v1.GetVersionResponse
+	75, // [75:96] is the sub-list for method output_type
+	54, // [54:75] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_spex_v1_spex_proto_init() }
@@ -4141,14 +4451,14 @@ func file_spex_v1_spex_proto_init() {
 		(*TransitionResult_Response)(nil),
 		(*TransitionResult_Error)(nil),
 	}
-	file_spex_v1_spex_proto_msgTypes[28].OneofWrappers = []any{}
+	file_spex_v1_spex_proto_msgTypes[30].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spex_v1_spex_proto_rawDesc), len(file_spex_v1_spex_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   50,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

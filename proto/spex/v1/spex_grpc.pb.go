@@ -33,6 +33,7 @@ const (
 	InstanceService_GetHistory_FullMethodName       = "/spex.v1.InstanceService/GetHistory"
 	InstanceService_ListInstances_FullMethodName    = "/spex.v1.InstanceService/ListInstances"
 	InstanceService_DeleteInstance_FullMethodName   = "/spex.v1.InstanceService/DeleteInstance"
+	InstanceService_DeleteMatching_FullMethodName   = "/spex.v1.InstanceService/DeleteMatching"
 )
 
 // InstanceServiceClient is the client API for InstanceService service.
@@ -55,6 +56,9 @@ type InstanceServiceClient interface {
 	// ListInstances pages through all shards. A shard that does not answer is named in the response.
 	ListInstances(ctx context.Context, in *ListInstancesRequest, opts ...grpc.CallOption) (*ListInstancesResponse, error)
 	DeleteInstance(ctx context.Context, in *DeleteInstanceRequest, opts ...grpc.CallOption) (*DeleteInstanceResponse, error)
+	// DeleteMatching deletes the instances that an expression selects, page by
+	// page. A shard that does not answer is named in the response.
+	DeleteMatching(ctx context.Context, in *DeleteMatchingRequest, opts ...grpc.CallOption) (*DeleteMatchingResponse, error)
 }
 
 type instanceServiceClient struct {
@@ -148,6 +152,16 @@ func (c *instanceServiceClient) DeleteInstance(ctx context.Context, in *DeleteIn
 	return out, nil
 }
 
+func (c *instanceServiceClient) DeleteMatching(ctx context.Context, in *DeleteMatchingRequest, opts ...grpc.CallOption) (*DeleteMatchingResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteMatchingResponse)
+	err := c.cc.Invoke(ctx, InstanceService_DeleteMatching_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // InstanceServiceServer is the server API for InstanceService service.
 // All implementations must embed UnimplementedInstanceServiceServer
 // for forward compatibility.
@@ -168,6 +182,9 @@ type InstanceServiceServer interface {
 	// ListInstances pages through all shards. A shard that does not answer is named in the response.
 	ListInstances(context.Context, *ListInstancesRequest) (*ListInstancesResponse, error)
 	DeleteInstance(context.Context, *DeleteInstanceRequest) (*DeleteInstanceResponse, error)
+	// DeleteMatching deletes the instances that an expression selects, page by
+	// page. A shard that does not answer is named in the response.
+	DeleteMatching(context.Context, *DeleteMatchingRequest) (*DeleteMatchingResponse, error)
 	mustEmbedUnimplementedInstanceServiceServer()
 }
 
@@ -201,6 +218,9 @@ func (UnimplementedInstanceServiceServer) ListInstances(context.Context, *ListIn
 }
 func (UnimplementedInstanceServiceServer) DeleteInstance(context.Context, *DeleteInstanceRequest) (*DeleteInstanceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteInstance not implemented")
+}
+func (UnimplementedInstanceServiceServer) DeleteMatching(context.Context, *DeleteMatchingRequest) (*DeleteMatchingResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteMatching not implemented")
 }
 func (UnimplementedInstanceServiceServer) mustEmbedUnimplementedInstanceServiceServer() {}
 func (UnimplementedInstanceServiceServer) testEmbeddedByValue()                         {}
@@ -356,6 +376,24 @@ func _InstanceService_DeleteInstance_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _InstanceService_DeleteMatching_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteMatchingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InstanceServiceServer).DeleteMatching(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InstanceService_DeleteMatching_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InstanceServiceServer).DeleteMatching(ctx, req.(*DeleteMatchingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // InstanceService_ServiceDesc is the grpc.ServiceDesc for InstanceService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -390,6 +428,10 @@ var InstanceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteInstance",
 			Handler:    _InstanceService_DeleteInstance_Handler,
+		},
+		{
+			MethodName: "DeleteMatching",
+			Handler:    _InstanceService_DeleteMatching_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

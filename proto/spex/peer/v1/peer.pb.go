@@ -111,6 +111,7 @@ type ForwardRequest struct {
 	//	*ForwardRequest_History
 	//	*ForwardRequest_List
 	//	*ForwardRequest_Deviations
+	//	*ForwardRequest_DeleteMatching
 	Request       isForwardRequest_Request `protobuf_oneof:"request"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -237,6 +238,15 @@ func (x *ForwardRequest) GetDeviations() *v1.ListDeviationsRequest {
 	return nil
 }
 
+func (x *ForwardRequest) GetDeleteMatching() *v1.DeleteMatchingRequest {
+	if x != nil {
+		if x, ok := x.Request.(*ForwardRequest_DeleteMatching); ok {
+			return x.DeleteMatching
+		}
+	}
+	return nil
+}
+
 type isForwardRequest_Request interface {
 	isForwardRequest_Request()
 }
@@ -269,6 +279,10 @@ type ForwardRequest_Deviations struct {
 	Deviations *v1.ListDeviationsRequest `protobuf:"bytes,16,opt,name=deviations,proto3,oneof"`
 }
 
+type ForwardRequest_DeleteMatching struct {
+	DeleteMatching *v1.DeleteMatchingRequest `protobuf:"bytes,90,opt,name=delete_matching,json=deleteMatching,proto3,oneof"`
+}
+
 func (*ForwardRequest_Init) isForwardRequest_Request() {}
 
 func (*ForwardRequest_Steps) isForwardRequest_Request() {}
@@ -282,6 +296,8 @@ func (*ForwardRequest_History) isForwardRequest_Request() {}
 func (*ForwardRequest_List) isForwardRequest_Request() {}
 
 func (*ForwardRequest_Deviations) isForwardRequest_Request() {}
+
+func (*ForwardRequest_DeleteMatching) isForwardRequest_Request() {}
 
 type StepBatch struct {
 	state         protoimpl.MessageState  `protogen:"open.v1"`
@@ -382,6 +398,7 @@ type ForwardResponse struct {
 	//	*ForwardResponse_History
 	//	*ForwardResponse_List
 	//	*ForwardResponse_Deviations
+	//	*ForwardResponse_DeleteMatching
 	Response      isForwardResponse_Response `protobuf_oneof:"response"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -487,6 +504,15 @@ func (x *ForwardResponse) GetDeviations() *v1.ListDeviationsResponse {
 	return nil
 }
 
+func (x *ForwardResponse) GetDeleteMatching() *v1.DeleteMatchingResponse {
+	if x != nil {
+		if x, ok := x.Response.(*ForwardResponse_DeleteMatching); ok {
+			return x.DeleteMatching
+		}
+	}
+	return nil
+}
+
 type isForwardResponse_Response interface {
 	isForwardResponse_Response()
 }
@@ -519,6 +545,10 @@ type ForwardResponse_Deviations struct {
 	Deviations *v1.ListDeviationsResponse `protobuf:"bytes,16,opt,name=deviations,proto3,oneof"`
 }
 
+type ForwardResponse_DeleteMatching struct {
+	DeleteMatching *v1.DeleteMatchingResponse `protobuf:"bytes,90,opt,name=delete_matching,json=deleteMatching,proto3,oneof"`
+}
+
 func (*ForwardResponse_Init) isForwardResponse_Response() {}
 
 func (*ForwardResponse_Steps) isForwardResponse_Response() {}
@@ -532,6 +562,8 @@ func (*ForwardResponse_History) isForwardResponse_Response() {}
 func (*ForwardResponse_List) isForwardResponse_Response() {}
 
 func (*ForwardResponse_Deviations) isForwardResponse_Response() {}
+
+func (*ForwardResponse_DeleteMatching) isForwardResponse_Response() {}
 
 type ProposeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1367,7 +1399,7 @@ const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x14\n" +
 	"\x05group\x18\x02 \x01(\rR\x05group\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\tR\x04from\x12\x0e\n" +
-	"\x02to\x18\x04 \x01(\tR\x02to\"\xfa\x03\n" +
+	"\x02to\x18\x04 \x01(\tR\x02to\"\xc5\x04\n" +
 	"\x0eForwardRequest\x12,\n" +
 	"\x06target\x18\x01 \x01(\v2\x14.spex.peer.v1.TargetR\x06target\x12\x12\n" +
 	"\x04hops\x18\x02 \x01(\rR\x04hops\x12\x1c\n" +
@@ -1381,12 +1413,13 @@ const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"\x04list\x18\x0f \x01(\v2\x1d.spex.v1.ListInstancesRequestH\x00R\x04list\x12@\n" +
 	"\n" +
 	"deviations\x18\x10 \x01(\v2\x1e.spex.v1.ListDeviationsRequestH\x00R\n" +
-	"deviationsB\t\n" +
+	"deviations\x12I\n" +
+	"\x0fdelete_matching\x18Z \x01(\v2\x1e.spex.v1.DeleteMatchingRequestH\x00R\x0edeleteMatchingB\t\n" +
 	"\arequest\"=\n" +
 	"\tStepBatch\x120\n" +
 	"\x05steps\x18\x01 \x03(\v2\x1a.spex.v1.TransitionRequestR\x05steps\"F\n" +
 	"\x0fStepBatchResult\x123\n" +
-	"\aresults\x18\x01 \x03(\v2\x19.spex.v1.TransitionResultR\aresults\"\xa0\x03\n" +
+	"\aresults\x18\x01 \x03(\v2\x19.spex.v1.TransitionResultR\aresults\"\xec\x03\n" +
 	"\x0fForwardResponse\x12+\n" +
 	"\x04init\x18\n" +
 	" \x01(\v2\x15.spex.v1.StepResponseH\x00R\x04init\x125\n" +
@@ -1397,7 +1430,8 @@ const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"\x04list\x18\x0f \x01(\v2\x1e.spex.v1.ListInstancesResponseH\x00R\x04list\x12A\n" +
 	"\n" +
 	"deviations\x18\x10 \x01(\v2\x1f.spex.v1.ListDeviationsResponseH\x00R\n" +
-	"deviationsB\n" +
+	"deviations\x12J\n" +
+	"\x0fdelete_matching\x18Z \x01(\v2\x1f.spex.v1.DeleteMatchingResponseH\x00R\x0edeleteMatchingB\n" +
 	"\n" +
 	"\bresponse\"p\n" +
 	"\x0eProposeRequest\x12,\n" +
@@ -1510,17 +1544,19 @@ var file_spex_peer_v1_peer_proto_goTypes = []any{
 	(*v1.GetHistoryRequest)(nil),      // 21: spex.v1.GetHistoryRequest
 	(*v1.ListInstancesRequest)(nil),   // 22: spex.v1.ListInstancesRequest
 	(*v1.ListDeviationsRequest)(nil),  // 23: spex.v1.ListDeviationsRequest
-	(*v1.TransitionRequest)(nil),      // 24: spex.v1.TransitionRequest
-	(*v1.TransitionResult)(nil),       // 25: spex.v1.TransitionResult
-	(*v1.StepResponse)(nil),           // 26: spex.v1.StepResponse
-	(*v1.DeleteInstanceResponse)(nil), // 27: spex.v1.DeleteInstanceResponse
-	(*v1.GetInstanceResponse)(nil),    // 28: spex.v1.GetInstanceResponse
-	(*v1.GetHistoryResponse)(nil),     // 29: spex.v1.GetHistoryResponse
-	(*v1.ListInstancesResponse)(nil),  // 30: spex.v1.ListInstancesResponse
-	(*v1.ListDeviationsResponse)(nil), // 31: spex.v1.ListDeviationsResponse
-	(*v11.Command)(nil),               // 32: spex.state.v1.Command
-	(*v12.ErrorDetail)(nil),           // 33: spex.types.v1.ErrorDetail
-	(*v11.Node)(nil),                  // 34: spex.state.v1.Node
+	(*v1.DeleteMatchingRequest)(nil),  // 24: spex.v1.DeleteMatchingRequest
+	(*v1.TransitionRequest)(nil),      // 25: spex.v1.TransitionRequest
+	(*v1.TransitionResult)(nil),       // 26: spex.v1.TransitionResult
+	(*v1.StepResponse)(nil),           // 27: spex.v1.StepResponse
+	(*v1.DeleteInstanceResponse)(nil), // 28: spex.v1.DeleteInstanceResponse
+	(*v1.GetInstanceResponse)(nil),    // 29: spex.v1.GetInstanceResponse
+	(*v1.GetHistoryResponse)(nil),     // 30: spex.v1.GetHistoryResponse
+	(*v1.ListInstancesResponse)(nil),  // 31: spex.v1.ListInstancesResponse
+	(*v1.ListDeviationsResponse)(nil), // 32: spex.v1.ListDeviationsResponse
+	(*v1.DeleteMatchingResponse)(nil), // 33: spex.v1.DeleteMatchingResponse
+	(*v11.Command)(nil),               // 34: spex.state.v1.Command
+	(*v12.ErrorDetail)(nil),           // 35: spex.types.v1.ErrorDetail
+	(*v11.Node)(nil),                  // 36: spex.state.v1.Node
 }
 var file_spex_peer_v1_peer_proto_depIdxs = []int32{
 	0,  // 0: spex.peer.v1.ForwardRequest.target:type_name -> spex.peer.v1.Target
@@ -1531,44 +1567,46 @@ var file_spex_peer_v1_peer_proto_depIdxs = []int32{
 	21, // 5: spex.peer.v1.ForwardRequest.history:type_name -> spex.v1.GetHistoryRequest
 	22, // 6: spex.peer.v1.ForwardRequest.list:type_name -> spex.v1.ListInstancesRequest
 	23, // 7: spex.peer.v1.ForwardRequest.deviations:type_name -> spex.v1.ListDeviationsRequest
-	24, // 8: spex.peer.v1.StepBatch.steps:type_name -> spex.v1.TransitionRequest
-	25, // 9: spex.peer.v1.StepBatchResult.results:type_name -> spex.v1.TransitionResult
-	26, // 10: spex.peer.v1.ForwardResponse.init:type_name -> spex.v1.StepResponse
-	3,  // 11: spex.peer.v1.ForwardResponse.steps:type_name -> spex.peer.v1.StepBatchResult
-	27, // 12: spex.peer.v1.ForwardResponse.delete:type_name -> spex.v1.DeleteInstanceResponse
-	28, // 13: spex.peer.v1.ForwardResponse.get:type_name -> spex.v1.GetInstanceResponse
-	29, // 14: spex.peer.v1.ForwardResponse.history:type_name -> spex.v1.GetHistoryResponse
-	30, // 15: spex.peer.v1.ForwardResponse.list:type_name -> spex.v1.ListInstancesResponse
-	31, // 16: spex.peer.v1.ForwardResponse.deviations:type_name -> spex.v1.ListDeviationsResponse
-	0,  // 17: spex.peer.v1.ProposeRequest.target:type_name -> spex.peer.v1.Target
-	32, // 18: spex.peer.v1.ProposeRequest.command:type_name -> spex.state.v1.Command
-	33, // 19: spex.peer.v1.ProposeResponse.error:type_name -> spex.types.v1.ErrorDetail
-	0,  // 20: spex.peer.v1.ReadIndexRequest.target:type_name -> spex.peer.v1.Target
-	0,  // 21: spex.peer.v1.ConfirmRequest.target:type_name -> spex.peer.v1.Target
-	0,  // 22: spex.peer.v1.PledgeRequest.target:type_name -> spex.peer.v1.Target
-	0,  // 23: spex.peer.v1.JoinRequest.target:type_name -> spex.peer.v1.Target
-	34, // 24: spex.peer.v1.JoinRequest.node:type_name -> spex.state.v1.Node
-	0,  // 25: spex.peer.v1.StatusRequest.target:type_name -> spex.peer.v1.Target
-	17, // 26: spex.peer.v1.StatusResponse.groups:type_name -> spex.peer.v1.GroupStatus
-	1,  // 27: spex.peer.v1.PeerService.Forward:input_type -> spex.peer.v1.ForwardRequest
-	5,  // 28: spex.peer.v1.PeerService.Propose:input_type -> spex.peer.v1.ProposeRequest
-	7,  // 29: spex.peer.v1.PeerService.ReadIndex:input_type -> spex.peer.v1.ReadIndexRequest
-	9,  // 30: spex.peer.v1.PeerService.Confirm:input_type -> spex.peer.v1.ConfirmRequest
-	11, // 31: spex.peer.v1.PeerService.Pledge:input_type -> spex.peer.v1.PledgeRequest
-	13, // 32: spex.peer.v1.PeerService.Join:input_type -> spex.peer.v1.JoinRequest
-	15, // 33: spex.peer.v1.PeerService.Status:input_type -> spex.peer.v1.StatusRequest
-	4,  // 34: spex.peer.v1.PeerService.Forward:output_type -> spex.peer.v1.ForwardResponse
-	6,  // 35: spex.peer.v1.PeerService.Propose:output_type -> spex.peer.v1.ProposeResponse
-	8,  // 36: spex.peer.v1.PeerService.ReadIndex:output_type -> spex.peer.v1.ReadIndexResponse
-	10, // 37: spex.peer.v1.PeerService.Confirm:output_type -> spex.peer.v1.ConfirmResponse
-	12, // 38: spex.peer.v1.PeerService.Pledge:output_type -> spex.peer.v1.PledgeResponse
-	14, // 39: spex.peer.v1.PeerService.Join:output_type -> spex.peer.v1.JoinResponse
-	16, // 40: spex.peer.v1.PeerService.Status:output_type -> spex.peer.v1.StatusResponse
-	34, // [34:41] is the sub-list for method output_type
-	27, // [27:34] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	24, // 8: spex.peer.v1.ForwardRequest.delete_matching:type_name -> spex.v1.DeleteMatchingRequest
+	25, // 9: spex.peer.v1.StepBatch.steps:type_name -> spex.v1.TransitionRequest
+	26, // 10: spex.peer.v1.StepBatchResult.results:type_name -> spex.v1.TransitionResult
+	27, // 11: spex.peer.v1.ForwardResponse.init:type_name -> spex.v1.StepResponse
+	3,  // 12: spex.peer.v1.ForwardResponse.steps:type_name -> spex.peer.v1.StepBatchResult
+	28, // 13: spex.peer.v1.ForwardResponse.delete:type_name -> spex.v1.DeleteInstanceResponse
+	29, // 14: spex.peer.v1.ForwardResponse.get:type_name -> spex.v1.GetInstanceResponse
+	30, // 15: spex.peer.v1.ForwardResponse.history:type_name -> spex.v1.GetHistoryResponse
+	31, // 16: spex.peer.v1.ForwardResponse.list:type_name -> spex.v1.ListInstancesResponse
+	32, // 17: spex.peer.v1.ForwardResponse.deviations:type_name -> spex.v1.ListDeviationsResponse
+	33, // 18: spex.peer.v1.ForwardResponse.delete_matching:type_name -> spex.v1.DeleteMatchingResponse
+	0,  // 19: spex.peer.v1.ProposeRequest.target:type_name -> spex.peer.v1.Target
+	34, // 20: spex.peer.v1.ProposeRequest.command:type_name -> spex.state.v1.Command
+	35, // 21: spex.peer.v1.ProposeResponse.error:type_name -> spex.types.v1.ErrorDetail
+	0,  // 22: spex.peer.v1.ReadIndexRequest.target:type_name -> spex.peer.v1.Target
+	0,  // 23: spex.peer.v1.ConfirmRequest.target:type_name -> spex.peer.v1.Target
+	0,  // 24: spex.peer.v1.PledgeRequest.target:type_name -> spex.peer.v1.Target
+	0,  // 25: spex.peer.v1.JoinRequest.target:type_name -> spex.peer.v1.Target
+	36, // 26: spex.peer.v1.JoinRequest.node:type_name -> spex.state.v1.Node
+	0,  // 27: spex.peer.v1.StatusRequest.target:type_name -> spex.peer.v1.Target
+	17, // 28: spex.peer.v1.StatusResponse.groups:type_name -> spex.peer.v1.GroupStatus
+	1,  // 29: spex.peer.v1.PeerService.Forward:input_type -> spex.peer.v1.ForwardRequest
+	5,  // 30: spex.peer.v1.PeerService.Propose:input_type -> spex.peer.v1.ProposeRequest
+	7,  // 31: spex.peer.v1.PeerService.ReadIndex:input_type -> spex.peer.v1.ReadIndexRequest
+	9,  // 32: spex.peer.v1.PeerService.Confirm:input_type -> spex.peer.v1.ConfirmRequest
+	11, // 33: spex.peer.v1.PeerService.Pledge:input_type -> spex.peer.v1.PledgeRequest
+	13, // 34: spex.peer.v1.PeerService.Join:input_type -> spex.peer.v1.JoinRequest
+	15, // 35: spex.peer.v1.PeerService.Status:input_type -> spex.peer.v1.StatusRequest
+	4,  // 36: spex.peer.v1.PeerService.Forward:output_type -> spex.peer.v1.ForwardResponse
+	6,  // 37: spex.peer.v1.PeerService.Propose:output_type -> spex.peer.v1.ProposeResponse
+	8,  // 38: spex.peer.v1.PeerService.ReadIndex:output_type -> spex.peer.v1.ReadIndexResponse
+	10, // 39: spex.peer.v1.PeerService.Confirm:output_type -> spex.peer.v1.ConfirmResponse
+	12, // 40: spex.peer.v1.PeerService.Pledge:output_type -> spex.peer.v1.PledgeResponse
+	14, // 41: spex.peer.v1.PeerService.Join:output_type -> spex.peer.v1.JoinResponse
+	16, // 42: spex.peer.v1.PeerService.Status:output_type -> spex.peer.v1.StatusResponse
+	36, // [36:43] is the sub-list for method output_type
+	29, // [29:36] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_spex_peer_v1_peer_proto_init() }
@@ -1584,6 +1622,7 @@ func file_spex_peer_v1_peer_proto_init() {
 		(*ForwardRequest_History)(nil),
 		(*ForwardRequest_List)(nil),
 		(*ForwardRequest_Deviations)(nil),
+		(*ForwardRequest_DeleteMatching)(nil),
 	}
 	file_spex_peer_v1_peer_proto_msgTypes[4].OneofWrappers = []any{
 		(*ForwardResponse_Init)(nil),
@@ -1593,6 +1632,7 @@ func file_spex_peer_v1_peer_proto_init() {
 		(*ForwardResponse_History)(nil),
 		(*ForwardResponse_List)(nil),
 		(*ForwardResponse_Deviations)(nil),
+		(*ForwardResponse_DeleteMatching)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -106,6 +106,8 @@ type Command struct {
 	//	*Command_ExtendModel
 	//	*Command_SetModelMode
 	//	*Command_AcknowledgeOutbox
+	//	*Command_FireTimeout
+	//	*Command_PruneInstance
 	//	*Command_FormCluster
 	//	*Command_RegisterNode
 	//	*Command_MarkShardFormed
@@ -253,6 +255,24 @@ func (x *Command) GetAcknowledgeOutbox() *AcknowledgeOutbox {
 	return nil
 }
 
+func (x *Command) GetFireTimeout() *FireTimeout {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_FireTimeout); ok {
+			return x.FireTimeout
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPruneInstance() *PruneInstance {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_PruneInstance); ok {
+			return x.PruneInstance
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetFormCluster() *FormCluster {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_FormCluster); ok {
@@ -371,6 +391,14 @@ type Command_AcknowledgeOutbox struct {
 	AcknowledgeOutbox *AcknowledgeOutbox `protobuf:"bytes,27,opt,name=acknowledge_outbox,json=acknowledgeOutbox,proto3,oneof"`
 }
 
+type Command_FireTimeout struct {
+	FireTimeout *FireTimeout `protobuf:"bytes,50,opt,name=fire_timeout,json=fireTimeout,proto3,oneof"`
+}
+
+type Command_PruneInstance struct {
+	PruneInstance *PruneInstance `protobuf:"bytes,51,opt,name=prune_instance,json=pruneInstance,proto3,oneof"`
+}
+
 type Command_FormCluster struct {
 	// The catalog machine.
 	FormCluster *FormCluster `protobuf:"bytes,40,opt,name=form_cluster,json=formCluster,proto3,oneof"`
@@ -423,6 +451,10 @@ func (*Command_ExtendModel) isCommand_Kind() {}
 func (*Command_SetModelMode) isCommand_Kind() {}
 
 func (*Command_AcknowledgeOutbox) isCommand_Kind() {}
+
+func (*Command_FireTimeout) isCommand_Kind() {}
+
+func (*Command_PruneInstance) isCommand_Kind() {}
 
 func (*Command_FormCluster) isCommand_Kind() {}
 
@@ -1002,19 +1034,116 @@ func (x *RecordVerdict) GetJudgement() *v1.Judgement {
 	return nil
 }
 
+// FireTimeout reports that an instance stayed in its state for too long. The
+// shard decides by the time of the entry whether it did.
+type FireTimeout struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The last step of the instance, after which nothing came.
+	Step          *StepRef `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FireTimeout) Reset() {
+	*x = FireTimeout{}
+	mi := &file_spex_state_v1_command_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FireTimeout) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FireTimeout) ProtoMessage() {}
+
+func (x *FireTimeout) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_command_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FireTimeout.ProtoReflect.Descriptor instead.
+func (*FireTimeout) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *FireTimeout) GetStep() *StepRef {
+	if x != nil {
+		return x.Step
+	}
+	return nil
+}
+
+// PruneInstance removes an instance that has been still for long enough, by the
+// time of the entry.
+type PruneInstance struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The last step of the instance.
+	Step          *StepRef `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PruneInstance) Reset() {
+	*x = PruneInstance{}
+	mi := &file_spex_state_v1_command_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PruneInstance) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PruneInstance) ProtoMessage() {}
+
+func (x *PruneInstance) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_command_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PruneInstance.ProtoReflect.Descriptor instead.
+func (*PruneInstance) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PruneInstance) GetStep() *StepRef {
+	if x != nil {
+		return x.Step
+	}
+	return nil
+}
+
 type DeleteInstance struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Key       *Key                   `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	RequestId string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// When set, only this incarnation is meant.
-	Incarnation   uint64 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Incarnation uint64 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// When set, the instance is deleted only while its last step has this
+	// sequence number.
+	LastSeq       uint64 `protobuf:"varint,90,opt,name=last_seq,json=lastSeq,proto3" json:"last_seq,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteInstance) Reset() {
 	*x = DeleteInstance{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[10]
+	mi := &file_spex_state_v1_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1026,7 +1155,7 @@ func (x *DeleteInstance) String() string {
 func (*DeleteInstance) ProtoMessage() {}
 
 func (x *DeleteInstance) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[10]
+	mi := &file_spex_state_v1_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1039,7 +1168,7 @@ func (x *DeleteInstance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteInstance.ProtoReflect.Descriptor instead.
 func (*DeleteInstance) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{10}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DeleteInstance) GetKey() *Key {
@@ -1063,6 +1192,13 @@ func (x *DeleteInstance) GetIncarnation() uint64 {
 	return 0
 }
 
+func (x *DeleteInstance) GetLastSeq() uint64 {
+	if x != nil {
+		return x.LastSeq
+	}
+	return 0
+}
+
 // SpecKey names a version of a specification.
 type SpecKey struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1075,7 +1211,7 @@ type SpecKey struct {
 
 func (x *SpecKey) Reset() {
 	*x = SpecKey{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[11]
+	mi := &file_spex_state_v1_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1087,7 +1223,7 @@ func (x *SpecKey) String() string {
 func (*SpecKey) ProtoMessage() {}
 
 func (x *SpecKey) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[11]
+	mi := &file_spex_state_v1_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1100,7 +1236,7 @@ func (x *SpecKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpecKey.ProtoReflect.Descriptor instead.
 func (*SpecKey) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{11}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SpecKey) GetNamespace() string {
@@ -1135,7 +1271,7 @@ type VersionedTransition struct {
 
 func (x *VersionedTransition) Reset() {
 	*x = VersionedTransition{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[12]
+	mi := &file_spex_state_v1_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1283,7 @@ func (x *VersionedTransition) String() string {
 func (*VersionedTransition) ProtoMessage() {}
 
 func (x *VersionedTransition) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[12]
+	mi := &file_spex_state_v1_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1296,7 @@ func (x *VersionedTransition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionedTransition.ProtoReflect.Descriptor instead.
 func (*VersionedTransition) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{12}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *VersionedTransition) GetTransition() *v1.Transition {
@@ -1191,7 +1327,7 @@ type ModelContent struct {
 
 func (x *ModelContent) Reset() {
 	*x = ModelContent{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[13]
+	mi := &file_spex_state_v1_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1203,7 +1339,7 @@ func (x *ModelContent) String() string {
 func (*ModelContent) ProtoMessage() {}
 
 func (x *ModelContent) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[13]
+	mi := &file_spex_state_v1_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1216,7 +1352,7 @@ func (x *ModelContent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelContent.ProtoReflect.Descriptor instead.
 func (*ModelContent) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{13}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ModelContent) GetVersion() uint64 {
@@ -1251,7 +1387,7 @@ type SpecificationContent struct {
 
 func (x *SpecificationContent) Reset() {
 	*x = SpecificationContent{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[14]
+	mi := &file_spex_state_v1_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1263,7 +1399,7 @@ func (x *SpecificationContent) String() string {
 func (*SpecificationContent) ProtoMessage() {}
 
 func (x *SpecificationContent) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[14]
+	mi := &file_spex_state_v1_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1276,7 +1412,7 @@ func (x *SpecificationContent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpecificationContent.ProtoReflect.Descriptor instead.
 func (*SpecificationContent) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{14}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SpecificationContent) GetSpecification() *v1.Specification {
@@ -1308,7 +1444,7 @@ type InstallSpecification struct {
 
 func (x *InstallSpecification) Reset() {
 	*x = InstallSpecification{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[15]
+	mi := &file_spex_state_v1_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1320,7 +1456,7 @@ func (x *InstallSpecification) String() string {
 func (*InstallSpecification) ProtoMessage() {}
 
 func (x *InstallSpecification) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[15]
+	mi := &file_spex_state_v1_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1333,7 +1469,7 @@ func (x *InstallSpecification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallSpecification.ProtoReflect.Descriptor instead.
 func (*InstallSpecification) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{15}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *InstallSpecification) GetSpec() *SpecKey {
@@ -1376,7 +1512,7 @@ type ExtendModel struct {
 
 func (x *ExtendModel) Reset() {
 	*x = ExtendModel{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[16]
+	mi := &file_spex_state_v1_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1388,7 +1524,7 @@ func (x *ExtendModel) String() string {
 func (*ExtendModel) ProtoMessage() {}
 
 func (x *ExtendModel) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[16]
+	mi := &file_spex_state_v1_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1401,7 +1537,7 @@ func (x *ExtendModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendModel.ProtoReflect.Descriptor instead.
 func (*ExtendModel) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{16}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ExtendModel) GetSpec() *SpecKey {
@@ -1433,7 +1569,7 @@ type SetModelMode struct {
 
 func (x *SetModelMode) Reset() {
 	*x = SetModelMode{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[17]
+	mi := &file_spex_state_v1_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1445,7 +1581,7 @@ func (x *SetModelMode) String() string {
 func (*SetModelMode) ProtoMessage() {}
 
 func (x *SetModelMode) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[17]
+	mi := &file_spex_state_v1_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1458,7 +1594,7 @@ func (x *SetModelMode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetModelMode.ProtoReflect.Descriptor instead.
 func (*SetModelMode) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{17}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SetModelMode) GetSpec() *SpecKey {
@@ -1499,7 +1635,7 @@ type AcknowledgeOutbox struct {
 
 func (x *AcknowledgeOutbox) Reset() {
 	*x = AcknowledgeOutbox{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[18]
+	mi := &file_spex_state_v1_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +1647,7 @@ func (x *AcknowledgeOutbox) String() string {
 func (*AcknowledgeOutbox) ProtoMessage() {}
 
 func (x *AcknowledgeOutbox) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[18]
+	mi := &file_spex_state_v1_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1524,7 +1660,7 @@ func (x *AcknowledgeOutbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeOutbox.ProtoReflect.Descriptor instead.
 func (*AcknowledgeOutbox) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{18}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AcknowledgeOutbox) GetThrough() uint64 {
@@ -1548,7 +1684,7 @@ type OutboxItem struct {
 
 func (x *OutboxItem) Reset() {
 	*x = OutboxItem{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[19]
+	mi := &file_spex_state_v1_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1560,7 +1696,7 @@ func (x *OutboxItem) String() string {
 func (*OutboxItem) ProtoMessage() {}
 
 func (x *OutboxItem) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[19]
+	mi := &file_spex_state_v1_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1573,7 +1709,7 @@ func (x *OutboxItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxItem.ProtoReflect.Descriptor instead.
 func (*OutboxItem) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{19}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *OutboxItem) GetId() uint64 {
@@ -1618,7 +1754,7 @@ type Deviation struct {
 
 func (x *Deviation) Reset() {
 	*x = Deviation{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[20]
+	mi := &file_spex_state_v1_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1630,7 +1766,7 @@ func (x *Deviation) String() string {
 func (*Deviation) ProtoMessage() {}
 
 func (x *Deviation) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[20]
+	mi := &file_spex_state_v1_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1643,7 +1779,7 @@ func (x *Deviation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deviation.ProtoReflect.Descriptor instead.
 func (*Deviation) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{20}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Deviation) GetVerdict() v1.Verdict {
@@ -1706,7 +1842,7 @@ type FormCluster struct {
 
 func (x *FormCluster) Reset() {
 	*x = FormCluster{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[21]
+	mi := &file_spex_state_v1_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1718,7 +1854,7 @@ func (x *FormCluster) String() string {
 func (*FormCluster) ProtoMessage() {}
 
 func (x *FormCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[21]
+	mi := &file_spex_state_v1_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1731,7 +1867,7 @@ func (x *FormCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FormCluster.ProtoReflect.Descriptor instead.
 func (*FormCluster) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{21}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *FormCluster) GetClusterId() string {
@@ -1802,7 +1938,7 @@ type SlotRange struct {
 
 func (x *SlotRange) Reset() {
 	*x = SlotRange{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[22]
+	mi := &file_spex_state_v1_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1814,7 +1950,7 @@ func (x *SlotRange) String() string {
 func (*SlotRange) ProtoMessage() {}
 
 func (x *SlotRange) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[22]
+	mi := &file_spex_state_v1_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1827,7 +1963,7 @@ func (x *SlotRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotRange.ProtoReflect.Descriptor instead.
 func (*SlotRange) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{22}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SlotRange) GetFirst() uint32 {
@@ -1865,7 +2001,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[23]
+	mi := &file_spex_state_v1_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1877,7 +2013,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[23]
+	mi := &file_spex_state_v1_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1890,7 +2026,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{23}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Node) GetId() string {
@@ -1947,7 +2083,7 @@ type ShardPlacement struct {
 
 func (x *ShardPlacement) Reset() {
 	*x = ShardPlacement{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[24]
+	mi := &file_spex_state_v1_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1959,7 +2095,7 @@ func (x *ShardPlacement) String() string {
 func (*ShardPlacement) ProtoMessage() {}
 
 func (x *ShardPlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[24]
+	mi := &file_spex_state_v1_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1972,7 +2108,7 @@ func (x *ShardPlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardPlacement.ProtoReflect.Descriptor instead.
 func (*ShardPlacement) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{24}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ShardPlacement) GetShard() uint32 {
@@ -2005,7 +2141,7 @@ type RegisterNode struct {
 
 func (x *RegisterNode) Reset() {
 	*x = RegisterNode{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[25]
+	mi := &file_spex_state_v1_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2017,7 +2153,7 @@ func (x *RegisterNode) String() string {
 func (*RegisterNode) ProtoMessage() {}
 
 func (x *RegisterNode) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[25]
+	mi := &file_spex_state_v1_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2030,7 +2166,7 @@ func (x *RegisterNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterNode.ProtoReflect.Descriptor instead.
 func (*RegisterNode) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{25}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RegisterNode) GetNode() *Node {
@@ -2049,7 +2185,7 @@ type MarkShardFormed struct {
 
 func (x *MarkShardFormed) Reset() {
 	*x = MarkShardFormed{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[26]
+	mi := &file_spex_state_v1_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2061,7 +2197,7 @@ func (x *MarkShardFormed) String() string {
 func (*MarkShardFormed) ProtoMessage() {}
 
 func (x *MarkShardFormed) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[26]
+	mi := &file_spex_state_v1_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2074,7 +2210,7 @@ func (x *MarkShardFormed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkShardFormed.ProtoReflect.Descriptor instead.
 func (*MarkShardFormed) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{26}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *MarkShardFormed) GetShard() uint32 {
@@ -2096,7 +2232,7 @@ type ApplySpecification struct {
 
 func (x *ApplySpecification) Reset() {
 	*x = ApplySpecification{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[27]
+	mi := &file_spex_state_v1_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2108,7 +2244,7 @@ func (x *ApplySpecification) String() string {
 func (*ApplySpecification) ProtoMessage() {}
 
 func (x *ApplySpecification) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[27]
+	mi := &file_spex_state_v1_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2121,7 +2257,7 @@ func (x *ApplySpecification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySpecification.ProtoReflect.Descriptor instead.
 func (*ApplySpecification) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{27}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ApplySpecification) GetNamespace() string {
@@ -2155,7 +2291,7 @@ type DeleteSpecification struct {
 
 func (x *DeleteSpecification) Reset() {
 	*x = DeleteSpecification{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[28]
+	mi := &file_spex_state_v1_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2167,7 +2303,7 @@ func (x *DeleteSpecification) String() string {
 func (*DeleteSpecification) ProtoMessage() {}
 
 func (x *DeleteSpecification) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[28]
+	mi := &file_spex_state_v1_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2180,7 +2316,7 @@ func (x *DeleteSpecification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSpecification.ProtoReflect.Descriptor instead.
 func (*DeleteSpecification) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{28}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeleteSpecification) GetNamespace() string {
@@ -2210,7 +2346,7 @@ type ImportModel struct {
 
 func (x *ImportModel) Reset() {
 	*x = ImportModel{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[29]
+	mi := &file_spex_state_v1_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2222,7 +2358,7 @@ func (x *ImportModel) String() string {
 func (*ImportModel) ProtoMessage() {}
 
 func (x *ImportModel) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[29]
+	mi := &file_spex_state_v1_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2235,7 +2371,7 @@ func (x *ImportModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportModel.ProtoReflect.Descriptor instead.
 func (*ImportModel) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{29}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ImportModel) GetNamespace() string {
@@ -2270,7 +2406,7 @@ type ModelImport struct {
 
 func (x *ModelImport) Reset() {
 	*x = ModelImport{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[30]
+	mi := &file_spex_state_v1_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2282,7 +2418,7 @@ func (x *ModelImport) String() string {
 func (*ModelImport) ProtoMessage() {}
 
 func (x *ModelImport) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[30]
+	mi := &file_spex_state_v1_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2295,7 +2431,7 @@ func (x *ModelImport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelImport.ProtoReflect.Descriptor instead.
 func (*ModelImport) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{30}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ModelImport) GetTransitions() []*v1.Transition {
@@ -2328,7 +2464,7 @@ type ChangeModelMode struct {
 
 func (x *ChangeModelMode) Reset() {
 	*x = ChangeModelMode{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[31]
+	mi := &file_spex_state_v1_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2340,7 +2476,7 @@ func (x *ChangeModelMode) String() string {
 func (*ChangeModelMode) ProtoMessage() {}
 
 func (x *ChangeModelMode) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[31]
+	mi := &file_spex_state_v1_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2353,7 +2489,7 @@ func (x *ChangeModelMode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeModelMode.ProtoReflect.Descriptor instead.
 func (*ChangeModelMode) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{31}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ChangeModelMode) GetSpec() *SpecKey {
@@ -2396,7 +2532,7 @@ type ReportShard struct {
 
 func (x *ReportShard) Reset() {
 	*x = ReportShard{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[32]
+	mi := &file_spex_state_v1_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2408,7 +2544,7 @@ func (x *ReportShard) String() string {
 func (*ReportShard) ProtoMessage() {}
 
 func (x *ReportShard) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[32]
+	mi := &file_spex_state_v1_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2421,7 +2557,7 @@ func (x *ReportShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportShard.ProtoReflect.Descriptor instead.
 func (*ReportShard) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{32}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReportShard) GetShard() uint32 {
@@ -2457,7 +2593,7 @@ type ModelAcknowledgement struct {
 
 func (x *ModelAcknowledgement) Reset() {
 	*x = ModelAcknowledgement{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[33]
+	mi := &file_spex_state_v1_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2469,7 +2605,7 @@ func (x *ModelAcknowledgement) String() string {
 func (*ModelAcknowledgement) ProtoMessage() {}
 
 func (x *ModelAcknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[33]
+	mi := &file_spex_state_v1_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2482,7 +2618,7 @@ func (x *ModelAcknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelAcknowledgement.ProtoReflect.Descriptor instead.
 func (*ModelAcknowledgement) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{33}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ModelAcknowledgement) GetSpec() *SpecKey {
@@ -2507,8 +2643,7 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\x05Entry\x12#\n" +
 	"\rfeature_level\x18\x01 \x01(\rR\ffeatureLevel\x12$\n" +
 	"\x0etime_unix_nano\x18\x02 \x01(\x03R\ftimeUnixNano\x122\n" +
-	"\bcommands\x18\x03 \x03(\v2\x16.spex.state.v1.CommandR\bcommands\"\x9f\n" +
-	"\n" +
+	"\bcommands\x18\x03 \x03(\v2\x16.spex.state.v1.CommandR\bcommands\"\xa7\v\n" +
 	"\aCommand\x12\x1c\n" +
 	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x12)\n" +
 	"\x04lead\x18\n" +
@@ -2523,6 +2658,8 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\fextend_model\x18\x19 \x01(\v2\x1a.spex.state.v1.ExtendModelH\x00R\vextendModel\x12C\n" +
 	"\x0eset_model_mode\x18\x1a \x01(\v2\x1b.spex.state.v1.SetModelModeH\x00R\fsetModelMode\x12Q\n" +
 	"\x12acknowledge_outbox\x18\x1b \x01(\v2 .spex.state.v1.AcknowledgeOutboxH\x00R\x11acknowledgeOutbox\x12?\n" +
+	"\ffire_timeout\x182 \x01(\v2\x1a.spex.state.v1.FireTimeoutH\x00R\vfireTimeout\x12E\n" +
+	"\x0eprune_instance\x183 \x01(\v2\x1c.spex.state.v1.PruneInstanceH\x00R\rpruneInstance\x12?\n" +
 	"\fform_cluster\x18( \x01(\v2\x1a.spex.state.v1.FormClusterH\x00R\vformCluster\x12B\n" +
 	"\rregister_node\x18) \x01(\v2\x1b.spex.state.v1.RegisterNodeH\x00R\fregisterNode\x12L\n" +
 	"\x11mark_shard_formed\x18* \x01(\v2\x1e.spex.state.v1.MarkShardFormedH\x00R\x0fmarkShardFormed\x12T\n" +
@@ -2577,12 +2714,17 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\x03seq\x18\x03 \x01(\x04R\x03seq\"s\n" +
 	"\rRecordVerdict\x12*\n" +
 	"\x04step\x18\x01 \x01(\v2\x16.spex.state.v1.StepRefR\x04step\x126\n" +
-	"\tjudgement\x18\x02 \x01(\v2\x18.spex.types.v1.JudgementR\tjudgement\"w\n" +
+	"\tjudgement\x18\x02 \x01(\v2\x18.spex.types.v1.JudgementR\tjudgement\"9\n" +
+	"\vFireTimeout\x12*\n" +
+	"\x04step\x18\x01 \x01(\v2\x16.spex.state.v1.StepRefR\x04step\";\n" +
+	"\rPruneInstance\x12*\n" +
+	"\x04step\x18\x01 \x01(\v2\x16.spex.state.v1.StepRefR\x04step\"\x92\x01\n" +
 	"\x0eDeleteInstance\x12$\n" +
 	"\x03key\x18\x01 \x01(\v2\x12.spex.state.v1.KeyR\x03key\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12 \n" +
-	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\"U\n" +
+	"\vincarnation\x18\x03 \x01(\x04R\vincarnation\x12\x19\n" +
+	"\blast_seq\x18Z \x01(\x04R\alastSeq\"U\n" +
 	"\aSpecKey\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -2699,7 +2841,7 @@ func file_spex_state_v1_command_proto_rawDescGZIP() []byte {
 	return file_spex_state_v1_command_proto_rawDescData
 }
 
-var file_spex_state_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_spex_state_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_spex_state_v1_command_proto_goTypes = []any{
 	(*Entry)(nil),                // 0: spex.state.v1.Entry
 	(*Command)(nil),              // 1: spex.state.v1.Command
@@ -2711,36 +2853,38 @@ var file_spex_state_v1_command_proto_goTypes = []any{
 	(*Step)(nil),                 // 7: spex.state.v1.Step
 	(*StepRef)(nil),              // 8: spex.state.v1.StepRef
 	(*RecordVerdict)(nil),        // 9: spex.state.v1.RecordVerdict
-	(*DeleteInstance)(nil),       // 10: spex.state.v1.DeleteInstance
-	(*SpecKey)(nil),              // 11: spex.state.v1.SpecKey
-	(*VersionedTransition)(nil),  // 12: spex.state.v1.VersionedTransition
-	(*ModelContent)(nil),         // 13: spex.state.v1.ModelContent
-	(*SpecificationContent)(nil), // 14: spex.state.v1.SpecificationContent
-	(*InstallSpecification)(nil), // 15: spex.state.v1.InstallSpecification
-	(*ExtendModel)(nil),          // 16: spex.state.v1.ExtendModel
-	(*SetModelMode)(nil),         // 17: spex.state.v1.SetModelMode
-	(*AcknowledgeOutbox)(nil),    // 18: spex.state.v1.AcknowledgeOutbox
-	(*OutboxItem)(nil),           // 19: spex.state.v1.OutboxItem
-	(*Deviation)(nil),            // 20: spex.state.v1.Deviation
-	(*FormCluster)(nil),          // 21: spex.state.v1.FormCluster
-	(*SlotRange)(nil),            // 22: spex.state.v1.SlotRange
-	(*Node)(nil),                 // 23: spex.state.v1.Node
-	(*ShardPlacement)(nil),       // 24: spex.state.v1.ShardPlacement
-	(*RegisterNode)(nil),         // 25: spex.state.v1.RegisterNode
-	(*MarkShardFormed)(nil),      // 26: spex.state.v1.MarkShardFormed
-	(*ApplySpecification)(nil),   // 27: spex.state.v1.ApplySpecification
-	(*DeleteSpecification)(nil),  // 28: spex.state.v1.DeleteSpecification
-	(*ImportModel)(nil),          // 29: spex.state.v1.ImportModel
-	(*ModelImport)(nil),          // 30: spex.state.v1.ModelImport
-	(*ChangeModelMode)(nil),      // 31: spex.state.v1.ChangeModelMode
-	(*ReportShard)(nil),          // 32: spex.state.v1.ReportShard
-	(*ModelAcknowledgement)(nil), // 33: spex.state.v1.ModelAcknowledgement
-	nil,                          // 34: spex.state.v1.InitInstance.MetaEntry
-	(*v1.Judgement)(nil),         // 35: spex.types.v1.Judgement
-	(*v1.Transition)(nil),        // 36: spex.types.v1.Transition
-	(*v1.Specification)(nil),     // 37: spex.types.v1.Specification
-	(v1.ModelMode)(0),            // 38: spex.types.v1.ModelMode
-	(v1.Verdict)(0),              // 39: spex.types.v1.Verdict
+	(*FireTimeout)(nil),          // 10: spex.state.v1.FireTimeout
+	(*PruneInstance)(nil),        // 11: spex.state.v1.PruneInstance
+	(*DeleteInstance)(nil),       // 12: spex.state.v1.DeleteInstance
+	(*SpecKey)(nil),              // 13: spex.state.v1.SpecKey
+	(*VersionedTransition)(nil),  // 14: spex.state.v1.VersionedTransition
+	(*ModelContent)(nil),         // 15: spex.state.v1.ModelContent
+	(*SpecificationContent)(nil), // 16: spex.state.v1.SpecificationContent
+	(*InstallSpecification)(nil), // 17: spex.state.v1.InstallSpecification
+	(*ExtendModel)(nil),          // 18: spex.state.v1.ExtendModel
+	(*SetModelMode)(nil),         // 19: spex.state.v1.SetModelMode
+	(*AcknowledgeOutbox)(nil),    // 20: spex.state.v1.AcknowledgeOutbox
+	(*OutboxItem)(nil),           // 21: spex.state.v1.OutboxItem
+	(*Deviation)(nil),            // 22: spex.state.v1.Deviation
+	(*FormCluster)(nil),          // 23: spex.state.v1.FormCluster
+	(*SlotRange)(nil),            // 24: spex.state.v1.SlotRange
+	(*Node)(nil),                 // 25: spex.state.v1.Node
+	(*ShardPlacement)(nil),       // 26: spex.state.v1.ShardPlacement
+	(*RegisterNode)(nil),         // 27: spex.state.v1.RegisterNode
+	(*MarkShardFormed)(nil),      // 28: spex.state.v1.MarkShardFormed
+	(*ApplySpecification)(nil),   // 29: spex.state.v1.ApplySpecification
+	(*DeleteSpecification)(nil),  // 30: spex.state.v1.DeleteSpecification
+	(*ImportModel)(nil),          // 31: spex.state.v1.ImportModel
+	(*ModelImport)(nil),          // 32: spex.state.v1.ModelImport
+	(*ChangeModelMode)(nil),      // 33: spex.state.v1.ChangeModelMode
+	(*ReportShard)(nil),          // 34: spex.state.v1.ReportShard
+	(*ModelAcknowledgement)(nil), // 35: spex.state.v1.ModelAcknowledgement
+	nil,                          // 36: spex.state.v1.InitInstance.MetaEntry
+	(*v1.Judgement)(nil),         // 37: spex.types.v1.Judgement
+	(*v1.Transition)(nil),        // 38: spex.types.v1.Transition
+	(*v1.Specification)(nil),     // 39: spex.types.v1.Specification
+	(v1.ModelMode)(0),            // 40: spex.types.v1.ModelMode
+	(v1.Verdict)(0),              // 41: spex.types.v1.Verdict
 }
 var file_spex_state_v1_command_proto_depIdxs = []int32{
 	1,  // 0: spex.state.v1.Entry.commands:type_name -> spex.state.v1.Command
@@ -2749,59 +2893,63 @@ var file_spex_state_v1_command_proto_depIdxs = []int32{
 	6,  // 3: spex.state.v1.Command.init_instance:type_name -> spex.state.v1.InitInstance
 	7,  // 4: spex.state.v1.Command.step:type_name -> spex.state.v1.Step
 	9,  // 5: spex.state.v1.Command.record_verdict:type_name -> spex.state.v1.RecordVerdict
-	10, // 6: spex.state.v1.Command.delete_instance:type_name -> spex.state.v1.DeleteInstance
-	15, // 7: spex.state.v1.Command.install_specification:type_name -> spex.state.v1.InstallSpecification
-	16, // 8: spex.state.v1.Command.extend_model:type_name -> spex.state.v1.ExtendModel
-	17, // 9: spex.state.v1.Command.set_model_mode:type_name -> spex.state.v1.SetModelMode
-	18, // 10: spex.state.v1.Command.acknowledge_outbox:type_name -> spex.state.v1.AcknowledgeOutbox
-	21, // 11: spex.state.v1.Command.form_cluster:type_name -> spex.state.v1.FormCluster
-	25, // 12: spex.state.v1.Command.register_node:type_name -> spex.state.v1.RegisterNode
-	26, // 13: spex.state.v1.Command.mark_shard_formed:type_name -> spex.state.v1.MarkShardFormed
-	27, // 14: spex.state.v1.Command.apply_specification:type_name -> spex.state.v1.ApplySpecification
-	28, // 15: spex.state.v1.Command.delete_specification:type_name -> spex.state.v1.DeleteSpecification
-	29, // 16: spex.state.v1.Command.import_model:type_name -> spex.state.v1.ImportModel
-	31, // 17: spex.state.v1.Command.change_model_mode:type_name -> spex.state.v1.ChangeModelMode
-	32, // 18: spex.state.v1.Command.report_shard:type_name -> spex.state.v1.ReportShard
-	5,  // 19: spex.state.v1.InitInstance.key:type_name -> spex.state.v1.Key
-	34, // 20: spex.state.v1.InitInstance.meta:type_name -> spex.state.v1.InitInstance.MetaEntry
-	5,  // 21: spex.state.v1.Step.key:type_name -> spex.state.v1.Key
-	5,  // 22: spex.state.v1.StepRef.key:type_name -> spex.state.v1.Key
-	8,  // 23: spex.state.v1.RecordVerdict.step:type_name -> spex.state.v1.StepRef
-	35, // 24: spex.state.v1.RecordVerdict.judgement:type_name -> spex.types.v1.Judgement
-	5,  // 25: spex.state.v1.DeleteInstance.key:type_name -> spex.state.v1.Key
-	36, // 26: spex.state.v1.VersionedTransition.transition:type_name -> spex.types.v1.Transition
-	12, // 27: spex.state.v1.ModelContent.transitions:type_name -> spex.state.v1.VersionedTransition
-	37, // 28: spex.state.v1.SpecificationContent.specification:type_name -> spex.types.v1.Specification
-	13, // 29: spex.state.v1.SpecificationContent.model:type_name -> spex.state.v1.ModelContent
-	11, // 30: spex.state.v1.InstallSpecification.spec:type_name -> spex.state.v1.SpecKey
-	4,  // 31: spex.state.v1.InstallSpecification.payload:type_name -> spex.state.v1.Payload
-	38, // 32: spex.state.v1.InstallSpecification.mode:type_name -> spex.types.v1.ModelMode
-	11, // 33: spex.state.v1.ExtendModel.spec:type_name -> spex.state.v1.SpecKey
-	4,  // 34: spex.state.v1.ExtendModel.payload:type_name -> spex.state.v1.Payload
-	11, // 35: spex.state.v1.SetModelMode.spec:type_name -> spex.state.v1.SpecKey
-	38, // 36: spex.state.v1.SetModelMode.mode:type_name -> spex.types.v1.ModelMode
-	11, // 37: spex.state.v1.OutboxItem.spec:type_name -> spex.state.v1.SpecKey
-	36, // 38: spex.state.v1.OutboxItem.transition:type_name -> spex.types.v1.Transition
-	20, // 39: spex.state.v1.OutboxItem.deviation:type_name -> spex.state.v1.Deviation
-	39, // 40: spex.state.v1.Deviation.verdict:type_name -> spex.types.v1.Verdict
-	8,  // 41: spex.state.v1.Deviation.first:type_name -> spex.state.v1.StepRef
-	23, // 42: spex.state.v1.FormCluster.nodes:type_name -> spex.state.v1.Node
-	24, // 43: spex.state.v1.FormCluster.placements:type_name -> spex.state.v1.ShardPlacement
-	22, // 44: spex.state.v1.FormCluster.slots:type_name -> spex.state.v1.SlotRange
-	23, // 45: spex.state.v1.RegisterNode.node:type_name -> spex.state.v1.Node
-	4,  // 46: spex.state.v1.ApplySpecification.payload:type_name -> spex.state.v1.Payload
-	4,  // 47: spex.state.v1.ImportModel.payload:type_name -> spex.state.v1.Payload
-	36, // 48: spex.state.v1.ModelImport.transitions:type_name -> spex.types.v1.Transition
-	11, // 49: spex.state.v1.ChangeModelMode.spec:type_name -> spex.state.v1.SpecKey
-	38, // 50: spex.state.v1.ChangeModelMode.mode:type_name -> spex.types.v1.ModelMode
-	19, // 51: spex.state.v1.ReportShard.items:type_name -> spex.state.v1.OutboxItem
-	33, // 52: spex.state.v1.ReportShard.acknowledgements:type_name -> spex.state.v1.ModelAcknowledgement
-	11, // 53: spex.state.v1.ModelAcknowledgement.spec:type_name -> spex.state.v1.SpecKey
-	54, // [54:54] is the sub-list for method output_type
-	54, // [54:54] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	12, // 6: spex.state.v1.Command.delete_instance:type_name -> spex.state.v1.DeleteInstance
+	17, // 7: spex.state.v1.Command.install_specification:type_name -> spex.state.v1.InstallSpecification
+	18, // 8: spex.state.v1.Command.extend_model:type_name -> spex.state.v1.ExtendModel
+	19, // 9: spex.state.v1.Command.set_model_mode:type_name -> spex.state.v1.SetModelMode
+	20, // 10: spex.state.v1.Command.acknowledge_outbox:type_name -> spex.state.v1.AcknowledgeOutbox
+	10, // 11: spex.state.v1.Command.fire_timeout:type_name -> spex.state.v1.FireTimeout
+	11, // 12: spex.state.v1.Command.prune_instance:type_name -> spex.state.v1.PruneInstance
+	23, // 13: spex.state.v1.Command.form_cluster:type_name -> spex.state.v1.FormCluster
+	27, // 14: spex.state.v1.Command.register_node:type_name -> spex.state.v1.RegisterNode
+	28, // 15: spex.state.v1.Command.mark_shard_formed:type_name -> spex.state.v1.MarkShardFormed
+	29, // 16: spex.state.v1.Command.apply_specification:type_name -> spex.state.v1.ApplySpecification
+	30, // 17: spex.state.v1.Command.delete_specification:type_name -> spex.state.v1.DeleteSpecification
+	31, // 18: spex.state.v1.Command.import_model:type_name -> spex.state.v1.ImportModel
+	33, // 19: spex.state.v1.Command.change_model_mode:type_name -> spex.state.v1.ChangeModelMode
+	34, // 20: spex.state.v1.Command.report_shard:type_name -> spex.state.v1.ReportShard
+	5,  // 21: spex.state.v1.InitInstance.key:type_name -> spex.state.v1.Key
+	36, // 22: spex.state.v1.InitInstance.meta:type_name -> spex.state.v1.InitInstance.MetaEntry
+	5,  // 23: spex.state.v1.Step.key:type_name -> spex.state.v1.Key
+	5,  // 24: spex.state.v1.StepRef.key:type_name -> spex.state.v1.Key
+	8,  // 25: spex.state.v1.RecordVerdict.step:type_name -> spex.state.v1.StepRef
+	37, // 26: spex.state.v1.RecordVerdict.judgement:type_name -> spex.types.v1.Judgement
+	8,  // 27: spex.state.v1.FireTimeout.step:type_name -> spex.state.v1.StepRef
+	8,  // 28: spex.state.v1.PruneInstance.step:type_name -> spex.state.v1.StepRef
+	5,  // 29: spex.state.v1.DeleteInstance.key:type_name -> spex.state.v1.Key
+	38, // 30: spex.state.v1.VersionedTransition.transition:type_name -> spex.types.v1.Transition
+	14, // 31: spex.state.v1.ModelContent.transitions:type_name -> spex.state.v1.VersionedTransition
+	39, // 32: spex.state.v1.SpecificationContent.specification:type_name -> spex.types.v1.Specification
+	15, // 33: spex.state.v1.SpecificationContent.model:type_name -> spex.state.v1.ModelContent
+	13, // 34: spex.state.v1.InstallSpecification.spec:type_name -> spex.state.v1.SpecKey
+	4,  // 35: spex.state.v1.InstallSpecification.payload:type_name -> spex.state.v1.Payload
+	40, // 36: spex.state.v1.InstallSpecification.mode:type_name -> spex.types.v1.ModelMode
+	13, // 37: spex.state.v1.ExtendModel.spec:type_name -> spex.state.v1.SpecKey
+	4,  // 38: spex.state.v1.ExtendModel.payload:type_name -> spex.state.v1.Payload
+	13, // 39: spex.state.v1.SetModelMode.spec:type_name -> spex.state.v1.SpecKey
+	40, // 40: spex.state.v1.SetModelMode.mode:type_name -> spex.types.v1.ModelMode
+	13, // 41: spex.state.v1.OutboxItem.spec:type_name -> spex.state.v1.SpecKey
+	38, // 42: spex.state.v1.OutboxItem.transition:type_name -> spex.types.v1.Transition
+	22, // 43: spex.state.v1.OutboxItem.deviation:type_name -> spex.state.v1.Deviation
+	41, // 44: spex.state.v1.Deviation.verdict:type_name -> spex.types.v1.Verdict
+	8,  // 45: spex.state.v1.Deviation.first:type_name -> spex.state.v1.StepRef
+	25, // 46: spex.state.v1.FormCluster.nodes:type_name -> spex.state.v1.Node
+	26, // 47: spex.state.v1.FormCluster.placements:type_name -> spex.state.v1.ShardPlacement
+	24, // 48: spex.state.v1.FormCluster.slots:type_name -> spex.state.v1.SlotRange
+	25, // 49: spex.state.v1.RegisterNode.node:type_name -> spex.state.v1.Node
+	4,  // 50: spex.state.v1.ApplySpecification.payload:type_name -> spex.state.v1.Payload
+	4,  // 51: spex.state.v1.ImportModel.payload:type_name -> spex.state.v1.Payload
+	38, // 52: spex.state.v1.ModelImport.transitions:type_name -> spex.types.v1.Transition
+	13, // 53: spex.state.v1.ChangeModelMode.spec:type_name -> spex.state.v1.SpecKey
+	40, // 54: spex.state.v1.ChangeModelMode.mode:type_name -> spex.types.v1.ModelMode
+	21, // 55: spex.state.v1.ReportShard.items:type_name -> spex.state.v1.OutboxItem
+	35, // 56: spex.state.v1.ReportShard.acknowledgements:type_name -> spex.state.v1.ModelAcknowledgement
+	13, // 57: spex.state.v1.ModelAcknowledgement.spec:type_name -> spex.state.v1.SpecKey
+	58, // [58:58] is the sub-list for method output_type
+	58, // [58:58] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_spex_state_v1_command_proto_init() }
@@ -2820,6 +2968,8 @@ func file_spex_state_v1_command_proto_init() {
 		(*Command_ExtendModel)(nil),
 		(*Command_SetModelMode)(nil),
 		(*Command_AcknowledgeOutbox)(nil),
+		(*Command_FireTimeout)(nil),
+		(*Command_PruneInstance)(nil),
 		(*Command_FormCluster)(nil),
 		(*Command_RegisterNode)(nil),
 		(*Command_MarkShardFormed)(nil),
@@ -2839,7 +2989,7 @@ func file_spex_state_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spex_state_v1_command_proto_rawDesc), len(file_spex_state_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   35,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

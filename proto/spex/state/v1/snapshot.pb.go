@@ -968,7 +968,9 @@ type InstanceRecord struct {
 	InitHash       uint64                 `protobuf:"varint,13,opt,name=init_hash,json=initHash,proto3" json:"init_hash,omitempty"`
 	EvictedThrough int64                  `protobuf:"varint,14,opt,name=evicted_through,json=evictedThrough,proto3" json:"evicted_through,omitempty"`
 	// The sequence number of the first step of the history records.
-	FirstKept     uint64 `protobuf:"varint,15,opt,name=first_kept,json=firstKept,proto3" json:"first_kept,omitempty"`
+	FirstKept uint64 `protobuf:"varint,15,opt,name=first_kept,json=firstKept,proto3" json:"first_kept,omitempty"`
+	// The sequence number of the last step whose timeout was reported.
+	TimedOutSeq   uint64 `protobuf:"varint,50,opt,name=timed_out_seq,json=timedOutSeq,proto3" json:"timed_out_seq,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1104,6 +1106,13 @@ func (x *InstanceRecord) GetEvictedThrough() int64 {
 func (x *InstanceRecord) GetFirstKept() uint64 {
 	if x != nil {
 		return x.FirstKept
+	}
+	return 0
+}
+
+func (x *InstanceRecord) GetTimedOutSeq() uint64 {
+	if x != nil {
+		return x.TimedOutSeq
 	}
 	return 0
 }
@@ -1467,13 +1476,16 @@ func (x *AwaitingRecord) GetPendingVersion() uint64 {
 
 // ReportRecord is one event for watchers.
 type ReportRecord struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Time          int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`
-	Spec          *SpecKey               `protobuf:"bytes,3,opt,name=spec,proto3" json:"spec,omitempty"`
-	Step          *StepRef               `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`
-	Transition    *v1.Transition         `protobuf:"bytes,5,opt,name=transition,proto3" json:"transition,omitempty"`
-	Judgement     *v1.Judgement          `protobuf:"bytes,6,opt,name=judgement,proto3" json:"judgement,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Id         uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Time       int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`
+	Spec       *SpecKey               `protobuf:"bytes,3,opt,name=spec,proto3" json:"spec,omitempty"`
+	Step       *StepRef               `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`
+	Transition *v1.Transition         `protobuf:"bytes,5,opt,name=transition,proto3" json:"transition,omitempty"`
+	Judgement  *v1.Judgement          `protobuf:"bytes,6,opt,name=judgement,proto3" json:"judgement,omitempty"`
+	// At most one of these is set; the report is then about that and has no judgement.
+	Timeout       *TimeoutReport `protobuf:"bytes,50,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	Prune         *PruneReport   `protobuf:"bytes,51,opt,name=prune,proto3" json:"prune,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1550,6 +1562,139 @@ func (x *ReportRecord) GetJudgement() *v1.Judgement {
 	return nil
 }
 
+func (x *ReportRecord) GetTimeout() *TimeoutReport {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+func (x *ReportRecord) GetPrune() *PruneReport {
+	if x != nil {
+		return x.Prune
+	}
+	return nil
+}
+
+// TimeoutReport says that no step followed the step of the report in time.
+type TimeoutReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The state in which the instance stays.
+	State string `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	// When its time was over, unix nanoseconds.
+	Deadline int64 `protobuf:"varint,2,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// The error policy of the specification rejects timeouts.
+	Rejected      bool `protobuf:"varint,3,opt,name=rejected,proto3" json:"rejected,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TimeoutReport) Reset() {
+	*x = TimeoutReport{}
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TimeoutReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TimeoutReport) ProtoMessage() {}
+
+func (x *TimeoutReport) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TimeoutReport.ProtoReflect.Descriptor instead.
+func (*TimeoutReport) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *TimeoutReport) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *TimeoutReport) GetDeadline() int64 {
+	if x != nil {
+		return x.Deadline
+	}
+	return 0
+}
+
+func (x *TimeoutReport) GetRejected() bool {
+	if x != nil {
+		return x.Rejected
+	}
+	return false
+}
+
+// PruneReport says that the instance was removed after the step of the report.
+type PruneReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The state in which the instance was.
+	State string `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	// From when on it could be pruned, unix nanoseconds.
+	Deadline      int64 `protobuf:"varint,2,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PruneReport) Reset() {
+	*x = PruneReport{}
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PruneReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PruneReport) ProtoMessage() {}
+
+func (x *PruneReport) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PruneReport.ProtoReflect.Descriptor instead.
+func (*PruneReport) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *PruneReport) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *PruneReport) GetDeadline() int64 {
+	if x != nil {
+		return x.Deadline
+	}
+	return 0
+}
+
 type SpecVersionRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Spec          *SpecKey               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
@@ -1563,7 +1708,7 @@ type SpecVersionRecord struct {
 
 func (x *SpecVersionRecord) Reset() {
 	*x = SpecVersionRecord{}
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[15]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1575,7 +1720,7 @@ func (x *SpecVersionRecord) String() string {
 func (*SpecVersionRecord) ProtoMessage() {}
 
 func (x *SpecVersionRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[15]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1588,7 +1733,7 @@ func (x *SpecVersionRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpecVersionRecord.ProtoReflect.Descriptor instead.
 func (*SpecVersionRecord) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{15}
+	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SpecVersionRecord) GetSpec() *SpecKey {
@@ -1635,7 +1780,7 @@ type CatalogModelRecord struct {
 
 func (x *CatalogModelRecord) Reset() {
 	*x = CatalogModelRecord{}
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[16]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1647,7 +1792,7 @@ func (x *CatalogModelRecord) String() string {
 func (*CatalogModelRecord) ProtoMessage() {}
 
 func (x *CatalogModelRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[16]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1660,7 +1805,7 @@ func (x *CatalogModelRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CatalogModelRecord.ProtoReflect.Descriptor instead.
 func (*CatalogModelRecord) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{16}
+	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CatalogModelRecord) GetSpec() *SpecKey {
@@ -1787,7 +1932,7 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	" \x01(\tR\x05grade\"3\n" +
 	"\tMetaEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xf2\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\x96\x04\n" +
 	"\x0eInstanceRecord\x12$\n" +
 	"\x03key\x18\x01 \x01(\v2\x12.spex.state.v1.KeyR\x03key\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x12\n" +
@@ -1807,7 +1952,8 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\tinit_hash\x18\r \x01(\x04R\binitHash\x12'\n" +
 	"\x0fevicted_through\x18\x0e \x01(\x03R\x0eevictedThrough\x12\x1d\n" +
 	"\n" +
-	"first_kept\x18\x0f \x01(\x04R\tfirstKept\"\xe4\x01\n" +
+	"first_kept\x18\x0f \x01(\x04R\tfirstKept\x12\"\n" +
+	"\rtimed_out_seq\x182 \x01(\x04R\vtimedOutSeq\"\xe4\x01\n" +
 	"\n" +
 	"StepRecord\x129\n" +
 	"\n" +
@@ -1843,7 +1989,7 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"transition\x12\x18\n" +
 	"\asettled\x18\x04 \x01(\bR\asettled\x12#\n" +
 	"\rmodel_version\x18\x05 \x01(\x04R\fmodelVersion\x12'\n" +
-	"\x0fpending_version\x18\x06 \x01(\x04R\x0ependingVersion\"\xfd\x01\n" +
+	"\x0fpending_version\x18\x06 \x01(\x04R\x0ependingVersion\"\xe7\x02\n" +
 	"\fReportRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12*\n" +
@@ -1852,7 +1998,16 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\n" +
 	"transition\x18\x05 \x01(\v2\x19.spex.types.v1.TransitionR\n" +
 	"transition\x126\n" +
-	"\tjudgement\x18\x06 \x01(\v2\x18.spex.types.v1.JudgementR\tjudgement\"\xbc\x01\n" +
+	"\tjudgement\x18\x06 \x01(\v2\x18.spex.types.v1.JudgementR\tjudgement\x126\n" +
+	"\atimeout\x182 \x01(\v2\x1c.spex.state.v1.TimeoutReportR\atimeout\x120\n" +
+	"\x05prune\x183 \x01(\v2\x1a.spex.state.v1.PruneReportR\x05prune\"]\n" +
+	"\rTimeoutReport\x12\x14\n" +
+	"\x05state\x18\x01 \x01(\tR\x05state\x12\x1a\n" +
+	"\bdeadline\x18\x02 \x01(\x03R\bdeadline\x12\x1a\n" +
+	"\brejected\x18\x03 \x01(\bR\brejected\"?\n" +
+	"\vPruneReport\x12\x14\n" +
+	"\x05state\x18\x01 \x01(\tR\x05state\x12\x1a\n" +
+	"\bdeadline\x18\x02 \x01(\x03R\bdeadline\"\xbc\x01\n" +
 	"\x11SpecVersionRecord\x12*\n" +
 	"\x04spec\x18\x01 \x01(\v2\x16.spex.state.v1.SpecKeyR\x04spec\x12B\n" +
 	"\rspecification\x18\x02 \x01(\v2\x1c.spex.types.v1.SpecificationR\rspecification\x12\x1d\n" +
@@ -1880,7 +2035,7 @@ func file_spex_state_v1_snapshot_proto_rawDescGZIP() []byte {
 }
 
 var file_spex_state_v1_snapshot_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_spex_state_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_spex_state_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_spex_state_v1_snapshot_proto_goTypes = []any{
 	(ModelRecord_Set)(0),        // 0: spex.state.v1.ModelRecord.Set
 	(*Record)(nil),              // 1: spex.state.v1.Record
@@ -1898,21 +2053,23 @@ var file_spex_state_v1_snapshot_proto_goTypes = []any{
 	(*WindowRecord)(nil),        // 13: spex.state.v1.WindowRecord
 	(*AwaitingRecord)(nil),      // 14: spex.state.v1.AwaitingRecord
 	(*ReportRecord)(nil),        // 15: spex.state.v1.ReportRecord
-	(*SpecVersionRecord)(nil),   // 16: spex.state.v1.SpecVersionRecord
-	(*CatalogModelRecord)(nil),  // 17: spex.state.v1.CatalogModelRecord
-	(*OutboxItem)(nil),          // 18: spex.state.v1.OutboxItem
-	(*Node)(nil),                // 19: spex.state.v1.Node
-	(*ShardPlacement)(nil),      // 20: spex.state.v1.ShardPlacement
-	(*SlotRange)(nil),           // 21: spex.state.v1.SlotRange
-	(*SpecKey)(nil),             // 22: spex.state.v1.SpecKey
-	(*v1.Specification)(nil),    // 23: spex.types.v1.Specification
-	(v1.ModelMode)(0),           // 24: spex.types.v1.ModelMode
-	(*VersionedTransition)(nil), // 25: spex.state.v1.VersionedTransition
-	(*v1.Transition)(nil),       // 26: spex.types.v1.Transition
-	(v1.Verdict)(0),             // 27: spex.types.v1.Verdict
-	(*StepRef)(nil),             // 28: spex.state.v1.StepRef
-	(*Key)(nil),                 // 29: spex.state.v1.Key
-	(*v1.Judgement)(nil),        // 30: spex.types.v1.Judgement
+	(*TimeoutReport)(nil),       // 16: spex.state.v1.TimeoutReport
+	(*PruneReport)(nil),         // 17: spex.state.v1.PruneReport
+	(*SpecVersionRecord)(nil),   // 18: spex.state.v1.SpecVersionRecord
+	(*CatalogModelRecord)(nil),  // 19: spex.state.v1.CatalogModelRecord
+	(*OutboxItem)(nil),          // 20: spex.state.v1.OutboxItem
+	(*Node)(nil),                // 21: spex.state.v1.Node
+	(*ShardPlacement)(nil),      // 22: spex.state.v1.ShardPlacement
+	(*SlotRange)(nil),           // 23: spex.state.v1.SlotRange
+	(*SpecKey)(nil),             // 24: spex.state.v1.SpecKey
+	(*v1.Specification)(nil),    // 25: spex.types.v1.Specification
+	(v1.ModelMode)(0),           // 26: spex.types.v1.ModelMode
+	(*VersionedTransition)(nil), // 27: spex.state.v1.VersionedTransition
+	(*v1.Transition)(nil),       // 28: spex.types.v1.Transition
+	(v1.Verdict)(0),             // 29: spex.types.v1.Verdict
+	(*StepRef)(nil),             // 30: spex.state.v1.StepRef
+	(*Key)(nil),                 // 31: spex.state.v1.Key
+	(*v1.Judgement)(nil),        // 32: spex.types.v1.Judgement
 }
 var file_spex_state_v1_snapshot_proto_depIdxs = []int32{
 	2,  // 0: spex.state.v1.Record.shard_header:type_name -> spex.state.v1.ShardHeader
@@ -1925,47 +2082,49 @@ var file_spex_state_v1_snapshot_proto_depIdxs = []int32{
 	11, // 7: spex.state.v1.Record.history:type_name -> spex.state.v1.HistoryRecord
 	13, // 8: spex.state.v1.Record.window:type_name -> spex.state.v1.WindowRecord
 	14, // 9: spex.state.v1.Record.awaiting:type_name -> spex.state.v1.AwaitingRecord
-	18, // 10: spex.state.v1.Record.outbox:type_name -> spex.state.v1.OutboxItem
+	20, // 10: spex.state.v1.Record.outbox:type_name -> spex.state.v1.OutboxItem
 	15, // 11: spex.state.v1.Record.report:type_name -> spex.state.v1.ReportRecord
-	19, // 12: spex.state.v1.Record.node:type_name -> spex.state.v1.Node
-	20, // 13: spex.state.v1.Record.placement:type_name -> spex.state.v1.ShardPlacement
-	16, // 14: spex.state.v1.Record.spec_version:type_name -> spex.state.v1.SpecVersionRecord
-	17, // 15: spex.state.v1.Record.catalog_model:type_name -> spex.state.v1.CatalogModelRecord
-	21, // 16: spex.state.v1.CatalogHeader.slots:type_name -> spex.state.v1.SlotRange
-	22, // 17: spex.state.v1.SpecRecord.spec:type_name -> spex.state.v1.SpecKey
-	23, // 18: spex.state.v1.SpecRecord.specification:type_name -> spex.types.v1.Specification
-	24, // 19: spex.state.v1.SpecRecord.mode:type_name -> spex.types.v1.ModelMode
+	21, // 12: spex.state.v1.Record.node:type_name -> spex.state.v1.Node
+	22, // 13: spex.state.v1.Record.placement:type_name -> spex.state.v1.ShardPlacement
+	18, // 14: spex.state.v1.Record.spec_version:type_name -> spex.state.v1.SpecVersionRecord
+	19, // 15: spex.state.v1.Record.catalog_model:type_name -> spex.state.v1.CatalogModelRecord
+	23, // 16: spex.state.v1.CatalogHeader.slots:type_name -> spex.state.v1.SlotRange
+	24, // 17: spex.state.v1.SpecRecord.spec:type_name -> spex.state.v1.SpecKey
+	25, // 18: spex.state.v1.SpecRecord.specification:type_name -> spex.types.v1.Specification
+	26, // 19: spex.state.v1.SpecRecord.mode:type_name -> spex.types.v1.ModelMode
 	0,  // 20: spex.state.v1.ModelRecord.set:type_name -> spex.state.v1.ModelRecord.Set
-	25, // 21: spex.state.v1.ModelRecord.transitions:type_name -> spex.state.v1.VersionedTransition
-	26, // 22: spex.state.v1.DeviationRecord.transition:type_name -> spex.types.v1.Transition
-	27, // 23: spex.state.v1.DeviationRecord.verdict:type_name -> spex.types.v1.Verdict
-	28, // 24: spex.state.v1.DeviationRecord.first:type_name -> spex.state.v1.StepRef
-	28, // 25: spex.state.v1.DeviationRecord.last:type_name -> spex.state.v1.StepRef
-	29, // 26: spex.state.v1.InstanceRecord.key:type_name -> spex.state.v1.Key
-	22, // 27: spex.state.v1.InstanceRecord.spec:type_name -> spex.state.v1.SpecKey
+	27, // 21: spex.state.v1.ModelRecord.transitions:type_name -> spex.state.v1.VersionedTransition
+	28, // 22: spex.state.v1.DeviationRecord.transition:type_name -> spex.types.v1.Transition
+	29, // 23: spex.state.v1.DeviationRecord.verdict:type_name -> spex.types.v1.Verdict
+	30, // 24: spex.state.v1.DeviationRecord.first:type_name -> spex.state.v1.StepRef
+	30, // 25: spex.state.v1.DeviationRecord.last:type_name -> spex.state.v1.StepRef
+	31, // 26: spex.state.v1.InstanceRecord.key:type_name -> spex.state.v1.Key
+	24, // 27: spex.state.v1.InstanceRecord.spec:type_name -> spex.state.v1.SpecKey
 	8,  // 28: spex.state.v1.InstanceRecord.meta:type_name -> spex.state.v1.MetaEntry
-	26, // 29: spex.state.v1.StepRecord.transition:type_name -> spex.types.v1.Transition
-	27, // 30: spex.state.v1.StepRecord.verdict:type_name -> spex.types.v1.Verdict
-	30, // 31: spex.state.v1.StepRecord.judgement:type_name -> spex.types.v1.Judgement
+	28, // 29: spex.state.v1.StepRecord.transition:type_name -> spex.types.v1.Transition
+	29, // 30: spex.state.v1.StepRecord.verdict:type_name -> spex.types.v1.Verdict
+	32, // 31: spex.state.v1.StepRecord.judgement:type_name -> spex.types.v1.Judgement
 	10, // 32: spex.state.v1.HistoryRecord.steps:type_name -> spex.state.v1.StepRecord
-	27, // 33: spex.state.v1.SeenRecord.verdict:type_name -> spex.types.v1.Verdict
+	29, // 33: spex.state.v1.SeenRecord.verdict:type_name -> spex.types.v1.Verdict
 	12, // 34: spex.state.v1.WindowRecord.entries:type_name -> spex.state.v1.SeenRecord
-	28, // 35: spex.state.v1.AwaitingRecord.step:type_name -> spex.state.v1.StepRef
-	22, // 36: spex.state.v1.AwaitingRecord.spec:type_name -> spex.state.v1.SpecKey
-	26, // 37: spex.state.v1.AwaitingRecord.transition:type_name -> spex.types.v1.Transition
-	22, // 38: spex.state.v1.ReportRecord.spec:type_name -> spex.state.v1.SpecKey
-	28, // 39: spex.state.v1.ReportRecord.step:type_name -> spex.state.v1.StepRef
-	26, // 40: spex.state.v1.ReportRecord.transition:type_name -> spex.types.v1.Transition
-	30, // 41: spex.state.v1.ReportRecord.judgement:type_name -> spex.types.v1.Judgement
-	22, // 42: spex.state.v1.SpecVersionRecord.spec:type_name -> spex.state.v1.SpecKey
-	23, // 43: spex.state.v1.SpecVersionRecord.specification:type_name -> spex.types.v1.Specification
-	22, // 44: spex.state.v1.CatalogModelRecord.spec:type_name -> spex.state.v1.SpecKey
-	24, // 45: spex.state.v1.CatalogModelRecord.mode:type_name -> spex.types.v1.ModelMode
-	46, // [46:46] is the sub-list for method output_type
-	46, // [46:46] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	30, // 35: spex.state.v1.AwaitingRecord.step:type_name -> spex.state.v1.StepRef
+	24, // 36: spex.state.v1.AwaitingRecord.spec:type_name -> spex.state.v1.SpecKey
+	28, // 37: spex.state.v1.AwaitingRecord.transition:type_name -> spex.types.v1.Transition
+	24, // 38: spex.state.v1.ReportRecord.spec:type_name -> spex.state.v1.SpecKey
+	30, // 39: spex.state.v1.ReportRecord.step:type_name -> spex.state.v1.StepRef
+	28, // 40: spex.state.v1.ReportRecord.transition:type_name -> spex.types.v1.Transition
+	32, // 41: spex.state.v1.ReportRecord.judgement:type_name -> spex.types.v1.Judgement
+	16, // 42: spex.state.v1.ReportRecord.timeout:type_name -> spex.state.v1.TimeoutReport
+	17, // 43: spex.state.v1.ReportRecord.prune:type_name -> spex.state.v1.PruneReport
+	24, // 44: spex.state.v1.SpecVersionRecord.spec:type_name -> spex.state.v1.SpecKey
+	25, // 45: spex.state.v1.SpecVersionRecord.specification:type_name -> spex.types.v1.Specification
+	24, // 46: spex.state.v1.CatalogModelRecord.spec:type_name -> spex.state.v1.SpecKey
+	26, // 47: spex.state.v1.CatalogModelRecord.mode:type_name -> spex.types.v1.ModelMode
+	48, // [48:48] is the sub-list for method output_type
+	48, // [48:48] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_spex_state_v1_snapshot_proto_init() }
@@ -1998,7 +2157,7 @@ func file_spex_state_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spex_state_v1_snapshot_proto_rawDesc), len(file_spex_state_v1_snapshot_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

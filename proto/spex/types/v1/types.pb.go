@@ -639,9 +639,11 @@ type Specification struct {
 	OnMissingModel OnMissingModel       `protobuf:"varint,7,opt,name=on_missing_model,json=onMissingModel,proto3,enum=spex.types.v1.OnMissingModel" json:"on_missing_model,omitempty"`
 	ErrorPolicy    *ErrorPolicy         `protobuf:"bytes,8,opt,name=error_policy,json=errorPolicy,proto3" json:"error_policy,omitempty"`
 	// Steps kept in the history of an instance; 0 means the default of 1,000.
-	HistoryLimit  uint32 `protobuf:"varint,9,opt,name=history_limit,json=historyLimit,proto3" json:"history_limit,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	HistoryLimit uint32 `protobuf:"varint,9,opt,name=history_limit,json=historyLimit,proto3" json:"history_limit,omitempty"`
+	// Report a transition timeout also in terminal states.
+	TimeoutInTerminalStates bool `protobuf:"varint,50,opt,name=timeout_in_terminal_states,json=timeoutInTerminalStates,proto3" json:"timeout_in_terminal_states,omitempty"`
+	unknownFields           protoimpl.UnknownFields
+	sizeCache               protoimpl.SizeCache
 }
 
 func (x *Specification) Reset() {
@@ -735,6 +737,13 @@ func (x *Specification) GetHistoryLimit() uint32 {
 		return x.HistoryLimit
 	}
 	return 0
+}
+
+func (x *Specification) GetTimeoutInTerminalStates() bool {
+	if x != nil {
+		return x.TimeoutInTerminalStates
+	}
+	return false
 }
 
 // Judgement is what is known about a step beyond its verdict.
@@ -981,7 +990,7 @@ const file_spex_types_v1_types_proto_rawDesc = "" +
 	"\tKIND_NONE\x10\x01\x12\f\n" +
 	"\bKIND_ALL\x10\x02\x12\x11\n" +
 	"\rKIND_TERMINAL\x10\x03\x12\r\n" +
-	"\tKIND_LIST\x10\x04\"\x84\x04\n" +
+	"\tKIND_LIST\x10\x04\"\xc1\x04\n" +
 	"\rSpecification\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12;\n" +
 	"\vtransitions\x18\x02 \x03(\v2\x19.spex.types.v1.TransitionR\vtransitions\x12#\n" +
@@ -991,7 +1000,8 @@ const file_spex_types_v1_types_proto_rawDesc = "" +
 	"\x0fprunable_states\x18\x06 \x01(\v2\x1d.spex.types.v1.PrunableStatesR\x0eprunableStates\x12G\n" +
 	"\x10on_missing_model\x18\a \x01(\x0e2\x1d.spex.types.v1.OnMissingModelR\x0eonMissingModel\x12=\n" +
 	"\ferror_policy\x18\b \x01(\v2\x1a.spex.types.v1.ErrorPolicyR\verrorPolicy\x12#\n" +
-	"\rhistory_limit\x18\t \x01(\rR\fhistoryLimit\"\xfe\x02\n" +
+	"\rhistory_limit\x18\t \x01(\rR\fhistoryLimit\x12;\n" +
+	"\x1atimeout_in_terminal_states\x182 \x01(\bR\x17timeoutInTerminalStates\"\xfe\x02\n" +
 	"\tJudgement\x120\n" +
 	"\averdict\x18\x01 \x01(\x0e2\x16.spex.types.v1.VerdictR\averdict\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12 \n" +
