@@ -112,6 +112,7 @@ type ForwardRequest struct {
 	//	*ForwardRequest_List
 	//	*ForwardRequest_Deviations
 	//	*ForwardRequest_DeleteMatching
+	//	*ForwardRequest_Reports
 	Request       isForwardRequest_Request `protobuf_oneof:"request"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -247,6 +248,15 @@ func (x *ForwardRequest) GetDeleteMatching() *v1.DeleteMatchingRequest {
 	return nil
 }
 
+func (x *ForwardRequest) GetReports() *ReadReportsRequest {
+	if x != nil {
+		if x, ok := x.Request.(*ForwardRequest_Reports); ok {
+			return x.Reports
+		}
+	}
+	return nil
+}
+
 type isForwardRequest_Request interface {
 	isForwardRequest_Request()
 }
@@ -283,6 +293,10 @@ type ForwardRequest_DeleteMatching struct {
 	DeleteMatching *v1.DeleteMatchingRequest `protobuf:"bytes,90,opt,name=delete_matching,json=deleteMatching,proto3,oneof"`
 }
 
+type ForwardRequest_Reports struct {
+	Reports *ReadReportsRequest `protobuf:"bytes,80,opt,name=reports,proto3,oneof"`
+}
+
 func (*ForwardRequest_Init) isForwardRequest_Request() {}
 
 func (*ForwardRequest_Steps) isForwardRequest_Request() {}
@@ -298,6 +312,8 @@ func (*ForwardRequest_List) isForwardRequest_Request() {}
 func (*ForwardRequest_Deviations) isForwardRequest_Request() {}
 
 func (*ForwardRequest_DeleteMatching) isForwardRequest_Request() {}
+
+func (*ForwardRequest_Reports) isForwardRequest_Request() {}
 
 type StepBatch struct {
 	state         protoimpl.MessageState  `protogen:"open.v1"`
@@ -399,6 +415,7 @@ type ForwardResponse struct {
 	//	*ForwardResponse_List
 	//	*ForwardResponse_Deviations
 	//	*ForwardResponse_DeleteMatching
+	//	*ForwardResponse_Reports
 	Response      isForwardResponse_Response `protobuf_oneof:"response"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -513,6 +530,15 @@ func (x *ForwardResponse) GetDeleteMatching() *v1.DeleteMatchingResponse {
 	return nil
 }
 
+func (x *ForwardResponse) GetReports() *ReadReportsResponse {
+	if x != nil {
+		if x, ok := x.Response.(*ForwardResponse_Reports); ok {
+			return x.Reports
+		}
+	}
+	return nil
+}
+
 type isForwardResponse_Response interface {
 	isForwardResponse_Response()
 }
@@ -549,6 +575,10 @@ type ForwardResponse_DeleteMatching struct {
 	DeleteMatching *v1.DeleteMatchingResponse `protobuf:"bytes,90,opt,name=delete_matching,json=deleteMatching,proto3,oneof"`
 }
 
+type ForwardResponse_Reports struct {
+	Reports *ReadReportsResponse `protobuf:"bytes,80,opt,name=reports,proto3,oneof"`
+}
+
 func (*ForwardResponse_Init) isForwardResponse_Response() {}
 
 func (*ForwardResponse_Steps) isForwardResponse_Response() {}
@@ -564,6 +594,8 @@ func (*ForwardResponse_List) isForwardResponse_Response() {}
 func (*ForwardResponse_Deviations) isForwardResponse_Response() {}
 
 func (*ForwardResponse_DeleteMatching) isForwardResponse_Response() {}
+
+func (*ForwardResponse_Reports) isForwardResponse_Response() {}
 
 type ProposeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1389,17 +1421,193 @@ func (x *GroupStatus) GetError() string {
 	return ""
 }
 
+// ReadReportsRequest asks any replica of a shard for the reports after an id,
+// and to wait for one if there is none.
+type ReadReportsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent asks only for the position of the last report, or with oldest of
+	// the one before the first that is kept.
+	AfterId *uint64 `protobuf:"varint,1,opt,name=after_id,json=afterId,proto3,oneof" json:"after_id,omitempty"`
+	Oldest  bool    `protobuf:"varint,2,opt,name=oldest,proto3" json:"oldest,omitempty"`
+	// Empty matches all.
+	Namespace string           `protobuf:"bytes,3,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Specs     []string         `protobuf:"bytes,4,rep,name=specs,proto3" json:"specs,omitempty"`
+	Kinds     []v12.ReportKind `protobuf:"varint,5,rep,packed,name=kinds,proto3,enum=spex.types.v1.ReportKind" json:"kinds,omitempty"`
+	// Reports from before this entry time are left out, unix nanoseconds.
+	Since         int64  `protobuf:"varint,6,opt,name=since,proto3" json:"since,omitempty"`
+	Limit         uint32 `protobuf:"varint,7,opt,name=limit,proto3" json:"limit,omitempty"`
+	WaitNanos     int64  `protobuf:"varint,8,opt,name=wait_nanos,json=waitNanos,proto3" json:"wait_nanos,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadReportsRequest) Reset() {
+	*x = ReadReportsRequest{}
+	mi := &file_spex_peer_v1_peer_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadReportsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadReportsRequest) ProtoMessage() {}
+
+func (x *ReadReportsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_peer_v1_peer_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadReportsRequest.ProtoReflect.Descriptor instead.
+func (*ReadReportsRequest) Descriptor() ([]byte, []int) {
+	return file_spex_peer_v1_peer_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ReadReportsRequest) GetAfterId() uint64 {
+	if x != nil && x.AfterId != nil {
+		return *x.AfterId
+	}
+	return 0
+}
+
+func (x *ReadReportsRequest) GetOldest() bool {
+	if x != nil {
+		return x.Oldest
+	}
+	return false
+}
+
+func (x *ReadReportsRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ReadReportsRequest) GetSpecs() []string {
+	if x != nil {
+		return x.Specs
+	}
+	return nil
+}
+
+func (x *ReadReportsRequest) GetKinds() []v12.ReportKind {
+	if x != nil {
+		return x.Kinds
+	}
+	return nil
+}
+
+func (x *ReadReportsRequest) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *ReadReportsRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *ReadReportsRequest) GetWaitNanos() int64 {
+	if x != nil {
+		return x.WaitNanos
+	}
+	return 0
+}
+
+type ReadReportsResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Reports []*v1.Report           `protobuf:"bytes,1,rep,name=reports,proto3" json:"reports,omitempty"`
+	// Every report up to this id has been looked at.
+	ThroughId uint64          `protobuf:"varint,2,opt,name=through_id,json=throughId,proto3" json:"through_id,omitempty"`
+	Gaps      []*v1.ReportGap `protobuf:"bytes,3,rep,name=gaps,proto3" json:"gaps,omitempty"`
+	// How long ago the replica heard from its leader.
+	AgeNanos      int64 `protobuf:"varint,4,opt,name=age_nanos,json=ageNanos,proto3" json:"age_nanos,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadReportsResponse) Reset() {
+	*x = ReadReportsResponse{}
+	mi := &file_spex_peer_v1_peer_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadReportsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadReportsResponse) ProtoMessage() {}
+
+func (x *ReadReportsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_peer_v1_peer_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadReportsResponse.ProtoReflect.Descriptor instead.
+func (*ReadReportsResponse) Descriptor() ([]byte, []int) {
+	return file_spex_peer_v1_peer_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ReadReportsResponse) GetReports() []*v1.Report {
+	if x != nil {
+		return x.Reports
+	}
+	return nil
+}
+
+func (x *ReadReportsResponse) GetThroughId() uint64 {
+	if x != nil {
+		return x.ThroughId
+	}
+	return 0
+}
+
+func (x *ReadReportsResponse) GetGaps() []*v1.ReportGap {
+	if x != nil {
+		return x.Gaps
+	}
+	return nil
+}
+
+func (x *ReadReportsResponse) GetAgeNanos() int64 {
+	if x != nil {
+		return x.AgeNanos
+	}
+	return 0
+}
+
 var File_spex_peer_v1_peer_proto protoreflect.FileDescriptor
 
 const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x17spex/peer/v1/peer.proto\x12\fspex.peer.v1\x1a\x1bspex/state/v1/command.proto\x1a\x19spex/types/v1/types.proto\x1a\x12spex/v1/spex.proto\"a\n" +
+	"\x17spex/peer/v1/peer.proto\x12\fspex.peer.v1\x1a\x1bspex/state/v1/command.proto\x1a\x19spex/types/v1/types.proto\x1a\x12spex/v1/spex.proto\x1a\x13spex/v1/watch.proto\"a\n" +
 	"\x06Target\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x14\n" +
 	"\x05group\x18\x02 \x01(\rR\x05group\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\tR\x04from\x12\x0e\n" +
-	"\x02to\x18\x04 \x01(\tR\x02to\"\xc5\x04\n" +
+	"\x02to\x18\x04 \x01(\tR\x02to\"\x83\x05\n" +
 	"\x0eForwardRequest\x12,\n" +
 	"\x06target\x18\x01 \x01(\v2\x14.spex.peer.v1.TargetR\x06target\x12\x12\n" +
 	"\x04hops\x18\x02 \x01(\rR\x04hops\x12\x1c\n" +
@@ -1414,12 +1622,13 @@ const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
 	"deviations\x18\x10 \x01(\v2\x1e.spex.v1.ListDeviationsRequestH\x00R\n" +
 	"deviations\x12I\n" +
-	"\x0fdelete_matching\x18Z \x01(\v2\x1e.spex.v1.DeleteMatchingRequestH\x00R\x0edeleteMatchingB\t\n" +
+	"\x0fdelete_matching\x18Z \x01(\v2\x1e.spex.v1.DeleteMatchingRequestH\x00R\x0edeleteMatching\x12<\n" +
+	"\areports\x18P \x01(\v2 .spex.peer.v1.ReadReportsRequestH\x00R\areportsB\t\n" +
 	"\arequest\"=\n" +
 	"\tStepBatch\x120\n" +
 	"\x05steps\x18\x01 \x03(\v2\x1a.spex.v1.TransitionRequestR\x05steps\"F\n" +
 	"\x0fStepBatchResult\x123\n" +
-	"\aresults\x18\x01 \x03(\v2\x19.spex.v1.TransitionResultR\aresults\"\xec\x03\n" +
+	"\aresults\x18\x01 \x03(\v2\x19.spex.v1.TransitionResultR\aresults\"\xab\x04\n" +
 	"\x0fForwardResponse\x12+\n" +
 	"\x04init\x18\n" +
 	" \x01(\v2\x15.spex.v1.StepResponseH\x00R\x04init\x125\n" +
@@ -1431,7 +1640,8 @@ const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
 	"deviations\x18\x10 \x01(\v2\x1f.spex.v1.ListDeviationsResponseH\x00R\n" +
 	"deviations\x12J\n" +
-	"\x0fdelete_matching\x18Z \x01(\v2\x1f.spex.v1.DeleteMatchingResponseH\x00R\x0edeleteMatchingB\n" +
+	"\x0fdelete_matching\x18Z \x01(\v2\x1f.spex.v1.DeleteMatchingResponseH\x00R\x0edeleteMatching\x12=\n" +
+	"\areports\x18P \x01(\v2!.spex.peer.v1.ReadReportsResponseH\x00R\areportsB\n" +
 	"\n" +
 	"\bresponse\"p\n" +
 	"\x0eProposeRequest\x12,\n" +
@@ -1496,7 +1706,24 @@ const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"state_hash\x18\n" +
 	" \x01(\fR\tstateHash\x12(\n" +
 	"\x10state_hash_index\x18\v \x01(\x04R\x0estateHashIndex\x12\x14\n" +
-	"\x05error\x18\f \x01(\tR\x05error2\xfc\x03\n" +
+	"\x05error\x18\f \x01(\tR\x05error\"\x89\x02\n" +
+	"\x12ReadReportsRequest\x12\x1e\n" +
+	"\bafter_id\x18\x01 \x01(\x04H\x00R\aafterId\x88\x01\x01\x12\x16\n" +
+	"\x06oldest\x18\x02 \x01(\bR\x06oldest\x12\x1c\n" +
+	"\tnamespace\x18\x03 \x01(\tR\tnamespace\x12\x14\n" +
+	"\x05specs\x18\x04 \x03(\tR\x05specs\x12/\n" +
+	"\x05kinds\x18\x05 \x03(\x0e2\x19.spex.types.v1.ReportKindR\x05kinds\x12\x14\n" +
+	"\x05since\x18\x06 \x01(\x03R\x05since\x12\x14\n" +
+	"\x05limit\x18\a \x01(\rR\x05limit\x12\x1d\n" +
+	"\n" +
+	"wait_nanos\x18\b \x01(\x03R\twaitNanosB\v\n" +
+	"\t_after_id\"\xa4\x01\n" +
+	"\x13ReadReportsResponse\x12)\n" +
+	"\areports\x18\x01 \x03(\v2\x0f.spex.v1.ReportR\areports\x12\x1d\n" +
+	"\n" +
+	"through_id\x18\x02 \x01(\x04R\tthroughId\x12&\n" +
+	"\x04gaps\x18\x03 \x03(\v2\x12.spex.v1.ReportGapR\x04gaps\x12\x1b\n" +
+	"\tage_nanos\x18\x04 \x01(\x03R\bageNanos2\xfc\x03\n" +
 	"\vPeerService\x12F\n" +
 	"\aForward\x12\x1c.spex.peer.v1.ForwardRequest\x1a\x1d.spex.peer.v1.ForwardResponse\x12F\n" +
 	"\aPropose\x12\x1c.spex.peer.v1.ProposeRequest\x1a\x1d.spex.peer.v1.ProposeResponse\x12L\n" +
@@ -1518,7 +1745,7 @@ func file_spex_peer_v1_peer_proto_rawDescGZIP() []byte {
 	return file_spex_peer_v1_peer_proto_rawDescData
 }
 
-var file_spex_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_spex_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_spex_peer_v1_peer_proto_goTypes = []any{
 	(*Target)(nil),                    // 0: spex.peer.v1.Target
 	(*ForwardRequest)(nil),            // 1: spex.peer.v1.ForwardRequest
@@ -1538,75 +1765,85 @@ var file_spex_peer_v1_peer_proto_goTypes = []any{
 	(*StatusRequest)(nil),             // 15: spex.peer.v1.StatusRequest
 	(*StatusResponse)(nil),            // 16: spex.peer.v1.StatusResponse
 	(*GroupStatus)(nil),               // 17: spex.peer.v1.GroupStatus
-	(*v1.InitInstanceRequest)(nil),    // 18: spex.v1.InitInstanceRequest
-	(*v1.DeleteInstanceRequest)(nil),  // 19: spex.v1.DeleteInstanceRequest
-	(*v1.GetInstanceRequest)(nil),     // 20: spex.v1.GetInstanceRequest
-	(*v1.GetHistoryRequest)(nil),      // 21: spex.v1.GetHistoryRequest
-	(*v1.ListInstancesRequest)(nil),   // 22: spex.v1.ListInstancesRequest
-	(*v1.ListDeviationsRequest)(nil),  // 23: spex.v1.ListDeviationsRequest
-	(*v1.DeleteMatchingRequest)(nil),  // 24: spex.v1.DeleteMatchingRequest
-	(*v1.TransitionRequest)(nil),      // 25: spex.v1.TransitionRequest
-	(*v1.TransitionResult)(nil),       // 26: spex.v1.TransitionResult
-	(*v1.StepResponse)(nil),           // 27: spex.v1.StepResponse
-	(*v1.DeleteInstanceResponse)(nil), // 28: spex.v1.DeleteInstanceResponse
-	(*v1.GetInstanceResponse)(nil),    // 29: spex.v1.GetInstanceResponse
-	(*v1.GetHistoryResponse)(nil),     // 30: spex.v1.GetHistoryResponse
-	(*v1.ListInstancesResponse)(nil),  // 31: spex.v1.ListInstancesResponse
-	(*v1.ListDeviationsResponse)(nil), // 32: spex.v1.ListDeviationsResponse
-	(*v1.DeleteMatchingResponse)(nil), // 33: spex.v1.DeleteMatchingResponse
-	(*v11.Command)(nil),               // 34: spex.state.v1.Command
-	(*v12.ErrorDetail)(nil),           // 35: spex.types.v1.ErrorDetail
-	(*v11.Node)(nil),                  // 36: spex.state.v1.Node
+	(*ReadReportsRequest)(nil),        // 18: spex.peer.v1.ReadReportsRequest
+	(*ReadReportsResponse)(nil),       // 19: spex.peer.v1.ReadReportsResponse
+	(*v1.InitInstanceRequest)(nil),    // 20: spex.v1.InitInstanceRequest
+	(*v1.DeleteInstanceRequest)(nil),  // 21: spex.v1.DeleteInstanceRequest
+	(*v1.GetInstanceRequest)(nil),     // 22: spex.v1.GetInstanceRequest
+	(*v1.GetHistoryRequest)(nil),      // 23: spex.v1.GetHistoryRequest
+	(*v1.ListInstancesRequest)(nil),   // 24: spex.v1.ListInstancesRequest
+	(*v1.ListDeviationsRequest)(nil),  // 25: spex.v1.ListDeviationsRequest
+	(*v1.DeleteMatchingRequest)(nil),  // 26: spex.v1.DeleteMatchingRequest
+	(*v1.TransitionRequest)(nil),      // 27: spex.v1.TransitionRequest
+	(*v1.TransitionResult)(nil),       // 28: spex.v1.TransitionResult
+	(*v1.StepResponse)(nil),           // 29: spex.v1.StepResponse
+	(*v1.DeleteInstanceResponse)(nil), // 30: spex.v1.DeleteInstanceResponse
+	(*v1.GetInstanceResponse)(nil),    // 31: spex.v1.GetInstanceResponse
+	(*v1.GetHistoryResponse)(nil),     // 32: spex.v1.GetHistoryResponse
+	(*v1.ListInstancesResponse)(nil),  // 33: spex.v1.ListInstancesResponse
+	(*v1.ListDeviationsResponse)(nil), // 34: spex.v1.ListDeviationsResponse
+	(*v1.DeleteMatchingResponse)(nil), // 35: spex.v1.DeleteMatchingResponse
+	(*v11.Command)(nil),               // 36: spex.state.v1.Command
+	(*v12.ErrorDetail)(nil),           // 37: spex.types.v1.ErrorDetail
+	(*v11.Node)(nil),                  // 38: spex.state.v1.Node
+	(v12.ReportKind)(0),               // 39: spex.types.v1.ReportKind
+	(*v1.Report)(nil),                 // 40: spex.v1.Report
+	(*v1.ReportGap)(nil),              // 41: spex.v1.ReportGap
 }
 var file_spex_peer_v1_peer_proto_depIdxs = []int32{
 	0,  // 0: spex.peer.v1.ForwardRequest.target:type_name -> spex.peer.v1.Target
-	18, // 1: spex.peer.v1.ForwardRequest.init:type_name -> spex.v1.InitInstanceRequest
+	20, // 1: spex.peer.v1.ForwardRequest.init:type_name -> spex.v1.InitInstanceRequest
 	2,  // 2: spex.peer.v1.ForwardRequest.steps:type_name -> spex.peer.v1.StepBatch
-	19, // 3: spex.peer.v1.ForwardRequest.delete:type_name -> spex.v1.DeleteInstanceRequest
-	20, // 4: spex.peer.v1.ForwardRequest.get:type_name -> spex.v1.GetInstanceRequest
-	21, // 5: spex.peer.v1.ForwardRequest.history:type_name -> spex.v1.GetHistoryRequest
-	22, // 6: spex.peer.v1.ForwardRequest.list:type_name -> spex.v1.ListInstancesRequest
-	23, // 7: spex.peer.v1.ForwardRequest.deviations:type_name -> spex.v1.ListDeviationsRequest
-	24, // 8: spex.peer.v1.ForwardRequest.delete_matching:type_name -> spex.v1.DeleteMatchingRequest
-	25, // 9: spex.peer.v1.StepBatch.steps:type_name -> spex.v1.TransitionRequest
-	26, // 10: spex.peer.v1.StepBatchResult.results:type_name -> spex.v1.TransitionResult
-	27, // 11: spex.peer.v1.ForwardResponse.init:type_name -> spex.v1.StepResponse
-	3,  // 12: spex.peer.v1.ForwardResponse.steps:type_name -> spex.peer.v1.StepBatchResult
-	28, // 13: spex.peer.v1.ForwardResponse.delete:type_name -> spex.v1.DeleteInstanceResponse
-	29, // 14: spex.peer.v1.ForwardResponse.get:type_name -> spex.v1.GetInstanceResponse
-	30, // 15: spex.peer.v1.ForwardResponse.history:type_name -> spex.v1.GetHistoryResponse
-	31, // 16: spex.peer.v1.ForwardResponse.list:type_name -> spex.v1.ListInstancesResponse
-	32, // 17: spex.peer.v1.ForwardResponse.deviations:type_name -> spex.v1.ListDeviationsResponse
-	33, // 18: spex.peer.v1.ForwardResponse.delete_matching:type_name -> spex.v1.DeleteMatchingResponse
-	0,  // 19: spex.peer.v1.ProposeRequest.target:type_name -> spex.peer.v1.Target
-	34, // 20: spex.peer.v1.ProposeRequest.command:type_name -> spex.state.v1.Command
-	35, // 21: spex.peer.v1.ProposeResponse.error:type_name -> spex.types.v1.ErrorDetail
-	0,  // 22: spex.peer.v1.ReadIndexRequest.target:type_name -> spex.peer.v1.Target
-	0,  // 23: spex.peer.v1.ConfirmRequest.target:type_name -> spex.peer.v1.Target
-	0,  // 24: spex.peer.v1.PledgeRequest.target:type_name -> spex.peer.v1.Target
-	0,  // 25: spex.peer.v1.JoinRequest.target:type_name -> spex.peer.v1.Target
-	36, // 26: spex.peer.v1.JoinRequest.node:type_name -> spex.state.v1.Node
-	0,  // 27: spex.peer.v1.StatusRequest.target:type_name -> spex.peer.v1.Target
-	17, // 28: spex.peer.v1.StatusResponse.groups:type_name -> spex.peer.v1.GroupStatus
-	1,  // 29: spex.peer.v1.PeerService.Forward:input_type -> spex.peer.v1.ForwardRequest
-	5,  // 30: spex.peer.v1.PeerService.Propose:input_type -> spex.peer.v1.ProposeRequest
-	7,  // 31: spex.peer.v1.PeerService.ReadIndex:input_type -> spex.peer.v1.ReadIndexRequest
-	9,  // 32: spex.peer.v1.PeerService.Confirm:input_type -> spex.peer.v1.ConfirmRequest
-	11, // 33: spex.peer.v1.PeerService.Pledge:input_type -> spex.peer.v1.PledgeRequest
-	13, // 34: spex.peer.v1.PeerService.Join:input_type -> spex.peer.v1.JoinRequest
-	15, // 35: spex.peer.v1.PeerService.Status:input_type -> spex.peer.v1.StatusRequest
-	4,  // 36: spex.peer.v1.PeerService.Forward:output_type -> spex.peer.v1.ForwardResponse
-	6,  // 37: spex.peer.v1.PeerService.Propose:output_type -> spex.peer.v1.ProposeResponse
-	8,  // 38: spex.peer.v1.PeerService.ReadIndex:output_type -> spex.peer.v1.ReadIndexResponse
-	10, // 39: spex.peer.v1.PeerService.Confirm:output_type -> spex.peer.v1.ConfirmResponse
-	12, // 40: spex.peer.v1.PeerService.Pledge:output_type -> spex.peer.v1.PledgeResponse
-	14, // 41: spex.peer.v1.PeerService.Join:output_type -> spex.peer.v1.JoinResponse
-	16, // 42: spex.peer.v1.PeerService.Status:output_type -> spex.peer.v1.StatusResponse
-	36, // [36:43] is the sub-list for method output_type
-	29, // [29:36] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	21, // 3: spex.peer.v1.ForwardRequest.delete:type_name -> spex.v1.DeleteInstanceRequest
+	22, // 4: spex.peer.v1.ForwardRequest.get:type_name -> spex.v1.GetInstanceRequest
+	23, // 5: spex.peer.v1.ForwardRequest.history:type_name -> spex.v1.GetHistoryRequest
+	24, // 6: spex.peer.v1.ForwardRequest.list:type_name -> spex.v1.ListInstancesRequest
+	25, // 7: spex.peer.v1.ForwardRequest.deviations:type_name -> spex.v1.ListDeviationsRequest
+	26, // 8: spex.peer.v1.ForwardRequest.delete_matching:type_name -> spex.v1.DeleteMatchingRequest
+	18, // 9: spex.peer.v1.ForwardRequest.reports:type_name -> spex.peer.v1.ReadReportsRequest
+	27, // 10: spex.peer.v1.StepBatch.steps:type_name -> spex.v1.TransitionRequest
+	28, // 11: spex.peer.v1.StepBatchResult.results:type_name -> spex.v1.TransitionResult
+	29, // 12: spex.peer.v1.ForwardResponse.init:type_name -> spex.v1.StepResponse
+	3,  // 13: spex.peer.v1.ForwardResponse.steps:type_name -> spex.peer.v1.StepBatchResult
+	30, // 14: spex.peer.v1.ForwardResponse.delete:type_name -> spex.v1.DeleteInstanceResponse
+	31, // 15: spex.peer.v1.ForwardResponse.get:type_name -> spex.v1.GetInstanceResponse
+	32, // 16: spex.peer.v1.ForwardResponse.history:type_name -> spex.v1.GetHistoryResponse
+	33, // 17: spex.peer.v1.ForwardResponse.list:type_name -> spex.v1.ListInstancesResponse
+	34, // 18: spex.peer.v1.ForwardResponse.deviations:type_name -> spex.v1.ListDeviationsResponse
+	35, // 19: spex.peer.v1.ForwardResponse.delete_matching:type_name -> spex.v1.DeleteMatchingResponse
+	19, // 20: spex.peer.v1.ForwardResponse.reports:type_name -> spex.peer.v1.ReadReportsResponse
+	0,  // 21: spex.peer.v1.ProposeRequest.target:type_name -> spex.peer.v1.Target
+	36, // 22: spex.peer.v1.ProposeRequest.command:type_name -> spex.state.v1.Command
+	37, // 23: spex.peer.v1.ProposeResponse.error:type_name -> spex.types.v1.ErrorDetail
+	0,  // 24: spex.peer.v1.ReadIndexRequest.target:type_name -> spex.peer.v1.Target
+	0,  // 25: spex.peer.v1.ConfirmRequest.target:type_name -> spex.peer.v1.Target
+	0,  // 26: spex.peer.v1.PledgeRequest.target:type_name -> spex.peer.v1.Target
+	0,  // 27: spex.peer.v1.JoinRequest.target:type_name -> spex.peer.v1.Target
+	38, // 28: spex.peer.v1.JoinRequest.node:type_name -> spex.state.v1.Node
+	0,  // 29: spex.peer.v1.StatusRequest.target:type_name -> spex.peer.v1.Target
+	17, // 30: spex.peer.v1.StatusResponse.groups:type_name -> spex.peer.v1.GroupStatus
+	39, // 31: spex.peer.v1.ReadReportsRequest.kinds:type_name -> spex.types.v1.ReportKind
+	40, // 32: spex.peer.v1.ReadReportsResponse.reports:type_name -> spex.v1.Report
+	41, // 33: spex.peer.v1.ReadReportsResponse.gaps:type_name -> spex.v1.ReportGap
+	1,  // 34: spex.peer.v1.PeerService.Forward:input_type -> spex.peer.v1.ForwardRequest
+	5,  // 35: spex.peer.v1.PeerService.Propose:input_type -> spex.peer.v1.ProposeRequest
+	7,  // 36: spex.peer.v1.PeerService.ReadIndex:input_type -> spex.peer.v1.ReadIndexRequest
+	9,  // 37: spex.peer.v1.PeerService.Confirm:input_type -> spex.peer.v1.ConfirmRequest
+	11, // 38: spex.peer.v1.PeerService.Pledge:input_type -> spex.peer.v1.PledgeRequest
+	13, // 39: spex.peer.v1.PeerService.Join:input_type -> spex.peer.v1.JoinRequest
+	15, // 40: spex.peer.v1.PeerService.Status:input_type -> spex.peer.v1.StatusRequest
+	4,  // 41: spex.peer.v1.PeerService.Forward:output_type -> spex.peer.v1.ForwardResponse
+	6,  // 42: spex.peer.v1.PeerService.Propose:output_type -> spex.peer.v1.ProposeResponse
+	8,  // 43: spex.peer.v1.PeerService.ReadIndex:output_type -> spex.peer.v1.ReadIndexResponse
+	10, // 44: spex.peer.v1.PeerService.Confirm:output_type -> spex.peer.v1.ConfirmResponse
+	12, // 45: spex.peer.v1.PeerService.Pledge:output_type -> spex.peer.v1.PledgeResponse
+	14, // 46: spex.peer.v1.PeerService.Join:output_type -> spex.peer.v1.JoinResponse
+	16, // 47: spex.peer.v1.PeerService.Status:output_type -> spex.peer.v1.StatusResponse
+	41, // [41:48] is the sub-list for method output_type
+	34, // [34:41] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_spex_peer_v1_peer_proto_init() }
@@ -1623,6 +1860,7 @@ func file_spex_peer_v1_peer_proto_init() {
 		(*ForwardRequest_List)(nil),
 		(*ForwardRequest_Deviations)(nil),
 		(*ForwardRequest_DeleteMatching)(nil),
+		(*ForwardRequest_Reports)(nil),
 	}
 	file_spex_peer_v1_peer_proto_msgTypes[4].OneofWrappers = []any{
 		(*ForwardResponse_Init)(nil),
@@ -1633,14 +1871,16 @@ func file_spex_peer_v1_peer_proto_init() {
 		(*ForwardResponse_List)(nil),
 		(*ForwardResponse_Deviations)(nil),
 		(*ForwardResponse_DeleteMatching)(nil),
+		(*ForwardResponse_Reports)(nil),
 	}
+	file_spex_peer_v1_peer_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spex_peer_v1_peer_proto_rawDesc), len(file_spex_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

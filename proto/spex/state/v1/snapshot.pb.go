@@ -383,14 +383,20 @@ func (*Record_SpecVersion) isRecord_Kind() {}
 func (*Record_CatalogModel) isRecord_Kind() {}
 
 type ShardHeader struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	AppliedIndex  uint64                 `protobuf:"varint,1,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
-	TimeUnixNano  int64                  `protobuf:"varint,2,opt,name=time_unix_nano,json=timeUnixNano,proto3" json:"time_unix_nano,omitempty"`
-	LedTerm       uint64                 `protobuf:"varint,3,opt,name=led_term,json=ledTerm,proto3" json:"led_term,omitempty"`
-	NextOutbox    uint64                 `protobuf:"varint,4,opt,name=next_outbox,json=nextOutbox,proto3" json:"next_outbox,omitempty"`
-	NextReport    uint64                 `protobuf:"varint,5,opt,name=next_report,json=nextReport,proto3" json:"next_report,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	AppliedIndex uint64                 `protobuf:"varint,1,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
+	TimeUnixNano int64                  `protobuf:"varint,2,opt,name=time_unix_nano,json=timeUnixNano,proto3" json:"time_unix_nano,omitempty"`
+	LedTerm      uint64                 `protobuf:"varint,3,opt,name=led_term,json=ledTerm,proto3" json:"led_term,omitempty"`
+	NextOutbox   uint64                 `protobuf:"varint,4,opt,name=next_outbox,json=nextOutbox,proto3" json:"next_outbox,omitempty"`
+	NextReport   uint64                 `protobuf:"varint,5,opt,name=next_report,json=nextReport,proto3" json:"next_report,omitempty"`
+	// Reports up to these ids may have been dropped, of those that ask for
+	// attention and of those about lives.
+	LostReports     uint64 `protobuf:"varint,80,opt,name=lost_reports,json=lostReports,proto3" json:"lost_reports,omitempty"`
+	LostLifeReports uint64 `protobuf:"varint,81,opt,name=lost_life_reports,json=lostLifeReports,proto3" json:"lost_life_reports,omitempty"`
+	// How many of each the shard keeps; 0 means the default.
+	ReportRetention uint64 `protobuf:"varint,82,opt,name=report_retention,json=reportRetention,proto3" json:"report_retention,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ShardHeader) Reset() {
@@ -454,6 +460,27 @@ func (x *ShardHeader) GetNextOutbox() uint64 {
 func (x *ShardHeader) GetNextReport() uint64 {
 	if x != nil {
 		return x.NextReport
+	}
+	return 0
+}
+
+func (x *ShardHeader) GetLostReports() uint64 {
+	if x != nil {
+		return x.LostReports
+	}
+	return 0
+}
+
+func (x *ShardHeader) GetLostLifeReports() uint64 {
+	if x != nil {
+		return x.LostLifeReports
+	}
+	return 0
+}
+
+func (x *ShardHeader) GetReportRetention() uint64 {
+	if x != nil {
+		return x.ReportRetention
 	}
 	return 0
 }
@@ -1484,8 +1511,15 @@ type ReportRecord struct {
 	Transition *v1.Transition         `protobuf:"bytes,5,opt,name=transition,proto3" json:"transition,omitempty"`
 	Judgement  *v1.Judgement          `protobuf:"bytes,6,opt,name=judgement,proto3" json:"judgement,omitempty"`
 	// At most one of these is set; the report is then about that and has no judgement.
-	Timeout       *TimeoutReport `protobuf:"bytes,50,opt,name=timeout,proto3" json:"timeout,omitempty"`
-	Prune         *PruneReport   `protobuf:"bytes,51,opt,name=prune,proto3" json:"prune,omitempty"`
+	Timeout *TimeoutReport `protobuf:"bytes,50,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	Prune   *PruneReport   `protobuf:"bytes,51,opt,name=prune,proto3" json:"prune,omitempty"`
+	// Unspecified means a deviation, the only kind of older snapshots.
+	Kind v1.ReportKind `protobuf:"varint,80,opt,name=kind,proto3,enum=spex.types.v1.ReportKind" json:"kind,omitempty"`
+	// For MODEL_MODE: the mode that the shard took over, and the catalog's count of changes.
+	Mode         v1.ModelMode `protobuf:"varint,81,opt,name=mode,proto3,enum=spex.types.v1.ModelMode" json:"mode,omitempty"`
+	ModeRevision uint64       `protobuf:"varint,82,opt,name=mode_revision,json=modeRevision,proto3" json:"mode_revision,omitempty"`
+	// The state of the instance at the report.
+	State         string `protobuf:"bytes,83,opt,name=state,proto3" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1574,6 +1608,34 @@ func (x *ReportRecord) GetPrune() *PruneReport {
 		return x.Prune
 	}
 	return nil
+}
+
+func (x *ReportRecord) GetKind() v1.ReportKind {
+	if x != nil {
+		return x.Kind
+	}
+	return v1.ReportKind(0)
+}
+
+func (x *ReportRecord) GetMode() v1.ModelMode {
+	if x != nil {
+		return x.Mode
+	}
+	return v1.ModelMode(0)
+}
+
+func (x *ReportRecord) GetModeRevision() uint64 {
+	if x != nil {
+		return x.ModeRevision
+	}
+	return 0
+}
+
+func (x *ReportRecord) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
 }
 
 // TimeoutReport says that no step followed the step of the report in time.
@@ -1873,7 +1935,7 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\tplacement\x18\x0e \x01(\v2\x1d.spex.state.v1.ShardPlacementH\x00R\tplacement\x12E\n" +
 	"\fspec_version\x18\x0f \x01(\v2 .spex.state.v1.SpecVersionRecordH\x00R\vspecVersion\x12H\n" +
 	"\rcatalog_model\x18\x10 \x01(\v2!.spex.state.v1.CatalogModelRecordH\x00R\fcatalogModelB\x06\n" +
-	"\x04kind\"\xb5\x01\n" +
+	"\x04kind\"\xaf\x02\n" +
 	"\vShardHeader\x12#\n" +
 	"\rapplied_index\x18\x01 \x01(\x04R\fappliedIndex\x12$\n" +
 	"\x0etime_unix_nano\x18\x02 \x01(\x03R\ftimeUnixNano\x12\x19\n" +
@@ -1881,7 +1943,10 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\vnext_outbox\x18\x04 \x01(\x04R\n" +
 	"nextOutbox\x12\x1f\n" +
 	"\vnext_report\x18\x05 \x01(\x04R\n" +
-	"nextReport\"\xc0\x02\n" +
+	"nextReport\x12!\n" +
+	"\flost_reports\x18P \x01(\x04R\vlostReports\x12*\n" +
+	"\x11lost_life_reports\x18Q \x01(\x04R\x0flostLifeReports\x12)\n" +
+	"\x10report_retention\x18R \x01(\x04R\x0freportRetention\"\xc0\x02\n" +
 	"\rCatalogHeader\x12#\n" +
 	"\rapplied_index\x18\x01 \x01(\x04R\fappliedIndex\x12$\n" +
 	"\x0etime_unix_nano\x18\x02 \x01(\x03R\ftimeUnixNano\x12\x19\n" +
@@ -1989,7 +2054,7 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"transition\x12\x18\n" +
 	"\asettled\x18\x04 \x01(\bR\asettled\x12#\n" +
 	"\rmodel_version\x18\x05 \x01(\x04R\fmodelVersion\x12'\n" +
-	"\x0fpending_version\x18\x06 \x01(\x04R\x0ependingVersion\"\xe7\x02\n" +
+	"\x0fpending_version\x18\x06 \x01(\x04R\x0ependingVersion\"\xff\x03\n" +
 	"\fReportRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12*\n" +
@@ -2000,7 +2065,11 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"transition\x126\n" +
 	"\tjudgement\x18\x06 \x01(\v2\x18.spex.types.v1.JudgementR\tjudgement\x126\n" +
 	"\atimeout\x182 \x01(\v2\x1c.spex.state.v1.TimeoutReportR\atimeout\x120\n" +
-	"\x05prune\x183 \x01(\v2\x1a.spex.state.v1.PruneReportR\x05prune\"]\n" +
+	"\x05prune\x183 \x01(\v2\x1a.spex.state.v1.PruneReportR\x05prune\x12-\n" +
+	"\x04kind\x18P \x01(\x0e2\x19.spex.types.v1.ReportKindR\x04kind\x12,\n" +
+	"\x04mode\x18Q \x01(\x0e2\x18.spex.types.v1.ModelModeR\x04mode\x12#\n" +
+	"\rmode_revision\x18R \x01(\x04R\fmodeRevision\x12\x14\n" +
+	"\x05state\x18S \x01(\tR\x05state\"]\n" +
 	"\rTimeoutReport\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x1a\n" +
 	"\bdeadline\x18\x02 \x01(\x03R\bdeadline\x12\x1a\n" +
@@ -2070,6 +2139,7 @@ var file_spex_state_v1_snapshot_proto_goTypes = []any{
 	(*StepRef)(nil),             // 30: spex.state.v1.StepRef
 	(*Key)(nil),                 // 31: spex.state.v1.Key
 	(*v1.Judgement)(nil),        // 32: spex.types.v1.Judgement
+	(v1.ReportKind)(0),          // 33: spex.types.v1.ReportKind
 }
 var file_spex_state_v1_snapshot_proto_depIdxs = []int32{
 	2,  // 0: spex.state.v1.Record.shard_header:type_name -> spex.state.v1.ShardHeader
@@ -2116,15 +2186,17 @@ var file_spex_state_v1_snapshot_proto_depIdxs = []int32{
 	32, // 41: spex.state.v1.ReportRecord.judgement:type_name -> spex.types.v1.Judgement
 	16, // 42: spex.state.v1.ReportRecord.timeout:type_name -> spex.state.v1.TimeoutReport
 	17, // 43: spex.state.v1.ReportRecord.prune:type_name -> spex.state.v1.PruneReport
-	24, // 44: spex.state.v1.SpecVersionRecord.spec:type_name -> spex.state.v1.SpecKey
-	25, // 45: spex.state.v1.SpecVersionRecord.specification:type_name -> spex.types.v1.Specification
-	24, // 46: spex.state.v1.CatalogModelRecord.spec:type_name -> spex.state.v1.SpecKey
-	26, // 47: spex.state.v1.CatalogModelRecord.mode:type_name -> spex.types.v1.ModelMode
-	48, // [48:48] is the sub-list for method output_type
-	48, // [48:48] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	33, // 44: spex.state.v1.ReportRecord.kind:type_name -> spex.types.v1.ReportKind
+	26, // 45: spex.state.v1.ReportRecord.mode:type_name -> spex.types.v1.ModelMode
+	24, // 46: spex.state.v1.SpecVersionRecord.spec:type_name -> spex.state.v1.SpecKey
+	25, // 47: spex.state.v1.SpecVersionRecord.specification:type_name -> spex.types.v1.Specification
+	24, // 48: spex.state.v1.CatalogModelRecord.spec:type_name -> spex.state.v1.SpecKey
+	26, // 49: spex.state.v1.CatalogModelRecord.mode:type_name -> spex.types.v1.ModelMode
+	50, // [50:50] is the sub-list for method output_type
+	50, // [50:50] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_spex_state_v1_snapshot_proto_init() }

@@ -145,6 +145,80 @@ func (ModelMode) EnumDescriptor() ([]byte, []int) {
 	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{1}
 }
 
+// ReportKind says what a report of a shard is about. The first three ask for
+// somebody's attention; the others tell about lives, and have a retention of
+// their own, so that they do not push the first out.
+type ReportKind int32
+
+const (
+	ReportKind_REPORT_KIND_UNSPECIFIED ReportKind = 0
+	// A step was judged to deviate from its model.
+	ReportKind_REPORT_KIND_DEVIATION ReportKind = 1
+	// An instance stayed in its state for longer than its specification allows.
+	ReportKind_REPORT_KIND_TIMEOUT ReportKind = 2
+	// A joint effect of deviations was found after their own verdicts.
+	ReportKind_REPORT_KIND_JOINT_DEVIATION ReportKind = 3
+	// An instance began.
+	ReportKind_REPORT_KIND_INITIALISED ReportKind = 16
+	// An instance was deleted on request.
+	ReportKind_REPORT_KIND_DELETED ReportKind = 17
+	// An instance was removed by the pruning rule of its specification.
+	ReportKind_REPORT_KIND_PRUNED ReportKind = 18
+	// The shard took over another mode of a model, such as SEALED.
+	ReportKind_REPORT_KIND_MODEL_MODE ReportKind = 19
+)
+
+// Enum value maps for ReportKind.
+var (
+	ReportKind_name = map[int32]string{
+		0:  "REPORT_KIND_UNSPECIFIED",
+		1:  "REPORT_KIND_DEVIATION",
+		2:  "REPORT_KIND_TIMEOUT",
+		3:  "REPORT_KIND_JOINT_DEVIATION",
+		16: "REPORT_KIND_INITIALISED",
+		17: "REPORT_KIND_DELETED",
+		18: "REPORT_KIND_PRUNED",
+		19: "REPORT_KIND_MODEL_MODE",
+	}
+	ReportKind_value = map[string]int32{
+		"REPORT_KIND_UNSPECIFIED":     0,
+		"REPORT_KIND_DEVIATION":       1,
+		"REPORT_KIND_TIMEOUT":         2,
+		"REPORT_KIND_JOINT_DEVIATION": 3,
+		"REPORT_KIND_INITIALISED":     16,
+		"REPORT_KIND_DELETED":         17,
+		"REPORT_KIND_PRUNED":          18,
+		"REPORT_KIND_MODEL_MODE":      19,
+	}
+)
+
+func (x ReportKind) Enum() *ReportKind {
+	p := new(ReportKind)
+	*p = x
+	return p
+}
+
+func (x ReportKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ReportKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_spex_types_v1_types_proto_enumTypes[2].Descriptor()
+}
+
+func (ReportKind) Type() protoreflect.EnumType {
+	return &file_spex_types_v1_types_proto_enumTypes[2]
+}
+
+func (x ReportKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ReportKind.Descriptor instead.
+func (ReportKind) EnumDescriptor() ([]byte, []int) {
+	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{2}
+}
+
 // ErrorAction is what a caller is told when something is reported about its step.
 type ErrorAction int32
 
@@ -179,11 +253,11 @@ func (x ErrorAction) String() string {
 }
 
 func (ErrorAction) Descriptor() protoreflect.EnumDescriptor {
-	return file_spex_types_v1_types_proto_enumTypes[2].Descriptor()
+	return file_spex_types_v1_types_proto_enumTypes[3].Descriptor()
 }
 
 func (ErrorAction) Type() protoreflect.EnumType {
-	return &file_spex_types_v1_types_proto_enumTypes[2]
+	return &file_spex_types_v1_types_proto_enumTypes[3]
 }
 
 func (x ErrorAction) Number() protoreflect.EnumNumber {
@@ -192,7 +266,7 @@ func (x ErrorAction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ErrorAction.Descriptor instead.
 func (ErrorAction) EnumDescriptor() ([]byte, []int) {
-	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{2}
+	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{3}
 }
 
 // OnMissingModel says what happens to instances of a specification that has no model yet.
@@ -231,11 +305,11 @@ func (x OnMissingModel) String() string {
 }
 
 func (OnMissingModel) Descriptor() protoreflect.EnumDescriptor {
-	return file_spex_types_v1_types_proto_enumTypes[3].Descriptor()
+	return file_spex_types_v1_types_proto_enumTypes[4].Descriptor()
 }
 
 func (OnMissingModel) Type() protoreflect.EnumType {
-	return &file_spex_types_v1_types_proto_enumTypes[3]
+	return &file_spex_types_v1_types_proto_enumTypes[4]
 }
 
 func (x OnMissingModel) Number() protoreflect.EnumNumber {
@@ -244,7 +318,7 @@ func (x OnMissingModel) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use OnMissingModel.Descriptor instead.
 func (OnMissingModel) EnumDescriptor() ([]byte, []int) {
-	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{3}
+	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{4}
 }
 
 // Reason is the machine-readable cause of an error.
@@ -372,11 +446,11 @@ func (x Reason) String() string {
 }
 
 func (Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_spex_types_v1_types_proto_enumTypes[4].Descriptor()
+	return file_spex_types_v1_types_proto_enumTypes[5].Descriptor()
 }
 
 func (Reason) Type() protoreflect.EnumType {
-	return &file_spex_types_v1_types_proto_enumTypes[4]
+	return &file_spex_types_v1_types_proto_enumTypes[5]
 }
 
 func (x Reason) Number() protoreflect.EnumNumber {
@@ -385,7 +459,7 @@ func (x Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Reason.Descriptor instead.
 func (Reason) EnumDescriptor() ([]byte, []int) {
-	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{4}
+	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{5}
 }
 
 type PrunableStates_Kind int32
@@ -427,11 +501,11 @@ func (x PrunableStates_Kind) String() string {
 }
 
 func (PrunableStates_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_spex_types_v1_types_proto_enumTypes[5].Descriptor()
+	return file_spex_types_v1_types_proto_enumTypes[6].Descriptor()
 }
 
 func (PrunableStates_Kind) Type() protoreflect.EnumType {
-	return &file_spex_types_v1_types_proto_enumTypes[5]
+	return &file_spex_types_v1_types_proto_enumTypes[6]
 }
 
 func (x PrunableStates_Kind) Number() protoreflect.EnumNumber {
@@ -1036,7 +1110,17 @@ const file_spex_types_v1_types_proto_rawDesc = "" +
 	"\x11MODEL_MODE_ABSENT\x10\x01\x12\x17\n" +
 	"\x13MODEL_MODE_LEARNING\x10\x02\x12\x16\n" +
 	"\x12MODEL_MODE_SEALING\x10\x03\x12\x15\n" +
-	"\x11MODEL_MODE_SEALED\x10\x04*]\n" +
+	"\x11MODEL_MODE_SEALED\x10\x04*\xe8\x01\n" +
+	"\n" +
+	"ReportKind\x12\x1b\n" +
+	"\x17REPORT_KIND_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15REPORT_KIND_DEVIATION\x10\x01\x12\x17\n" +
+	"\x13REPORT_KIND_TIMEOUT\x10\x02\x12\x1f\n" +
+	"\x1bREPORT_KIND_JOINT_DEVIATION\x10\x03\x12\x1b\n" +
+	"\x17REPORT_KIND_INITIALISED\x10\x10\x12\x17\n" +
+	"\x13REPORT_KIND_DELETED\x10\x11\x12\x16\n" +
+	"\x12REPORT_KIND_PRUNED\x10\x12\x12\x1a\n" +
+	"\x16REPORT_KIND_MODEL_MODE\x10\x13*]\n" +
 	"\vErrorAction\x12\x1c\n" +
 	"\x18ERROR_ACTION_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ERROR_ACTION_ACCEPT\x10\x01\x12\x17\n" +
@@ -1087,37 +1171,38 @@ func file_spex_types_v1_types_proto_rawDescGZIP() []byte {
 	return file_spex_types_v1_types_proto_rawDescData
 }
 
-var file_spex_types_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_spex_types_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
 var file_spex_types_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_spex_types_v1_types_proto_goTypes = []any{
 	(Verdict)(0),                // 0: spex.types.v1.Verdict
 	(ModelMode)(0),              // 1: spex.types.v1.ModelMode
-	(ErrorAction)(0),            // 2: spex.types.v1.ErrorAction
-	(OnMissingModel)(0),         // 3: spex.types.v1.OnMissingModel
-	(Reason)(0),                 // 4: spex.types.v1.Reason
-	(PrunableStates_Kind)(0),    // 5: spex.types.v1.PrunableStates.Kind
-	(*Transition)(nil),          // 6: spex.types.v1.Transition
-	(*ErrorPolicy)(nil),         // 7: spex.types.v1.ErrorPolicy
-	(*PrunableStates)(nil),      // 8: spex.types.v1.PrunableStates
-	(*Specification)(nil),       // 9: spex.types.v1.Specification
-	(*Judgement)(nil),           // 10: spex.types.v1.Judgement
-	(*ErrorDetail)(nil),         // 11: spex.types.v1.ErrorDetail
-	(*durationpb.Duration)(nil), // 12: google.protobuf.Duration
+	(ReportKind)(0),             // 2: spex.types.v1.ReportKind
+	(ErrorAction)(0),            // 3: spex.types.v1.ErrorAction
+	(OnMissingModel)(0),         // 4: spex.types.v1.OnMissingModel
+	(Reason)(0),                 // 5: spex.types.v1.Reason
+	(PrunableStates_Kind)(0),    // 6: spex.types.v1.PrunableStates.Kind
+	(*Transition)(nil),          // 7: spex.types.v1.Transition
+	(*ErrorPolicy)(nil),         // 8: spex.types.v1.ErrorPolicy
+	(*PrunableStates)(nil),      // 9: spex.types.v1.PrunableStates
+	(*Specification)(nil),       // 10: spex.types.v1.Specification
+	(*Judgement)(nil),           // 11: spex.types.v1.Judgement
+	(*ErrorDetail)(nil),         // 12: spex.types.v1.ErrorDetail
+	(*durationpb.Duration)(nil), // 13: google.protobuf.Duration
 }
 var file_spex_types_v1_types_proto_depIdxs = []int32{
-	2,  // 0: spex.types.v1.ErrorPolicy.deviation_still_equivalent:type_name -> spex.types.v1.ErrorAction
-	2,  // 1: spex.types.v1.ErrorPolicy.deviation_not_equivalent:type_name -> spex.types.v1.ErrorAction
-	2,  // 2: spex.types.v1.ErrorPolicy.transition_timeout:type_name -> spex.types.v1.ErrorAction
-	5,  // 3: spex.types.v1.PrunableStates.kind:type_name -> spex.types.v1.PrunableStates.Kind
-	6,  // 4: spex.types.v1.Specification.transitions:type_name -> spex.types.v1.Transition
-	12, // 5: spex.types.v1.Specification.transition_timeout:type_name -> google.protobuf.Duration
-	12, // 6: spex.types.v1.Specification.prune_timeout:type_name -> google.protobuf.Duration
-	8,  // 7: spex.types.v1.Specification.prunable_states:type_name -> spex.types.v1.PrunableStates
-	3,  // 8: spex.types.v1.Specification.on_missing_model:type_name -> spex.types.v1.OnMissingModel
-	7,  // 9: spex.types.v1.Specification.error_policy:type_name -> spex.types.v1.ErrorPolicy
+	3,  // 0: spex.types.v1.ErrorPolicy.deviation_still_equivalent:type_name -> spex.types.v1.ErrorAction
+	3,  // 1: spex.types.v1.ErrorPolicy.deviation_not_equivalent:type_name -> spex.types.v1.ErrorAction
+	3,  // 2: spex.types.v1.ErrorPolicy.transition_timeout:type_name -> spex.types.v1.ErrorAction
+	6,  // 3: spex.types.v1.PrunableStates.kind:type_name -> spex.types.v1.PrunableStates.Kind
+	7,  // 4: spex.types.v1.Specification.transitions:type_name -> spex.types.v1.Transition
+	13, // 5: spex.types.v1.Specification.transition_timeout:type_name -> google.protobuf.Duration
+	13, // 6: spex.types.v1.Specification.prune_timeout:type_name -> google.protobuf.Duration
+	9,  // 7: spex.types.v1.Specification.prunable_states:type_name -> spex.types.v1.PrunableStates
+	4,  // 8: spex.types.v1.Specification.on_missing_model:type_name -> spex.types.v1.OnMissingModel
+	8,  // 9: spex.types.v1.Specification.error_policy:type_name -> spex.types.v1.ErrorPolicy
 	0,  // 10: spex.types.v1.Judgement.verdict:type_name -> spex.types.v1.Verdict
 	0,  // 11: spex.types.v1.Judgement.with_pending:type_name -> spex.types.v1.Verdict
-	4,  // 12: spex.types.v1.ErrorDetail.reason:type_name -> spex.types.v1.Reason
+	5,  // 12: spex.types.v1.ErrorDetail.reason:type_name -> spex.types.v1.Reason
 	13, // [13:13] is the sub-list for method output_type
 	13, // [13:13] is the sub-list for method input_type
 	13, // [13:13] is the sub-list for extension type_name
@@ -1135,7 +1220,7 @@ func file_spex_types_v1_types_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spex_types_v1_types_proto_rawDesc), len(file_spex_types_v1_types_proto_rawDesc)),
-			NumEnums:      6,
+			NumEnums:      7,
 			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
