@@ -82,6 +82,59 @@ func (Consistency) EnumDescriptor() ([]byte, []int) {
 	return file_spex_v1_spex_proto_rawDescGZIP(), []int{0}
 }
 
+// ImportMode says what happens to what a model has beside the import.
+type ImportMode int32
+
+const (
+	// Merge.
+	ImportMode_IMPORT_MODE_UNSPECIFIED ImportMode = 0
+	// It stays.
+	ImportMode_IMPORT_MODE_MERGE ImportMode = 1
+	// It is taken out: the model has what is imported and nothing else.
+	ImportMode_IMPORT_MODE_REPLACE ImportMode = 2
+)
+
+// Enum value maps for ImportMode.
+var (
+	ImportMode_name = map[int32]string{
+		0: "IMPORT_MODE_UNSPECIFIED",
+		1: "IMPORT_MODE_MERGE",
+		2: "IMPORT_MODE_REPLACE",
+	}
+	ImportMode_value = map[string]int32{
+		"IMPORT_MODE_UNSPECIFIED": 0,
+		"IMPORT_MODE_MERGE":       1,
+		"IMPORT_MODE_REPLACE":     2,
+	}
+)
+
+func (x ImportMode) Enum() *ImportMode {
+	p := new(ImportMode)
+	*p = x
+	return p
+}
+
+func (x ImportMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ImportMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_spex_v1_spex_proto_enumTypes[1].Descriptor()
+}
+
+func (ImportMode) Type() protoreflect.EnumType {
+	return &file_spex_v1_spex_proto_enumTypes[1]
+}
+
+func (x ImportMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ImportMode.Descriptor instead.
+func (ImportMode) EnumDescriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{1}
+}
+
 // ReadInfo says how fresh an answer is.
 type ReadInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -266,6 +319,110 @@ func (x *InitInstanceRequest) GetMinCatalogIndex() uint64 {
 	return 0
 }
 
+type MockInstanceRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Spec      string                 `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	// 0 means the newest version.
+	SpecVersion uint64 `protobuf:"varint,3,opt,name=spec_version,json=specVersion,proto3" json:"spec_version,omitempty"`
+	Id          string `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
+	State       string `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	// Up to 64 keys and 8 KiB.
+	Meta map[string]string `protobuf:"bytes,6,rep,name=meta,proto3" json:"meta,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// A UUIDv7, or any other id of up to 128 bytes.
+	RequestId string `protobuf:"bytes,7,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The node answers from a catalog at least this new; see ApplySpecificationResponse.
+	MinCatalogIndex uint64 `protobuf:"varint,8,opt,name=min_catalog_index,json=minCatalogIndex,proto3" json:"min_catalog_index,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *MockInstanceRequest) Reset() {
+	*x = MockInstanceRequest{}
+	mi := &file_spex_v1_spex_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MockInstanceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MockInstanceRequest) ProtoMessage() {}
+
+func (x *MockInstanceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MockInstanceRequest.ProtoReflect.Descriptor instead.
+func (*MockInstanceRequest) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *MockInstanceRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *MockInstanceRequest) GetSpec() string {
+	if x != nil {
+		return x.Spec
+	}
+	return ""
+}
+
+func (x *MockInstanceRequest) GetSpecVersion() uint64 {
+	if x != nil {
+		return x.SpecVersion
+	}
+	return 0
+}
+
+func (x *MockInstanceRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *MockInstanceRequest) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *MockInstanceRequest) GetMeta() map[string]string {
+	if x != nil {
+		return x.Meta
+	}
+	return nil
+}
+
+func (x *MockInstanceRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *MockInstanceRequest) GetMinCatalogIndex() uint64 {
+	if x != nil {
+		return x.MinCatalogIndex
+	}
+	return 0
+}
+
 type TransitionRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -285,7 +442,7 @@ type TransitionRequest struct {
 
 func (x *TransitionRequest) Reset() {
 	*x = TransitionRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[2]
+	mi := &file_spex_v1_spex_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -297,7 +454,7 @@ func (x *TransitionRequest) String() string {
 func (*TransitionRequest) ProtoMessage() {}
 
 func (x *TransitionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[2]
+	mi := &file_spex_v1_spex_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -310,7 +467,7 @@ func (x *TransitionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransitionRequest.ProtoReflect.Descriptor instead.
 func (*TransitionRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{2}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *TransitionRequest) GetNamespace() string {
@@ -400,7 +557,7 @@ type StepResponse struct {
 
 func (x *StepResponse) Reset() {
 	*x = StepResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[3]
+	mi := &file_spex_v1_spex_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -412,7 +569,7 @@ func (x *StepResponse) String() string {
 func (*StepResponse) ProtoMessage() {}
 
 func (x *StepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[3]
+	mi := &file_spex_v1_spex_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -425,7 +582,7 @@ func (x *StepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepResponse.ProtoReflect.Descriptor instead.
 func (*StepResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{3}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *StepResponse) GetNamespace() string {
@@ -557,7 +714,7 @@ type TransitionBatchRequest struct {
 
 func (x *TransitionBatchRequest) Reset() {
 	*x = TransitionBatchRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[4]
+	mi := &file_spex_v1_spex_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -569,7 +726,7 @@ func (x *TransitionBatchRequest) String() string {
 func (*TransitionBatchRequest) ProtoMessage() {}
 
 func (x *TransitionBatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[4]
+	mi := &file_spex_v1_spex_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -582,7 +739,7 @@ func (x *TransitionBatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransitionBatchRequest.ProtoReflect.Descriptor instead.
 func (*TransitionBatchRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{4}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *TransitionBatchRequest) GetTransitions() []*TransitionRequest {
@@ -606,7 +763,7 @@ type TransitionResult struct {
 
 func (x *TransitionResult) Reset() {
 	*x = TransitionResult{}
-	mi := &file_spex_v1_spex_proto_msgTypes[5]
+	mi := &file_spex_v1_spex_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -618,7 +775,7 @@ func (x *TransitionResult) String() string {
 func (*TransitionResult) ProtoMessage() {}
 
 func (x *TransitionResult) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[5]
+	mi := &file_spex_v1_spex_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -631,7 +788,7 @@ func (x *TransitionResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransitionResult.ProtoReflect.Descriptor instead.
 func (*TransitionResult) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{5}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TransitionResult) GetRequestId() string {
@@ -692,7 +849,7 @@ type TransitionBatchResponse struct {
 
 func (x *TransitionBatchResponse) Reset() {
 	*x = TransitionBatchResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[6]
+	mi := &file_spex_v1_spex_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -704,7 +861,7 @@ func (x *TransitionBatchResponse) String() string {
 func (*TransitionBatchResponse) ProtoMessage() {}
 
 func (x *TransitionBatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[6]
+	mi := &file_spex_v1_spex_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -717,7 +874,7 @@ func (x *TransitionBatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransitionBatchResponse.ProtoReflect.Descriptor instead.
 func (*TransitionBatchResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{6}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TransitionBatchResponse) GetResults() []*TransitionResult {
@@ -740,7 +897,7 @@ type GetInstanceRequest struct {
 
 func (x *GetInstanceRequest) Reset() {
 	*x = GetInstanceRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[7]
+	mi := &file_spex_v1_spex_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -752,7 +909,7 @@ func (x *GetInstanceRequest) String() string {
 func (*GetInstanceRequest) ProtoMessage() {}
 
 func (x *GetInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[7]
+	mi := &file_spex_v1_spex_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -765,7 +922,7 @@ func (x *GetInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInstanceRequest.ProtoReflect.Descriptor instead.
 func (*GetInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{7}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetInstanceRequest) GetNamespace() string {
@@ -824,7 +981,7 @@ type Instance struct {
 
 func (x *Instance) Reset() {
 	*x = Instance{}
-	mi := &file_spex_v1_spex_proto_msgTypes[8]
+	mi := &file_spex_v1_spex_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -836,7 +993,7 @@ func (x *Instance) String() string {
 func (*Instance) ProtoMessage() {}
 
 func (x *Instance) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[8]
+	mi := &file_spex_v1_spex_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -849,7 +1006,7 @@ func (x *Instance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Instance.ProtoReflect.Descriptor instead.
 func (*Instance) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{8}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Instance) GetNamespace() string {
@@ -982,7 +1139,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_spex_v1_spex_proto_msgTypes[9]
+	mi := &file_spex_v1_spex_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1151,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[9]
+	mi := &file_spex_v1_spex_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1164,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{9}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Step) GetSeq() uint64 {
@@ -1076,7 +1233,7 @@ type GetInstanceResponse struct {
 
 func (x *GetInstanceResponse) Reset() {
 	*x = GetInstanceResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[10]
+	mi := &file_spex_v1_spex_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1088,7 +1245,7 @@ func (x *GetInstanceResponse) String() string {
 func (*GetInstanceResponse) ProtoMessage() {}
 
 func (x *GetInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[10]
+	mi := &file_spex_v1_spex_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1101,7 +1258,7 @@ func (x *GetInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInstanceResponse.ProtoReflect.Descriptor instead.
 func (*GetInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{10}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetInstanceResponse) GetInstance() *Instance {
@@ -1134,7 +1291,7 @@ type GetHistoryRequest struct {
 
 func (x *GetHistoryRequest) Reset() {
 	*x = GetHistoryRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[11]
+	mi := &file_spex_v1_spex_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1146,7 +1303,7 @@ func (x *GetHistoryRequest) String() string {
 func (*GetHistoryRequest) ProtoMessage() {}
 
 func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[11]
+	mi := &file_spex_v1_spex_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1159,7 +1316,7 @@ func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{11}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetHistoryRequest) GetNamespace() string {
@@ -1225,7 +1382,7 @@ type GetHistoryResponse struct {
 
 func (x *GetHistoryResponse) Reset() {
 	*x = GetHistoryResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[12]
+	mi := &file_spex_v1_spex_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1394,7 @@ func (x *GetHistoryResponse) String() string {
 func (*GetHistoryResponse) ProtoMessage() {}
 
 func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[12]
+	mi := &file_spex_v1_spex_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1407,7 @@ func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryResponse.ProtoReflect.Descriptor instead.
 func (*GetHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{12}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetHistoryResponse) GetInstance() *Instance {
@@ -1311,7 +1468,7 @@ type ListInstancesRequest struct {
 
 func (x *ListInstancesRequest) Reset() {
 	*x = ListInstancesRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[13]
+	mi := &file_spex_v1_spex_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1323,7 +1480,7 @@ func (x *ListInstancesRequest) String() string {
 func (*ListInstancesRequest) ProtoMessage() {}
 
 func (x *ListInstancesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[13]
+	mi := &file_spex_v1_spex_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1336,7 +1493,7 @@ func (x *ListInstancesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInstancesRequest.ProtoReflect.Descriptor instead.
 func (*ListInstancesRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{13}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListInstancesRequest) GetNamespace() string {
@@ -1405,7 +1562,7 @@ type ShardFailure struct {
 
 func (x *ShardFailure) Reset() {
 	*x = ShardFailure{}
-	mi := &file_spex_v1_spex_proto_msgTypes[14]
+	mi := &file_spex_v1_spex_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1417,7 +1574,7 @@ func (x *ShardFailure) String() string {
 func (*ShardFailure) ProtoMessage() {}
 
 func (x *ShardFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[14]
+	mi := &file_spex_v1_spex_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1430,7 +1587,7 @@ func (x *ShardFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardFailure.ProtoReflect.Descriptor instead.
 func (*ShardFailure) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{14}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ShardFailure) GetShard() uint32 {
@@ -1465,7 +1622,7 @@ type ListInstancesResponse struct {
 
 func (x *ListInstancesResponse) Reset() {
 	*x = ListInstancesResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[15]
+	mi := &file_spex_v1_spex_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1477,7 +1634,7 @@ func (x *ListInstancesResponse) String() string {
 func (*ListInstancesResponse) ProtoMessage() {}
 
 func (x *ListInstancesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[15]
+	mi := &file_spex_v1_spex_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1490,7 +1647,7 @@ func (x *ListInstancesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInstancesResponse.ProtoReflect.Descriptor instead.
 func (*ListInstancesResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{15}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListInstancesResponse) GetInstances() []*Instance {
@@ -1556,7 +1713,7 @@ type DeleteInstanceRequest struct {
 
 func (x *DeleteInstanceRequest) Reset() {
 	*x = DeleteInstanceRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[16]
+	mi := &file_spex_v1_spex_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1568,7 +1725,7 @@ func (x *DeleteInstanceRequest) String() string {
 func (*DeleteInstanceRequest) ProtoMessage() {}
 
 func (x *DeleteInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[16]
+	mi := &file_spex_v1_spex_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1581,7 +1738,7 @@ func (x *DeleteInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteInstanceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{16}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeleteInstanceRequest) GetNamespace() string {
@@ -1625,7 +1782,7 @@ type DeleteInstanceResponse struct {
 
 func (x *DeleteInstanceResponse) Reset() {
 	*x = DeleteInstanceResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[17]
+	mi := &file_spex_v1_spex_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1637,7 +1794,7 @@ func (x *DeleteInstanceResponse) String() string {
 func (*DeleteInstanceResponse) ProtoMessage() {}
 
 func (x *DeleteInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[17]
+	mi := &file_spex_v1_spex_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1650,7 +1807,7 @@ func (x *DeleteInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteInstanceResponse.ProtoReflect.Descriptor instead.
 func (*DeleteInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{17}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeleteInstanceResponse) GetDeleted() bool {
@@ -1699,7 +1856,7 @@ type DeleteMatchingRequest struct {
 
 func (x *DeleteMatchingRequest) Reset() {
 	*x = DeleteMatchingRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[18]
+	mi := &file_spex_v1_spex_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1711,7 +1868,7 @@ func (x *DeleteMatchingRequest) String() string {
 func (*DeleteMatchingRequest) ProtoMessage() {}
 
 func (x *DeleteMatchingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[18]
+	mi := &file_spex_v1_spex_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1724,7 +1881,7 @@ func (x *DeleteMatchingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteMatchingRequest.ProtoReflect.Descriptor instead.
 func (*DeleteMatchingRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{18}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeleteMatchingRequest) GetNamespace() string {
@@ -1797,7 +1954,7 @@ type DeleteMatchingResponse struct {
 
 func (x *DeleteMatchingResponse) Reset() {
 	*x = DeleteMatchingResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[19]
+	mi := &file_spex_v1_spex_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1809,7 +1966,7 @@ func (x *DeleteMatchingResponse) String() string {
 func (*DeleteMatchingResponse) ProtoMessage() {}
 
 func (x *DeleteMatchingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[19]
+	mi := &file_spex_v1_spex_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1822,7 +1979,7 @@ func (x *DeleteMatchingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteMatchingResponse.ProtoReflect.Descriptor instead.
 func (*DeleteMatchingResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{19}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeleteMatchingResponse) GetMatched() uint64 {
@@ -1892,7 +2049,7 @@ type ApplySpecificationRequest struct {
 
 func (x *ApplySpecificationRequest) Reset() {
 	*x = ApplySpecificationRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[20]
+	mi := &file_spex_v1_spex_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1904,7 +2061,7 @@ func (x *ApplySpecificationRequest) String() string {
 func (*ApplySpecificationRequest) ProtoMessage() {}
 
 func (x *ApplySpecificationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[20]
+	mi := &file_spex_v1_spex_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1917,7 +2074,7 @@ func (x *ApplySpecificationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySpecificationRequest.ProtoReflect.Descriptor instead.
 func (*ApplySpecificationRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{20}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ApplySpecificationRequest) GetNamespace() string {
@@ -1949,7 +2106,7 @@ type ApplySpecificationResponse struct {
 
 func (x *ApplySpecificationResponse) Reset() {
 	*x = ApplySpecificationResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[21]
+	mi := &file_spex_v1_spex_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1961,7 +2118,7 @@ func (x *ApplySpecificationResponse) String() string {
 func (*ApplySpecificationResponse) ProtoMessage() {}
 
 func (x *ApplySpecificationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[21]
+	mi := &file_spex_v1_spex_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1974,7 +2131,7 @@ func (x *ApplySpecificationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySpecificationResponse.ProtoReflect.Descriptor instead.
 func (*ApplySpecificationResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{21}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ApplySpecificationResponse) GetName() string {
@@ -2024,7 +2181,7 @@ type GetSpecificationRequest struct {
 
 func (x *GetSpecificationRequest) Reset() {
 	*x = GetSpecificationRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[22]
+	mi := &file_spex_v1_spex_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2193,7 @@ func (x *GetSpecificationRequest) String() string {
 func (*GetSpecificationRequest) ProtoMessage() {}
 
 func (x *GetSpecificationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[22]
+	mi := &file_spex_v1_spex_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2206,7 @@ func (x *GetSpecificationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSpecificationRequest.ProtoReflect.Descriptor instead.
 func (*GetSpecificationRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{22}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetSpecificationRequest) GetNamespace() string {
@@ -2084,7 +2241,7 @@ type GetSpecificationResponse struct {
 
 func (x *GetSpecificationResponse) Reset() {
 	*x = GetSpecificationResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[23]
+	mi := &file_spex_v1_spex_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2096,7 +2253,7 @@ func (x *GetSpecificationResponse) String() string {
 func (*GetSpecificationResponse) ProtoMessage() {}
 
 func (x *GetSpecificationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[23]
+	mi := &file_spex_v1_spex_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2109,7 +2266,7 @@ func (x *GetSpecificationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSpecificationResponse.ProtoReflect.Descriptor instead.
 func (*GetSpecificationResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{23}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetSpecificationResponse) GetVersion() uint64 {
@@ -2135,7 +2292,7 @@ type ListSpecificationsRequest struct {
 
 func (x *ListSpecificationsRequest) Reset() {
 	*x = ListSpecificationsRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[24]
+	mi := &file_spex_v1_spex_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2147,7 +2304,7 @@ func (x *ListSpecificationsRequest) String() string {
 func (*ListSpecificationsRequest) ProtoMessage() {}
 
 func (x *ListSpecificationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[24]
+	mi := &file_spex_v1_spex_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2160,7 +2317,7 @@ func (x *ListSpecificationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSpecificationsRequest.ProtoReflect.Descriptor instead.
 func (*ListSpecificationsRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{24}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListSpecificationsRequest) GetNamespace() string {
@@ -2184,7 +2341,7 @@ type SpecificationInfo struct {
 
 func (x *SpecificationInfo) Reset() {
 	*x = SpecificationInfo{}
-	mi := &file_spex_v1_spex_proto_msgTypes[25]
+	mi := &file_spex_v1_spex_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2196,7 +2353,7 @@ func (x *SpecificationInfo) String() string {
 func (*SpecificationInfo) ProtoMessage() {}
 
 func (x *SpecificationInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[25]
+	mi := &file_spex_v1_spex_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2209,7 +2366,7 @@ func (x *SpecificationInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpecificationInfo.ProtoReflect.Descriptor instead.
 func (*SpecificationInfo) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{25}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SpecificationInfo) GetName() string {
@@ -2263,7 +2420,7 @@ type ListSpecificationsResponse struct {
 
 func (x *ListSpecificationsResponse) Reset() {
 	*x = ListSpecificationsResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[26]
+	mi := &file_spex_v1_spex_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2275,7 +2432,7 @@ func (x *ListSpecificationsResponse) String() string {
 func (*ListSpecificationsResponse) ProtoMessage() {}
 
 func (x *ListSpecificationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[26]
+	mi := &file_spex_v1_spex_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2288,7 +2445,7 @@ func (x *ListSpecificationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSpecificationsResponse.ProtoReflect.Descriptor instead.
 func (*ListSpecificationsResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{26}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListSpecificationsResponse) GetSpecifications() []*SpecificationInfo {
@@ -2308,7 +2465,7 @@ type DeleteSpecificationRequest struct {
 
 func (x *DeleteSpecificationRequest) Reset() {
 	*x = DeleteSpecificationRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[27]
+	mi := &file_spex_v1_spex_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2320,7 +2477,7 @@ func (x *DeleteSpecificationRequest) String() string {
 func (*DeleteSpecificationRequest) ProtoMessage() {}
 
 func (x *DeleteSpecificationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[27]
+	mi := &file_spex_v1_spex_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2333,7 +2490,7 @@ func (x *DeleteSpecificationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSpecificationRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSpecificationRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{27}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeleteSpecificationRequest) GetNamespace() string {
@@ -2359,7 +2516,7 @@ type DeleteSpecificationResponse struct {
 
 func (x *DeleteSpecificationResponse) Reset() {
 	*x = DeleteSpecificationResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[28]
+	mi := &file_spex_v1_spex_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2371,7 +2528,7 @@ func (x *DeleteSpecificationResponse) String() string {
 func (*DeleteSpecificationResponse) ProtoMessage() {}
 
 func (x *DeleteSpecificationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[28]
+	mi := &file_spex_v1_spex_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2384,7 +2541,7 @@ func (x *DeleteSpecificationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSpecificationResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSpecificationResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{28}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DeleteSpecificationResponse) GetCatalogIndex() uint64 {
@@ -2403,7 +2560,7 @@ type ListModelsRequest struct {
 
 func (x *ListModelsRequest) Reset() {
 	*x = ListModelsRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[29]
+	mi := &file_spex_v1_spex_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2415,7 +2572,7 @@ func (x *ListModelsRequest) String() string {
 func (*ListModelsRequest) ProtoMessage() {}
 
 func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[29]
+	mi := &file_spex_v1_spex_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2428,7 +2585,7 @@ func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
 func (*ListModelsRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{29}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListModelsRequest) GetNamespace() string {
@@ -2459,7 +2616,7 @@ type ModelInfo struct {
 
 func (x *ModelInfo) Reset() {
 	*x = ModelInfo{}
-	mi := &file_spex_v1_spex_proto_msgTypes[30]
+	mi := &file_spex_v1_spex_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2471,7 +2628,7 @@ func (x *ModelInfo) String() string {
 func (*ModelInfo) ProtoMessage() {}
 
 func (x *ModelInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[30]
+	mi := &file_spex_v1_spex_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2484,7 +2641,7 @@ func (x *ModelInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelInfo.ProtoReflect.Descriptor instead.
 func (*ModelInfo) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{30}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ModelInfo) GetSpec() string {
@@ -2566,7 +2723,7 @@ type ListModelsResponse struct {
 
 func (x *ListModelsResponse) Reset() {
 	*x = ListModelsResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[31]
+	mi := &file_spex_v1_spex_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2578,7 +2735,7 @@ func (x *ListModelsResponse) String() string {
 func (*ListModelsResponse) ProtoMessage() {}
 
 func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[31]
+	mi := &file_spex_v1_spex_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2591,7 +2748,7 @@ func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
 func (*ListModelsResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{31}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListModelsResponse) GetModels() []*ModelInfo {
@@ -2613,7 +2770,7 @@ type GetModelRequest struct {
 
 func (x *GetModelRequest) Reset() {
 	*x = GetModelRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[32]
+	mi := &file_spex_v1_spex_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2625,7 +2782,7 @@ func (x *GetModelRequest) String() string {
 func (*GetModelRequest) ProtoMessage() {}
 
 func (x *GetModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[32]
+	mi := &file_spex_v1_spex_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2638,7 +2795,7 @@ func (x *GetModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetModelRequest.ProtoReflect.Descriptor instead.
 func (*GetModelRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{32}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetModelRequest) GetNamespace() string {
@@ -2673,7 +2830,7 @@ type GetModelResponse struct {
 
 func (x *GetModelResponse) Reset() {
 	*x = GetModelResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[33]
+	mi := &file_spex_v1_spex_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2685,7 +2842,7 @@ func (x *GetModelResponse) String() string {
 func (*GetModelResponse) ProtoMessage() {}
 
 func (x *GetModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[33]
+	mi := &file_spex_v1_spex_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2698,7 +2855,7 @@ func (x *GetModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetModelResponse.ProtoReflect.Descriptor instead.
 func (*GetModelResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{33}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetModelResponse) GetInfo() *ModelInfo {
@@ -2718,17 +2875,19 @@ func (x *GetModelResponse) GetTransitions() []*v1.Transition {
 type ImportModelRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In the first message.
-	Namespace     string           `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Spec          string           `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
-	Learning      bool             `protobuf:"varint,3,opt,name=learning,proto3" json:"learning,omitempty"`
-	Transitions   []*v1.Transition `protobuf:"bytes,4,rep,name=transitions,proto3" json:"transitions,omitempty"`
+	Namespace   string           `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Spec        string           `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	Learning    bool             `protobuf:"varint,3,opt,name=learning,proto3" json:"learning,omitempty"`
+	Transitions []*v1.Transition `protobuf:"bytes,4,rep,name=transitions,proto3" json:"transitions,omitempty"`
+	// In the first message.
+	Mode          ImportMode `protobuf:"varint,70,opt,name=mode,proto3,enum=spex.v1.ImportMode" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ImportModelRequest) Reset() {
 	*x = ImportModelRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[34]
+	mi := &file_spex_v1_spex_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2740,7 +2899,7 @@ func (x *ImportModelRequest) String() string {
 func (*ImportModelRequest) ProtoMessage() {}
 
 func (x *ImportModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[34]
+	mi := &file_spex_v1_spex_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2753,7 +2912,7 @@ func (x *ImportModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportModelRequest.ProtoReflect.Descriptor instead.
 func (*ImportModelRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{34}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ImportModelRequest) GetNamespace() string {
@@ -2784,19 +2943,28 @@ func (x *ImportModelRequest) GetTransitions() []*v1.Transition {
 	return nil
 }
 
+func (x *ImportModelRequest) GetMode() ImportMode {
+	if x != nil {
+		return x.Mode
+	}
+	return ImportMode_IMPORT_MODE_UNSPECIFIED
+}
+
 type ImportModelResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Model *ModelInfo             `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
 	// Transitions that the model did not have.
-	Added         uint32 `protobuf:"varint,2,opt,name=added,proto3" json:"added,omitempty"`
-	CatalogIndex  uint64 `protobuf:"varint,3,opt,name=catalog_index,json=catalogIndex,proto3" json:"catalog_index,omitempty"`
+	Added        uint32 `protobuf:"varint,2,opt,name=added,proto3" json:"added,omitempty"`
+	CatalogIndex uint64 `protobuf:"varint,3,opt,name=catalog_index,json=catalogIndex,proto3" json:"catalog_index,omitempty"`
+	// Transitions that were taken out.
+	Removed       uint32 `protobuf:"varint,70,opt,name=removed,proto3" json:"removed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ImportModelResponse) Reset() {
 	*x = ImportModelResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[35]
+	mi := &file_spex_v1_spex_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2808,7 +2976,7 @@ func (x *ImportModelResponse) String() string {
 func (*ImportModelResponse) ProtoMessage() {}
 
 func (x *ImportModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[35]
+	mi := &file_spex_v1_spex_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2821,7 +2989,7 @@ func (x *ImportModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportModelResponse.ProtoReflect.Descriptor instead.
 func (*ImportModelResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{35}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ImportModelResponse) GetModel() *ModelInfo {
@@ -2845,6 +3013,13 @@ func (x *ImportModelResponse) GetCatalogIndex() uint64 {
 	return 0
 }
 
+func (x *ImportModelResponse) GetRemoved() uint32 {
+	if x != nil {
+		return x.Removed
+	}
+	return 0
+}
+
 type SealModelRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -2855,7 +3030,7 @@ type SealModelRequest struct {
 
 func (x *SealModelRequest) Reset() {
 	*x = SealModelRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[36]
+	mi := &file_spex_v1_spex_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2867,7 +3042,7 @@ func (x *SealModelRequest) String() string {
 func (*SealModelRequest) ProtoMessage() {}
 
 func (x *SealModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[36]
+	mi := &file_spex_v1_spex_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2880,7 +3055,7 @@ func (x *SealModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealModelRequest.ProtoReflect.Descriptor instead.
 func (*SealModelRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{36}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SealModelRequest) GetNamespace() string {
@@ -2907,7 +3082,7 @@ type SealModelResponse struct {
 
 func (x *SealModelResponse) Reset() {
 	*x = SealModelResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[37]
+	mi := &file_spex_v1_spex_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2919,7 +3094,7 @@ func (x *SealModelResponse) String() string {
 func (*SealModelResponse) ProtoMessage() {}
 
 func (x *SealModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[37]
+	mi := &file_spex_v1_spex_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2932,7 +3107,7 @@ func (x *SealModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealModelResponse.ProtoReflect.Descriptor instead.
 func (*SealModelResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{37}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SealModelResponse) GetModel() *ModelInfo {
@@ -2959,7 +3134,7 @@ type LearnModelRequest struct {
 
 func (x *LearnModelRequest) Reset() {
 	*x = LearnModelRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[38]
+	mi := &file_spex_v1_spex_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2971,7 +3146,7 @@ func (x *LearnModelRequest) String() string {
 func (*LearnModelRequest) ProtoMessage() {}
 
 func (x *LearnModelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[38]
+	mi := &file_spex_v1_spex_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2984,7 +3159,7 @@ func (x *LearnModelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LearnModelRequest.ProtoReflect.Descriptor instead.
 func (*LearnModelRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{38}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *LearnModelRequest) GetNamespace() string {
@@ -3011,7 +3186,7 @@ type LearnModelResponse struct {
 
 func (x *LearnModelResponse) Reset() {
 	*x = LearnModelResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[39]
+	mi := &file_spex_v1_spex_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3023,7 +3198,7 @@ func (x *LearnModelResponse) String() string {
 func (*LearnModelResponse) ProtoMessage() {}
 
 func (x *LearnModelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[39]
+	mi := &file_spex_v1_spex_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3036,7 +3211,7 @@ func (x *LearnModelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LearnModelResponse.ProtoReflect.Descriptor instead.
 func (*LearnModelResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{39}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *LearnModelResponse) GetModel() *ModelInfo {
@@ -3067,7 +3242,7 @@ type ListDeviationsRequest struct {
 
 func (x *ListDeviationsRequest) Reset() {
 	*x = ListDeviationsRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[40]
+	mi := &file_spex_v1_spex_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3079,7 +3254,7 @@ func (x *ListDeviationsRequest) String() string {
 func (*ListDeviationsRequest) ProtoMessage() {}
 
 func (x *ListDeviationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[40]
+	mi := &file_spex_v1_spex_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3092,7 +3267,7 @@ func (x *ListDeviationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeviationsRequest.ProtoReflect.Descriptor instead.
 func (*ListDeviationsRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{40}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListDeviationsRequest) GetNamespace() string {
@@ -3138,14 +3313,16 @@ type DeviationInfo struct {
 	LastInstance  string                 `protobuf:"bytes,10,opt,name=last_instance,json=lastInstance,proto3" json:"last_instance,omitempty"`
 	LastTime      *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=last_time,json=lastTime,proto3" json:"last_time,omitempty"`
 	// What kind of difference there is with the step; see Judgement.
-	Grade         string `protobuf:"bytes,12,opt,name=grade,proto3" json:"grade,omitempty"`
+	Grade string `protobuf:"bytes,12,opt,name=grade,proto3" json:"grade,omitempty"`
+	// Set when somebody has rejected the deviation.
+	Rejection     *Rejection `protobuf:"bytes,70,opt,name=rejection,proto3" json:"rejection,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeviationInfo) Reset() {
 	*x = DeviationInfo{}
-	mi := &file_spex_v1_spex_proto_msgTypes[41]
+	mi := &file_spex_v1_spex_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3157,7 +3334,7 @@ func (x *DeviationInfo) String() string {
 func (*DeviationInfo) ProtoMessage() {}
 
 func (x *DeviationInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[41]
+	mi := &file_spex_v1_spex_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3170,7 +3347,7 @@ func (x *DeviationInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviationInfo.ProtoReflect.Descriptor instead.
 func (*DeviationInfo) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{41}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DeviationInfo) GetSpec() string {
@@ -3257,6 +3434,761 @@ func (x *DeviationInfo) GetGrade() string {
 	return ""
 }
 
+func (x *DeviationInfo) GetRejection() *Rejection {
+	if x != nil {
+		return x.Rejection
+	}
+	return nil
+}
+
+// Rejection is what was noted about a deviation that was looked at and is wrong.
+type Rejection struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Owner  string                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	Reason string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Who asked for it.
+	Principal     string                 `protobuf:"bytes,3,opt,name=principal,proto3" json:"principal,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rejection) Reset() {
+	*x = Rejection{}
+	mi := &file_spex_v1_spex_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rejection) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rejection) ProtoMessage() {}
+
+func (x *Rejection) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rejection.ProtoReflect.Descriptor instead.
+func (*Rejection) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *Rejection) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Rejection) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Rejection) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *Rejection) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+type AcceptDeviationsRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Spec      string                 `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	// 0 means the newest.
+	SpecVersion uint64 `protobuf:"varint,3,opt,name=spec_version,json=specVersion,proto3" json:"spec_version,omitempty"`
+	// 1 to 100. The initialisation has an empty `from` and the action `__initialisation__`.
+	Transitions []*v1.Transition `protobuf:"bytes,4,rep,name=transitions,proto3" json:"transitions,omitempty"`
+	// Who answers for it: 1 to 256 bytes.
+	Owner string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Why: 1 to 1,024 bytes.
+	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When the acceptance ends; unset means never.
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// Accept also what makes the model not equivalent, and what nobody has seen deviate.
+	Force         bool `protobuf:"varint,8,opt,name=force,proto3" json:"force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptDeviationsRequest) Reset() {
+	*x = AcceptDeviationsRequest{}
+	mi := &file_spex_v1_spex_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptDeviationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptDeviationsRequest) ProtoMessage() {}
+
+func (x *AcceptDeviationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptDeviationsRequest.ProtoReflect.Descriptor instead.
+func (*AcceptDeviationsRequest) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *AcceptDeviationsRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *AcceptDeviationsRequest) GetSpec() string {
+	if x != nil {
+		return x.Spec
+	}
+	return ""
+}
+
+func (x *AcceptDeviationsRequest) GetSpecVersion() uint64 {
+	if x != nil {
+		return x.SpecVersion
+	}
+	return 0
+}
+
+func (x *AcceptDeviationsRequest) GetTransitions() []*v1.Transition {
+	if x != nil {
+		return x.Transitions
+	}
+	return nil
+}
+
+func (x *AcceptDeviationsRequest) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *AcceptDeviationsRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AcceptDeviationsRequest) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *AcceptDeviationsRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+// ModelGrade says how a model compares with its specification.
+type ModelGrade struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Equivalent bool                   `protobuf:"varint,1,opt,name=equivalent,proto3" json:"equivalent,omitempty"`
+	// See Judgement.
+	Grade string `protobuf:"bytes,2,opt,name=grade,proto3" json:"grade,omitempty"`
+	// For EXTRA_BEHAVIOUR: visible actions that the model can take and the specification cannot.
+	Trace         []string `protobuf:"bytes,3,rep,name=trace,proto3" json:"trace,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelGrade) Reset() {
+	*x = ModelGrade{}
+	mi := &file_spex_v1_spex_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelGrade) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelGrade) ProtoMessage() {}
+
+func (x *ModelGrade) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelGrade.ProtoReflect.Descriptor instead.
+func (*ModelGrade) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *ModelGrade) GetEquivalent() bool {
+	if x != nil {
+		return x.Equivalent
+	}
+	return false
+}
+
+func (x *ModelGrade) GetGrade() string {
+	if x != nil {
+		return x.Grade
+	}
+	return ""
+}
+
+func (x *ModelGrade) GetTrace() []string {
+	if x != nil {
+		return x.Trace
+	}
+	return nil
+}
+
+type AcceptDeviationsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Model *ModelInfo             `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	// Transitions that the model did not have.
+	Added uint32 `protobuf:"varint,2,opt,name=added,proto3" json:"added,omitempty"`
+	// False when everything was as asked for already.
+	Changed bool `protobuf:"varint,3,opt,name=changed,proto3" json:"changed,omitempty"`
+	// The model without the transitions and with them. They are computed from one
+	// version of the model; unset when that took too long, which only a forced
+	// acceptance tolerates.
+	Before        *ModelGrade `protobuf:"bytes,4,opt,name=before,proto3" json:"before,omitempty"`
+	After         *ModelGrade `protobuf:"bytes,5,opt,name=after,proto3" json:"after,omitempty"`
+	CatalogIndex  uint64      `protobuf:"varint,6,opt,name=catalog_index,json=catalogIndex,proto3" json:"catalog_index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptDeviationsResponse) Reset() {
+	*x = AcceptDeviationsResponse{}
+	mi := &file_spex_v1_spex_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptDeviationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptDeviationsResponse) ProtoMessage() {}
+
+func (x *AcceptDeviationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptDeviationsResponse.ProtoReflect.Descriptor instead.
+func (*AcceptDeviationsResponse) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *AcceptDeviationsResponse) GetModel() *ModelInfo {
+	if x != nil {
+		return x.Model
+	}
+	return nil
+}
+
+func (x *AcceptDeviationsResponse) GetAdded() uint32 {
+	if x != nil {
+		return x.Added
+	}
+	return 0
+}
+
+func (x *AcceptDeviationsResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *AcceptDeviationsResponse) GetBefore() *ModelGrade {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *AcceptDeviationsResponse) GetAfter() *ModelGrade {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *AcceptDeviationsResponse) GetCatalogIndex() uint64 {
+	if x != nil {
+		return x.CatalogIndex
+	}
+	return 0
+}
+
+type RejectDeviationsRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Spec      string                 `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	// 0 means the newest.
+	SpecVersion uint64 `protobuf:"varint,3,opt,name=spec_version,json=specVersion,proto3" json:"spec_version,omitempty"`
+	// 1 to 100.
+	Transitions []*v1.Transition `protobuf:"bytes,4,rep,name=transitions,proto3" json:"transitions,omitempty"`
+	// Who says so: 1 to 256 bytes.
+	Owner string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Why: 1 to 1,024 bytes.
+	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejectDeviationsRequest) Reset() {
+	*x = RejectDeviationsRequest{}
+	mi := &file_spex_v1_spex_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejectDeviationsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejectDeviationsRequest) ProtoMessage() {}
+
+func (x *RejectDeviationsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejectDeviationsRequest.ProtoReflect.Descriptor instead.
+func (*RejectDeviationsRequest) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *RejectDeviationsRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *RejectDeviationsRequest) GetSpec() string {
+	if x != nil {
+		return x.Spec
+	}
+	return ""
+}
+
+func (x *RejectDeviationsRequest) GetSpecVersion() uint64 {
+	if x != nil {
+		return x.SpecVersion
+	}
+	return 0
+}
+
+func (x *RejectDeviationsRequest) GetTransitions() []*v1.Transition {
+	if x != nil {
+		return x.Transitions
+	}
+	return nil
+}
+
+func (x *RejectDeviationsRequest) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *RejectDeviationsRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type RejectDeviationsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Model *ModelInfo             `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	// False when everything was noted so already.
+	Changed       bool   `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
+	CatalogIndex  uint64 `protobuf:"varint,3,opt,name=catalog_index,json=catalogIndex,proto3" json:"catalog_index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejectDeviationsResponse) Reset() {
+	*x = RejectDeviationsResponse{}
+	mi := &file_spex_v1_spex_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejectDeviationsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejectDeviationsResponse) ProtoMessage() {}
+
+func (x *RejectDeviationsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejectDeviationsResponse.ProtoReflect.Descriptor instead.
+func (*RejectDeviationsResponse) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *RejectDeviationsResponse) GetModel() *ModelInfo {
+	if x != nil {
+		return x.Model
+	}
+	return nil
+}
+
+func (x *RejectDeviationsResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *RejectDeviationsResponse) GetCatalogIndex() uint64 {
+	if x != nil {
+		return x.CatalogIndex
+	}
+	return 0
+}
+
+type ListModelHistoryRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Spec      string                 `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	// 0 means the newest.
+	SpecVersion uint64 `protobuf:"varint,3,opt,name=spec_version,json=specVersion,proto3" json:"spec_version,omitempty"`
+	// Up to 100, which is what is kept; 0 means all.
+	Limit         uint32 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListModelHistoryRequest) Reset() {
+	*x = ListModelHistoryRequest{}
+	mi := &file_spex_v1_spex_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListModelHistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListModelHistoryRequest) ProtoMessage() {}
+
+func (x *ListModelHistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListModelHistoryRequest.ProtoReflect.Descriptor instead.
+func (*ListModelHistoryRequest) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *ListModelHistoryRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ListModelHistoryRequest) GetSpec() string {
+	if x != nil {
+		return x.Spec
+	}
+	return ""
+}
+
+func (x *ListModelHistoryRequest) GetSpecVersion() uint64 {
+	if x != nil {
+		return x.SpecVersion
+	}
+	return 0
+}
+
+func (x *ListModelHistoryRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// ModelEvent is one change of a model, or a note about it.
+type ModelEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  v1.ModelEventKind      `protobuf:"varint,1,opt,name=kind,proto3,enum=spex.types.v1.ModelEventKind" json:"kind,omitempty"`
+	// For what was learned, the time of the last of it.
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// For what was learned, the time of the first of it; else unset.
+	FirstTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=first_time,json=firstTime,proto3" json:"first_time,omitempty"`
+	// The version of the model and its mode revision afterwards.
+	Version      uint64 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	ModeRevision uint64 `protobuf:"varint,5,opt,name=mode_revision,json=modeRevision,proto3" json:"mode_revision,omitempty"`
+	Added        uint32 `protobuf:"varint,6,opt,name=added,proto3" json:"added,omitempty"`
+	Removed      uint32 `protobuf:"varint,7,opt,name=removed,proto3" json:"removed,omitempty"`
+	// Who asked for it.
+	Principal string `protobuf:"bytes,8,opt,name=principal,proto3" json:"principal,omitempty"`
+	Owner     string `protobuf:"bytes,9,opt,name=owner,proto3" json:"owner,omitempty"`
+	Reason    string `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When an acceptance ends; unset means never.
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// What was accepted, rejected or withdrawn.
+	Transitions   []*v1.Transition `protobuf:"bytes,12,rep,name=transitions,proto3" json:"transitions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelEvent) Reset() {
+	*x = ModelEvent{}
+	mi := &file_spex_v1_spex_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelEvent) ProtoMessage() {}
+
+func (x *ModelEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelEvent.ProtoReflect.Descriptor instead.
+func (*ModelEvent) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *ModelEvent) GetKind() v1.ModelEventKind {
+	if x != nil {
+		return x.Kind
+	}
+	return v1.ModelEventKind(0)
+}
+
+func (x *ModelEvent) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *ModelEvent) GetFirstTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FirstTime
+	}
+	return nil
+}
+
+func (x *ModelEvent) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *ModelEvent) GetModeRevision() uint64 {
+	if x != nil {
+		return x.ModeRevision
+	}
+	return 0
+}
+
+func (x *ModelEvent) GetAdded() uint32 {
+	if x != nil {
+		return x.Added
+	}
+	return 0
+}
+
+func (x *ModelEvent) GetRemoved() uint32 {
+	if x != nil {
+		return x.Removed
+	}
+	return 0
+}
+
+func (x *ModelEvent) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *ModelEvent) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ModelEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ModelEvent) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *ModelEvent) GetTransitions() []*v1.Transition {
+	if x != nil {
+		return x.Transitions
+	}
+	return nil
+}
+
+type ListModelHistoryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Model *ModelInfo             `protobuf:"bytes,1,opt,name=model,proto3" json:"model,omitempty"`
+	// Newest first.
+	Events []*ModelEvent `protobuf:"bytes,2,rep,name=events,proto3" json:"events,omitempty"`
+	// There were older events that are not in the answer.
+	Truncated     bool `protobuf:"varint,3,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListModelHistoryResponse) Reset() {
+	*x = ListModelHistoryResponse{}
+	mi := &file_spex_v1_spex_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListModelHistoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListModelHistoryResponse) ProtoMessage() {}
+
+func (x *ListModelHistoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListModelHistoryResponse.ProtoReflect.Descriptor instead.
+func (*ListModelHistoryResponse) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *ListModelHistoryResponse) GetModel() *ModelInfo {
+	if x != nil {
+		return x.Model
+	}
+	return nil
+}
+
+func (x *ListModelHistoryResponse) GetEvents() []*ModelEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *ListModelHistoryResponse) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
 type ListDeviationsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Ordered by count, then by transition.
@@ -3269,7 +4201,7 @@ type ListDeviationsResponse struct {
 
 func (x *ListDeviationsResponse) Reset() {
 	*x = ListDeviationsResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[42]
+	mi := &file_spex_v1_spex_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3281,7 +4213,7 @@ func (x *ListDeviationsResponse) String() string {
 func (*ListDeviationsResponse) ProtoMessage() {}
 
 func (x *ListDeviationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[42]
+	mi := &file_spex_v1_spex_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3294,7 +4226,7 @@ func (x *ListDeviationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeviationsResponse.ProtoReflect.Descriptor instead.
 func (*ListDeviationsResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{42}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListDeviationsResponse) GetDeviations() []*DeviationInfo {
@@ -3328,7 +4260,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[43]
+	mi := &file_spex_v1_spex_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3340,7 +4272,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[43]
+	mi := &file_spex_v1_spex_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3353,7 +4285,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{43}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *GetStatusRequest) GetStateHash() bool {
@@ -3383,7 +4315,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_spex_v1_spex_proto_msgTypes[44]
+	mi := &file_spex_v1_spex_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3395,7 +4327,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[44]
+	mi := &file_spex_v1_spex_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3408,7 +4340,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{44}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *NodeStatus) GetId() string {
@@ -3500,7 +4432,7 @@ type ReplicaStatus struct {
 
 func (x *ReplicaStatus) Reset() {
 	*x = ReplicaStatus{}
-	mi := &file_spex_v1_spex_proto_msgTypes[45]
+	mi := &file_spex_v1_spex_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3512,7 +4444,7 @@ func (x *ReplicaStatus) String() string {
 func (*ReplicaStatus) ProtoMessage() {}
 
 func (x *ReplicaStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[45]
+	mi := &file_spex_v1_spex_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3525,7 +4457,7 @@ func (x *ReplicaStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaStatus.ProtoReflect.Descriptor instead.
 func (*ReplicaStatus) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{45}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ReplicaStatus) GetNodeId() string {
@@ -3608,7 +4540,7 @@ type ShardStatus struct {
 
 func (x *ShardStatus) Reset() {
 	*x = ShardStatus{}
-	mi := &file_spex_v1_spex_proto_msgTypes[46]
+	mi := &file_spex_v1_spex_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3620,7 +4552,7 @@ func (x *ShardStatus) String() string {
 func (*ShardStatus) ProtoMessage() {}
 
 func (x *ShardStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[46]
+	mi := &file_spex_v1_spex_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3633,7 +4565,7 @@ func (x *ShardStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardStatus.ProtoReflect.Descriptor instead.
 func (*ShardStatus) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{46}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ShardStatus) GetId() uint32 {
@@ -3709,7 +4641,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[47]
+	mi := &file_spex_v1_spex_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3721,7 +4653,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[47]
+	mi := &file_spex_v1_spex_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3734,7 +4666,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{47}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *GetStatusResponse) GetClusterId() string {
@@ -3801,7 +4733,7 @@ type GetVersionRequest struct {
 
 func (x *GetVersionRequest) Reset() {
 	*x = GetVersionRequest{}
-	mi := &file_spex_v1_spex_proto_msgTypes[48]
+	mi := &file_spex_v1_spex_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3813,7 +4745,7 @@ func (x *GetVersionRequest) String() string {
 func (*GetVersionRequest) ProtoMessage() {}
 
 func (x *GetVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[48]
+	mi := &file_spex_v1_spex_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3826,7 +4758,7 @@ func (x *GetVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVersionRequest.ProtoReflect.Descriptor instead.
 func (*GetVersionRequest) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{48}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{58}
 }
 
 type GetVersionResponse struct {
@@ -3840,7 +4772,7 @@ type GetVersionResponse struct {
 
 func (x *GetVersionResponse) Reset() {
 	*x = GetVersionResponse{}
-	mi := &file_spex_v1_spex_proto_msgTypes[49]
+	mi := &file_spex_v1_spex_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3852,7 +4784,7 @@ func (x *GetVersionResponse) String() string {
 func (*GetVersionResponse) ProtoMessage() {}
 
 func (x *GetVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_v1_spex_proto_msgTypes[49]
+	mi := &file_spex_v1_spex_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3865,7 +4797,7 @@ func (x *GetVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVersionResponse.ProtoReflect.Descriptor instead.
 func (*GetVersionResponse) Descriptor() ([]byte, []int) {
-	return file_spex_v1_spex_proto_rawDescGZIP(), []int{49}
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *GetVersionResponse) GetVersion() string {
@@ -3911,6 +4843,19 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\n" +
 	"event_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\teventTime\x12*\n" +
 	"\x11min_catalog_index\x18\t \x01(\x04R\x0fminCatalogIndex\x1a7\n" +
+	"\tMetaEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd0\x02\n" +
+	"\x13MockInstanceRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04spec\x18\x02 \x01(\tR\x04spec\x12!\n" +
+	"\fspec_version\x18\x03 \x01(\x04R\vspecVersion\x12\x0e\n" +
+	"\x02id\x18\x04 \x01(\tR\x02id\x12\x14\n" +
+	"\x05state\x18\x05 \x01(\tR\x05state\x12:\n" +
+	"\x04meta\x18\x06 \x03(\v2&.spex.v1.MockInstanceRequest.MetaEntryR\x04meta\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\a \x01(\tR\trequestId\x12*\n" +
+	"\x11min_catalog_index\x18\b \x01(\x04R\x0fminCatalogIndex\x1a7\n" +
 	"\tMetaEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x93\x02\n" +
@@ -4125,16 +5070,18 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\fspec_version\x18\x03 \x01(\x04R\vspecVersion\"w\n" +
 	"\x10GetModelResponse\x12&\n" +
 	"\x04info\x18\x01 \x01(\v2\x12.spex.v1.ModelInfoR\x04info\x12;\n" +
-	"\vtransitions\x18\x02 \x03(\v2\x19.spex.types.v1.TransitionR\vtransitions\"\x9f\x01\n" +
+	"\vtransitions\x18\x02 \x03(\v2\x19.spex.types.v1.TransitionR\vtransitions\"\xc8\x01\n" +
 	"\x12ImportModelRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\tR\x04spec\x12\x1a\n" +
 	"\blearning\x18\x03 \x01(\bR\blearning\x12;\n" +
-	"\vtransitions\x18\x04 \x03(\v2\x19.spex.types.v1.TransitionR\vtransitions\"z\n" +
+	"\vtransitions\x18\x04 \x03(\v2\x19.spex.types.v1.TransitionR\vtransitions\x12'\n" +
+	"\x04mode\x18F \x01(\x0e2\x13.spex.v1.ImportModeR\x04mode\"\x94\x01\n" +
 	"\x13ImportModelResponse\x12(\n" +
 	"\x05model\x18\x01 \x01(\v2\x12.spex.v1.ModelInfoR\x05model\x12\x14\n" +
 	"\x05added\x18\x02 \x01(\rR\x05added\x12#\n" +
-	"\rcatalog_index\x18\x03 \x01(\x04R\fcatalogIndex\"D\n" +
+	"\rcatalog_index\x18\x03 \x01(\x04R\fcatalogIndex\x12\x18\n" +
+	"\aremoved\x18F \x01(\rR\aremoved\"D\n" +
 	"\x10SealModelRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\tR\x04spec\"b\n" +
@@ -4151,7 +5098,7 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\tR\x04spec\x126\n" +
 	"\vconsistency\x18\x03 \x01(\x0e2\x14.spex.v1.ConsistencyR\vconsistency\x12\x14\n" +
-	"\x05limit\x18\x04 \x01(\rR\x05limit\"\xd9\x03\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\"\x8b\x04\n" +
 	"\rDeviationInfo\x12\x12\n" +
 	"\x04spec\x18\x01 \x01(\tR\x04spec\x12!\n" +
 	"\fspec_version\x18\x02 \x01(\x04R\vspecVersion\x129\n" +
@@ -4168,7 +5115,74 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\rlast_instance\x18\n" +
 	" \x01(\tR\flastInstance\x127\n" +
 	"\tlast_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\blastTime\x12\x14\n" +
-	"\x05grade\x18\f \x01(\tR\x05grade\"\xa1\x01\n" +
+	"\x05grade\x18\f \x01(\tR\x05grade\x120\n" +
+	"\trejection\x18F \x01(\v2\x12.spex.v1.RejectionR\trejection\"\x87\x01\n" +
+	"\tRejection\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1c\n" +
+	"\tprincipal\x18\x03 \x01(\tR\tprincipal\x12.\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\xaa\x02\n" +
+	"\x17AcceptDeviationsRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04spec\x18\x02 \x01(\tR\x04spec\x12!\n" +
+	"\fspec_version\x18\x03 \x01(\x04R\vspecVersion\x12;\n" +
+	"\vtransitions\x18\x04 \x03(\v2\x19.spex.types.v1.TransitionR\vtransitions\x12\x14\n" +
+	"\x05owner\x18\x05 \x01(\tR\x05owner\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x129\n" +
+	"\n" +
+	"expires_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x14\n" +
+	"\x05force\x18\b \x01(\bR\x05force\"X\n" +
+	"\n" +
+	"ModelGrade\x12\x1e\n" +
+	"\n" +
+	"equivalent\x18\x01 \x01(\bR\n" +
+	"equivalent\x12\x14\n" +
+	"\x05grade\x18\x02 \x01(\tR\x05grade\x12\x14\n" +
+	"\x05trace\x18\x03 \x03(\tR\x05trace\"\xf1\x01\n" +
+	"\x18AcceptDeviationsResponse\x12(\n" +
+	"\x05model\x18\x01 \x01(\v2\x12.spex.v1.ModelInfoR\x05model\x12\x14\n" +
+	"\x05added\x18\x02 \x01(\rR\x05added\x12\x18\n" +
+	"\achanged\x18\x03 \x01(\bR\achanged\x12+\n" +
+	"\x06before\x18\x04 \x01(\v2\x13.spex.v1.ModelGradeR\x06before\x12)\n" +
+	"\x05after\x18\x05 \x01(\v2\x13.spex.v1.ModelGradeR\x05after\x12#\n" +
+	"\rcatalog_index\x18\x06 \x01(\x04R\fcatalogIndex\"\xd9\x01\n" +
+	"\x17RejectDeviationsRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04spec\x18\x02 \x01(\tR\x04spec\x12!\n" +
+	"\fspec_version\x18\x03 \x01(\x04R\vspecVersion\x12;\n" +
+	"\vtransitions\x18\x04 \x03(\v2\x19.spex.types.v1.TransitionR\vtransitions\x12\x14\n" +
+	"\x05owner\x18\x05 \x01(\tR\x05owner\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\"\x83\x01\n" +
+	"\x18RejectDeviationsResponse\x12(\n" +
+	"\x05model\x18\x01 \x01(\v2\x12.spex.v1.ModelInfoR\x05model\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\x12#\n" +
+	"\rcatalog_index\x18\x03 \x01(\x04R\fcatalogIndex\"\x84\x01\n" +
+	"\x17ListModelHistoryRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04spec\x18\x02 \x01(\tR\x04spec\x12!\n" +
+	"\fspec_version\x18\x03 \x01(\x04R\vspecVersion\x12\x14\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\"\xdd\x03\n" +
+	"\n" +
+	"ModelEvent\x121\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1d.spex.types.v1.ModelEventKindR\x04kind\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x129\n" +
+	"\n" +
+	"first_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tfirstTime\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\x04R\aversion\x12#\n" +
+	"\rmode_revision\x18\x05 \x01(\x04R\fmodeRevision\x12\x14\n" +
+	"\x05added\x18\x06 \x01(\rR\x05added\x12\x18\n" +
+	"\aremoved\x18\a \x01(\rR\aremoved\x12\x1c\n" +
+	"\tprincipal\x18\b \x01(\tR\tprincipal\x12\x14\n" +
+	"\x05owner\x18\t \x01(\tR\x05owner\x12\x16\n" +
+	"\x06reason\x18\n" +
+	" \x01(\tR\x06reason\x129\n" +
+	"\n" +
+	"expires_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12;\n" +
+	"\vtransitions\x18\f \x03(\v2\x19.spex.types.v1.TransitionR\vtransitions\"\x8f\x01\n" +
+	"\x18ListModelHistoryResponse\x12(\n" +
+	"\x05model\x18\x01 \x01(\v2\x12.spex.v1.ModelInfoR\x05model\x12+\n" +
+	"\x06events\x18\x02 \x03(\v2\x13.spex.v1.ModelEventR\x06events\x12\x1c\n" +
+	"\ttruncated\x18\x03 \x01(\bR\ttruncated\"\xa1\x01\n" +
 	"\x16ListDeviationsResponse\x126\n" +
 	"\n" +
 	"deviations\x18\x01 \x03(\v2\x16.spex.v1.DeviationInfoR\n" +
@@ -4231,7 +5245,12 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\vConsistency\x12\x1b\n" +
 	"\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18CONSISTENCY_LINEARIZABLE\x10\x01\x12\x15\n" +
-	"\x11CONSISTENCY_STALE\x10\x022\xc3\x05\n" +
+	"\x11CONSISTENCY_STALE\x10\x02*Y\n" +
+	"\n" +
+	"ImportMode\x12\x1b\n" +
+	"\x17IMPORT_MODE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11IMPORT_MODE_MERGE\x10\x01\x12\x17\n" +
+	"\x13IMPORT_MODE_REPLACE\x10\x022\x88\x06\n" +
 	"\x0fInstanceService\x12C\n" +
 	"\fInitInstance\x12\x1c.spex.v1.InitInstanceRequest\x1a\x15.spex.v1.StepResponse\x12?\n" +
 	"\n" +
@@ -4242,13 +5261,14 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\n" +
 	"GetHistory\x12\x1a.spex.v1.GetHistoryRequest\x1a\x1b.spex.v1.GetHistoryResponse\x12N\n" +
 	"\rListInstances\x12\x1d.spex.v1.ListInstancesRequest\x1a\x1e.spex.v1.ListInstancesResponse\x12Q\n" +
-	"\x0eDeleteInstance\x12\x1e.spex.v1.DeleteInstanceRequest\x1a\x1f.spex.v1.DeleteInstanceResponse\x12Q\n" +
+	"\x0eDeleteInstance\x12\x1e.spex.v1.DeleteInstanceRequest\x1a\x1f.spex.v1.DeleteInstanceResponse\x12C\n" +
+	"\fMockInstance\x12\x1c.spex.v1.MockInstanceRequest\x1a\x15.spex.v1.StepResponse\x12Q\n" +
 	"\x0eDeleteMatching\x12\x1e.spex.v1.DeleteMatchingRequest\x1a\x1f.spex.v1.DeleteMatchingResponse2\x93\x03\n" +
 	"\x14SpecificationService\x12_\n" +
 	"\x12ApplySpecification\x12\".spex.v1.ApplySpecificationRequest\x1a#.spex.v1.ApplySpecificationResponse(\x01\x12Y\n" +
 	"\x10GetSpecification\x12 .spex.v1.GetSpecificationRequest\x1a!.spex.v1.GetSpecificationResponse0\x01\x12]\n" +
 	"\x12ListSpecifications\x12\".spex.v1.ListSpecificationsRequest\x1a#.spex.v1.ListSpecificationsResponse\x12`\n" +
-	"\x13DeleteSpecification\x12#.spex.v1.DeleteSpecificationRequest\x1a$.spex.v1.DeleteSpecificationResponse2\xc2\x03\n" +
+	"\x13DeleteSpecification\x12#.spex.v1.DeleteSpecificationRequest\x1a$.spex.v1.DeleteSpecificationResponse2\xcd\x05\n" +
 	"\fModelService\x12E\n" +
 	"\n" +
 	"ListModels\x12\x1a.spex.v1.ListModelsRequest\x1a\x1b.spex.v1.ListModelsResponse\x12A\n" +
@@ -4257,7 +5277,10 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\tSealModel\x12\x19.spex.v1.SealModelRequest\x1a\x1a.spex.v1.SealModelResponse\x12E\n" +
 	"\n" +
 	"LearnModel\x12\x1a.spex.v1.LearnModelRequest\x1a\x1b.spex.v1.LearnModelResponse\x12Q\n" +
-	"\x0eListDeviations\x12\x1e.spex.v1.ListDeviationsRequest\x1a\x1f.spex.v1.ListDeviationsResponse2\x9b\x01\n" +
+	"\x0eListDeviations\x12\x1e.spex.v1.ListDeviationsRequest\x1a\x1f.spex.v1.ListDeviationsResponse\x12W\n" +
+	"\x10AcceptDeviations\x12 .spex.v1.AcceptDeviationsRequest\x1a!.spex.v1.AcceptDeviationsResponse\x12W\n" +
+	"\x10RejectDeviations\x12 .spex.v1.RejectDeviationsRequest\x1a!.spex.v1.RejectDeviationsResponse\x12W\n" +
+	"\x10ListModelHistory\x12 .spex.v1.ListModelHistoryRequest\x1a!.spex.v1.ListModelHistoryResponse2\x9b\x01\n" +
 	"\x0eClusterService\x12B\n" +
 	"\tGetStatus\x12\x19.spex.v1.GetStatusRequest\x1a\x1a.spex.v1.GetStatusResponse\x12E\n" +
 	"\n" +
@@ -4275,171 +5298,210 @@ func file_spex_v1_spex_proto_rawDescGZIP() []byte {
 	return file_spex_v1_spex_proto_rawDescData
 }
 
-var file_spex_v1_spex_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_spex_v1_spex_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_spex_v1_spex_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_spex_v1_spex_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
 var file_spex_v1_spex_proto_goTypes = []any{
 	(Consistency)(0),                    // 0: spex.v1.Consistency
-	(*ReadInfo)(nil),                    // 1: spex.v1.ReadInfo
-	(*InitInstanceRequest)(nil),         // 2: spex.v1.InitInstanceRequest
-	(*TransitionRequest)(nil),           // 3: spex.v1.TransitionRequest
-	(*StepResponse)(nil),                // 4: spex.v1.StepResponse
-	(*TransitionBatchRequest)(nil),      // 5: spex.v1.TransitionBatchRequest
-	(*TransitionResult)(nil),            // 6: spex.v1.TransitionResult
-	(*TransitionBatchResponse)(nil),     // 7: spex.v1.TransitionBatchResponse
-	(*GetInstanceRequest)(nil),          // 8: spex.v1.GetInstanceRequest
-	(*Instance)(nil),                    // 9: spex.v1.Instance
-	(*Step)(nil),                        // 10: spex.v1.Step
-	(*GetInstanceResponse)(nil),         // 11: spex.v1.GetInstanceResponse
-	(*GetHistoryRequest)(nil),           // 12: spex.v1.GetHistoryRequest
-	(*GetHistoryResponse)(nil),          // 13: spex.v1.GetHistoryResponse
-	(*ListInstancesRequest)(nil),        // 14: spex.v1.ListInstancesRequest
-	(*ShardFailure)(nil),                // 15: spex.v1.ShardFailure
-	(*ListInstancesResponse)(nil),       // 16: spex.v1.ListInstancesResponse
-	(*DeleteInstanceRequest)(nil),       // 17: spex.v1.DeleteInstanceRequest
-	(*DeleteInstanceResponse)(nil),      // 18: spex.v1.DeleteInstanceResponse
-	(*DeleteMatchingRequest)(nil),       // 19: spex.v1.DeleteMatchingRequest
-	(*DeleteMatchingResponse)(nil),      // 20: spex.v1.DeleteMatchingResponse
-	(*ApplySpecificationRequest)(nil),   // 21: spex.v1.ApplySpecificationRequest
-	(*ApplySpecificationResponse)(nil),  // 22: spex.v1.ApplySpecificationResponse
-	(*GetSpecificationRequest)(nil),     // 23: spex.v1.GetSpecificationRequest
-	(*GetSpecificationResponse)(nil),    // 24: spex.v1.GetSpecificationResponse
-	(*ListSpecificationsRequest)(nil),   // 25: spex.v1.ListSpecificationsRequest
-	(*SpecificationInfo)(nil),           // 26: spex.v1.SpecificationInfo
-	(*ListSpecificationsResponse)(nil),  // 27: spex.v1.ListSpecificationsResponse
-	(*DeleteSpecificationRequest)(nil),  // 28: spex.v1.DeleteSpecificationRequest
-	(*DeleteSpecificationResponse)(nil), // 29: spex.v1.DeleteSpecificationResponse
-	(*ListModelsRequest)(nil),           // 30: spex.v1.ListModelsRequest
-	(*ModelInfo)(nil),                   // 31: spex.v1.ModelInfo
-	(*ListModelsResponse)(nil),          // 32: spex.v1.ListModelsResponse
-	(*GetModelRequest)(nil),             // 33: spex.v1.GetModelRequest
-	(*GetModelResponse)(nil),            // 34: spex.v1.GetModelResponse
-	(*ImportModelRequest)(nil),          // 35: spex.v1.ImportModelRequest
-	(*ImportModelResponse)(nil),         // 36: spex.v1.ImportModelResponse
-	(*SealModelRequest)(nil),            // 37: spex.v1.SealModelRequest
-	(*SealModelResponse)(nil),           // 38: spex.v1.SealModelResponse
-	(*LearnModelRequest)(nil),           // 39: spex.v1.LearnModelRequest
-	(*LearnModelResponse)(nil),          // 40: spex.v1.LearnModelResponse
-	(*ListDeviationsRequest)(nil),       // 41: spex.v1.ListDeviationsRequest
-	(*DeviationInfo)(nil),               // 42: spex.v1.DeviationInfo
-	(*ListDeviationsResponse)(nil),      // 43: spex.v1.ListDeviationsResponse
-	(*GetStatusRequest)(nil),            // 44: spex.v1.GetStatusRequest
-	(*NodeStatus)(nil),                  // 45: spex.v1.NodeStatus
-	(*ReplicaStatus)(nil),               // 46: spex.v1.ReplicaStatus
-	(*ShardStatus)(nil),                 // 47: spex.v1.ShardStatus
-	(*GetStatusResponse)(nil),           // 48: spex.v1.GetStatusResponse
-	(*GetVersionRequest)(nil),           // 49: spex.v1.GetVersionRequest
-	(*GetVersionResponse)(nil),          // 50: spex.v1.GetVersionResponse
-	nil,                                 // 51: spex.v1.InitInstanceRequest.MetaEntry
-	nil,                                 // 52: spex.v1.Instance.MetaEntry
-	(*timestamppb.Timestamp)(nil),       // 53: google.protobuf.Timestamp
-	(v1.Verdict)(0),                     // 54: spex.types.v1.Verdict
-	(*v1.Judgement)(nil),                // 55: spex.types.v1.Judgement
-	(*v1.ErrorDetail)(nil),              // 56: spex.types.v1.ErrorDetail
-	(v1.ModelMode)(0),                   // 57: spex.types.v1.ModelMode
-	(*v1.Transition)(nil),               // 58: spex.types.v1.Transition
+	(ImportMode)(0),                     // 1: spex.v1.ImportMode
+	(*ReadInfo)(nil),                    // 2: spex.v1.ReadInfo
+	(*InitInstanceRequest)(nil),         // 3: spex.v1.InitInstanceRequest
+	(*MockInstanceRequest)(nil),         // 4: spex.v1.MockInstanceRequest
+	(*TransitionRequest)(nil),           // 5: spex.v1.TransitionRequest
+	(*StepResponse)(nil),                // 6: spex.v1.StepResponse
+	(*TransitionBatchRequest)(nil),      // 7: spex.v1.TransitionBatchRequest
+	(*TransitionResult)(nil),            // 8: spex.v1.TransitionResult
+	(*TransitionBatchResponse)(nil),     // 9: spex.v1.TransitionBatchResponse
+	(*GetInstanceRequest)(nil),          // 10: spex.v1.GetInstanceRequest
+	(*Instance)(nil),                    // 11: spex.v1.Instance
+	(*Step)(nil),                        // 12: spex.v1.Step
+	(*GetInstanceResponse)(nil),         // 13: spex.v1.GetInstanceResponse
+	(*GetHistoryRequest)(nil),           // 14: spex.v1.GetHistoryRequest
+	(*GetHistoryResponse)(nil),          // 15: spex.v1.GetHistoryResponse
+	(*ListInstancesRequest)(nil),        // 16: spex.v1.ListInstancesRequest
+	(*ShardFailure)(nil),                // 17: spex.v1.ShardFailure
+	(*ListInstancesResponse)(nil),       // 18: spex.v1.ListInstancesResponse
+	(*DeleteInstanceRequest)(nil),       // 19: spex.v1.DeleteInstanceRequest
+	(*DeleteInstanceResponse)(nil),      // 20: spex.v1.DeleteInstanceResponse
+	(*DeleteMatchingRequest)(nil),       // 21: spex.v1.DeleteMatchingRequest
+	(*DeleteMatchingResponse)(nil),      // 22: spex.v1.DeleteMatchingResponse
+	(*ApplySpecificationRequest)(nil),   // 23: spex.v1.ApplySpecificationRequest
+	(*ApplySpecificationResponse)(nil),  // 24: spex.v1.ApplySpecificationResponse
+	(*GetSpecificationRequest)(nil),     // 25: spex.v1.GetSpecificationRequest
+	(*GetSpecificationResponse)(nil),    // 26: spex.v1.GetSpecificationResponse
+	(*ListSpecificationsRequest)(nil),   // 27: spex.v1.ListSpecificationsRequest
+	(*SpecificationInfo)(nil),           // 28: spex.v1.SpecificationInfo
+	(*ListSpecificationsResponse)(nil),  // 29: spex.v1.ListSpecificationsResponse
+	(*DeleteSpecificationRequest)(nil),  // 30: spex.v1.DeleteSpecificationRequest
+	(*DeleteSpecificationResponse)(nil), // 31: spex.v1.DeleteSpecificationResponse
+	(*ListModelsRequest)(nil),           // 32: spex.v1.ListModelsRequest
+	(*ModelInfo)(nil),                   // 33: spex.v1.ModelInfo
+	(*ListModelsResponse)(nil),          // 34: spex.v1.ListModelsResponse
+	(*GetModelRequest)(nil),             // 35: spex.v1.GetModelRequest
+	(*GetModelResponse)(nil),            // 36: spex.v1.GetModelResponse
+	(*ImportModelRequest)(nil),          // 37: spex.v1.ImportModelRequest
+	(*ImportModelResponse)(nil),         // 38: spex.v1.ImportModelResponse
+	(*SealModelRequest)(nil),            // 39: spex.v1.SealModelRequest
+	(*SealModelResponse)(nil),           // 40: spex.v1.SealModelResponse
+	(*LearnModelRequest)(nil),           // 41: spex.v1.LearnModelRequest
+	(*LearnModelResponse)(nil),          // 42: spex.v1.LearnModelResponse
+	(*ListDeviationsRequest)(nil),       // 43: spex.v1.ListDeviationsRequest
+	(*DeviationInfo)(nil),               // 44: spex.v1.DeviationInfo
+	(*Rejection)(nil),                   // 45: spex.v1.Rejection
+	(*AcceptDeviationsRequest)(nil),     // 46: spex.v1.AcceptDeviationsRequest
+	(*ModelGrade)(nil),                  // 47: spex.v1.ModelGrade
+	(*AcceptDeviationsResponse)(nil),    // 48: spex.v1.AcceptDeviationsResponse
+	(*RejectDeviationsRequest)(nil),     // 49: spex.v1.RejectDeviationsRequest
+	(*RejectDeviationsResponse)(nil),    // 50: spex.v1.RejectDeviationsResponse
+	(*ListModelHistoryRequest)(nil),     // 51: spex.v1.ListModelHistoryRequest
+	(*ModelEvent)(nil),                  // 52: spex.v1.ModelEvent
+	(*ListModelHistoryResponse)(nil),    // 53: spex.v1.ListModelHistoryResponse
+	(*ListDeviationsResponse)(nil),      // 54: spex.v1.ListDeviationsResponse
+	(*GetStatusRequest)(nil),            // 55: spex.v1.GetStatusRequest
+	(*NodeStatus)(nil),                  // 56: spex.v1.NodeStatus
+	(*ReplicaStatus)(nil),               // 57: spex.v1.ReplicaStatus
+	(*ShardStatus)(nil),                 // 58: spex.v1.ShardStatus
+	(*GetStatusResponse)(nil),           // 59: spex.v1.GetStatusResponse
+	(*GetVersionRequest)(nil),           // 60: spex.v1.GetVersionRequest
+	(*GetVersionResponse)(nil),          // 61: spex.v1.GetVersionResponse
+	nil,                                 // 62: spex.v1.InitInstanceRequest.MetaEntry
+	nil,                                 // 63: spex.v1.MockInstanceRequest.MetaEntry
+	nil,                                 // 64: spex.v1.Instance.MetaEntry
+	(*timestamppb.Timestamp)(nil),       // 65: google.protobuf.Timestamp
+	(v1.Verdict)(0),                     // 66: spex.types.v1.Verdict
+	(*v1.Judgement)(nil),                // 67: spex.types.v1.Judgement
+	(*v1.ErrorDetail)(nil),              // 68: spex.types.v1.ErrorDetail
+	(v1.ModelMode)(0),                   // 69: spex.types.v1.ModelMode
+	(*v1.Transition)(nil),               // 70: spex.types.v1.Transition
+	(v1.ModelEventKind)(0),              // 71: spex.types.v1.ModelEventKind
 }
 var file_spex_v1_spex_proto_depIdxs = []int32{
-	51, // 0: spex.v1.InitInstanceRequest.meta:type_name -> spex.v1.InitInstanceRequest.MetaEntry
-	53, // 1: spex.v1.InitInstanceRequest.event_time:type_name -> google.protobuf.Timestamp
-	53, // 2: spex.v1.TransitionRequest.event_time:type_name -> google.protobuf.Timestamp
-	54, // 3: spex.v1.StepResponse.verdict:type_name -> spex.types.v1.Verdict
-	55, // 4: spex.v1.StepResponse.judgement:type_name -> spex.types.v1.Judgement
-	3,  // 5: spex.v1.TransitionBatchRequest.transitions:type_name -> spex.v1.TransitionRequest
-	4,  // 6: spex.v1.TransitionResult.response:type_name -> spex.v1.StepResponse
-	56, // 7: spex.v1.TransitionResult.error:type_name -> spex.types.v1.ErrorDetail
-	6,  // 8: spex.v1.TransitionBatchResponse.results:type_name -> spex.v1.TransitionResult
-	0,  // 9: spex.v1.GetInstanceRequest.consistency:type_name -> spex.v1.Consistency
-	52, // 10: spex.v1.Instance.meta:type_name -> spex.v1.Instance.MetaEntry
-	53, // 11: spex.v1.Instance.created_at:type_name -> google.protobuf.Timestamp
-	53, // 12: spex.v1.Instance.updated_at:type_name -> google.protobuf.Timestamp
-	53, // 13: spex.v1.Instance.deadline:type_name -> google.protobuf.Timestamp
-	53, // 14: spex.v1.Instance.prune_at:type_name -> google.protobuf.Timestamp
-	53, // 15: spex.v1.Step.time:type_name -> google.protobuf.Timestamp
-	53, // 16: spex.v1.Step.event_time:type_name -> google.protobuf.Timestamp
-	54, // 17: spex.v1.Step.verdict:type_name -> spex.types.v1.Verdict
-	55, // 18: spex.v1.Step.judgement:type_name -> spex.types.v1.Judgement
-	9,  // 19: spex.v1.GetInstanceResponse.instance:type_name -> spex.v1.Instance
-	1,  // 20: spex.v1.GetInstanceResponse.read:type_name -> spex.v1.ReadInfo
-	0,  // 21: spex.v1.GetHistoryRequest.consistency:type_name -> spex.v1.Consistency
-	9,  // 22: spex.v1.GetHistoryResponse.instance:type_name -> spex.v1.Instance
-	10, // 23: spex.v1.GetHistoryResponse.steps:type_name -> spex.v1.Step
-	1,  // 24: spex.v1.GetHistoryResponse.read:type_name -> spex.v1.ReadInfo
-	0,  // 25: spex.v1.ListInstancesRequest.consistency:type_name -> spex.v1.Consistency
-	56, // 26: spex.v1.ShardFailure.error:type_name -> spex.types.v1.ErrorDetail
-	9,  // 27: spex.v1.ListInstancesResponse.instances:type_name -> spex.v1.Instance
-	15, // 28: spex.v1.ListInstancesResponse.failures:type_name -> spex.v1.ShardFailure
-	1,  // 29: spex.v1.ListInstancesResponse.reads:type_name -> spex.v1.ReadInfo
-	15, // 30: spex.v1.DeleteMatchingResponse.failures:type_name -> spex.v1.ShardFailure
-	57, // 31: spex.v1.ApplySpecificationResponse.model_mode:type_name -> spex.types.v1.ModelMode
-	53, // 32: spex.v1.SpecificationInfo.applied_at:type_name -> google.protobuf.Timestamp
-	31, // 33: spex.v1.SpecificationInfo.model:type_name -> spex.v1.ModelInfo
-	26, // 34: spex.v1.ListSpecificationsResponse.specifications:type_name -> spex.v1.SpecificationInfo
-	57, // 35: spex.v1.ModelInfo.mode:type_name -> spex.types.v1.ModelMode
-	31, // 36: spex.v1.ListModelsResponse.models:type_name -> spex.v1.ModelInfo
-	31, // 37: spex.v1.GetModelResponse.info:type_name -> spex.v1.ModelInfo
-	58, // 38: spex.v1.GetModelResponse.transitions:type_name -> spex.types.v1.Transition
-	58, // 39: spex.v1.ImportModelRequest.transitions:type_name -> spex.types.v1.Transition
-	31, // 40: spex.v1.ImportModelResponse.model:type_name -> spex.v1.ModelInfo
-	31, // 41: spex.v1.SealModelResponse.model:type_name -> spex.v1.ModelInfo
-	31, // 42: spex.v1.LearnModelResponse.model:type_name -> spex.v1.ModelInfo
-	0,  // 43: spex.v1.ListDeviationsRequest.consistency:type_name -> spex.v1.Consistency
-	58, // 44: spex.v1.DeviationInfo.transition:type_name -> spex.types.v1.Transition
-	54, // 45: spex.v1.DeviationInfo.verdict:type_name -> spex.types.v1.Verdict
-	53, // 46: spex.v1.DeviationInfo.first_time:type_name -> google.protobuf.Timestamp
-	53, // 47: spex.v1.DeviationInfo.last_time:type_name -> google.protobuf.Timestamp
-	42, // 48: spex.v1.ListDeviationsResponse.deviations:type_name -> spex.v1.DeviationInfo
-	15, // 49: spex.v1.ListDeviationsResponse.failures:type_name -> spex.v1.ShardFailure
-	46, // 50: spex.v1.ShardStatus.replicas:type_name -> spex.v1.ReplicaStatus
-	45, // 51: spex.v1.GetStatusResponse.nodes:type_name -> spex.v1.NodeStatus
-	47, // 52: spex.v1.GetStatusResponse.catalog:type_name -> spex.v1.ShardStatus
-	47, // 53: spex.v1.GetStatusResponse.shards:type_name -> spex.v1.ShardStatus
-	2,  // 54: spex.v1.InstanceService.InitInstance:input_type -> spex.v1.InitInstanceRequest
-	3,  // 55: spex.v1.InstanceService.Transition:input_type -> spex.v1.TransitionRequest
-	5,  // 56: spex.v1.InstanceService.TransitionBatch:input_type -> spex.v1.TransitionBatchRequest
-	3,  // 57: spex.v1.InstanceService.TransitionStream:input_type -> spex.v1.TransitionRequest
-	8,  // 58: spex.v1.InstanceService.GetInstance:input_type -> spex.v1.GetInstanceRequest
-	12, // 59: spex.v1.InstanceService.GetHistory:input_type -> spex.v1.GetHistoryRequest
-	14, // 60: spex.v1.InstanceService.ListInstances:input_type -> spex.v1.ListInstancesRequest
-	17, // 61: spex.v1.InstanceService.DeleteInstance:input_type -> spex.v1.DeleteInstanceRequest
-	19, // 62: spex.v1.InstanceService.DeleteMatching:input_type -> spex.v1.DeleteMatchingRequest
-	21, // 63: spex.v1.SpecificationService.ApplySpecification:input_type -> spex.v1.ApplySpecificationRequest
-	23, // 64: spex.v1.SpecificationService.GetSpecification:input_type -> spex.v1.GetSpecificationRequest
-	25, // 65: spex.v1.SpecificationService.ListSpecifications:input_type -> spex.v1.ListSpecificationsRequest
-	28, // 66: spex.v1.SpecificationService.DeleteSpecification:input_type -> spex.v1.DeleteSpecificationRequest
-	30, // 67: spex.v1.ModelService.ListModels:input_type -> spex.v1.ListModelsRequest
-	33, // 68: spex.v1.ModelService.GetModel:input_type -> spex.v1.GetModelRequest
-	35, // 69: spex.v1.ModelService.ImportModel:input_type -> spex.v1.ImportModelRequest
-	37, // 70: spex.v1.ModelService.SealModel:input_type -> spex.v1.SealModelRequest
-	39, // 71: spex.v1.ModelService.LearnModel:input_type -> spex.v1.LearnModelRequest
-	41, // 72: spex.v1.ModelService.ListDeviations:input_type -> spex.v1.ListDeviationsRequest
-	44, // 73: spex.v1.ClusterService.GetStatus:input_type -> spex.v1.GetStatusRequest
-	49, // 74: spex.v1.ClusterService.GetVersion:input_type -> spex.v1.GetVersionRequest
-	4,  // 75: spex.v1.InstanceService.InitInstance:output_type -> spex.v1.StepResponse
-	4,  // 76: spex.v1.InstanceService.Transition:output_type -> spex.v1.StepResponse
-	7,  // 77: spex.v1.InstanceService.TransitionBatch:output_type -> spex.v1.TransitionBatchResponse
-	6,  // 78: spex.v1.InstanceService.TransitionStream:output_type -> spex.v1.TransitionResult
-	11, // 79: spex.v1.InstanceService.GetInstance:output_type -> spex.v1.GetInstanceResponse
-	13, // 80: spex.v1.InstanceService.GetHistory:output_type -> spex.v1.GetHistoryResponse
-	16, // 81: spex.v1.InstanceService.ListInstances:output_type -> spex.v1.ListInstancesResponse
-	18, // 82: spex.v1.InstanceService.DeleteInstance:output_type -> spex.v1.DeleteInstanceResponse
-	20, // 83: spex.v1.InstanceService.DeleteMatching:output_type -> spex.v1.DeleteMatchingResponse
-	22, // 84: spex.v1.SpecificationService.ApplySpecification:output_type -> spex.v1.ApplySpecificationResponse
-	24, // 85: spex.v1.SpecificationService.GetSpecification:output_type -> spex.v1.GetSpecificationResponse
-	27, // 86: spex.v1.SpecificationService.ListSpecifications:output_type -> spex.v1.ListSpecificationsResponse
-	29, // 87: spex.v1.SpecificationService.DeleteSpecification:output_type -> spex.v1.DeleteSpecificationResponse
-	32, // 88: spex.v1.ModelService.ListModels:output_type -> spex.v1.ListModelsResponse
-	34, // 89: spex.v1.ModelService.GetModel:output_type -> spex.v1.GetModelResponse
-	36, // 90: spex.v1.ModelService.ImportModel:output_type -> spex.v1.ImportModelResponse
-	38, // 91: spex.v1.ModelService.SealModel:output_type -> spex.v1.SealModelResponse
-	40, // 92: spex.v1.ModelService.LearnModel:output_type -> spex.v1.LearnModelResponse
-	43, // 93: spex.v1.ModelService.ListDeviations:output_type -> spex.v1.ListDeviationsResponse
-	48, // 94: spex.v1.ClusterService.GetStatus:output_type -> spex.v1.GetStatusResponse
-	50, // 95: spex.v1.ClusterService.GetVersion:output_type -> spex.v1.GetVersionResponse
-	75, // [75:96] is the sub-list for method output_type
-	54, // [54:75] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	62, // 0: spex.v1.InitInstanceRequest.meta:type_name -> spex.v1.InitInstanceRequest.MetaEntry
+	65, // 1: spex.v1.InitInstanceRequest.event_time:type_name -> google.protobuf.Timestamp
+	63, // 2: spex.v1.MockInstanceRequest.meta:type_name -> spex.v1.MockInstanceRequest.MetaEntry
+	65, // 3: spex.v1.TransitionRequest.event_time:type_name -> google.protobuf.Timestamp
+	66, // 4: spex.v1.StepResponse.verdict:type_name -> spex.types.v1.Verdict
+	67, // 5: spex.v1.StepResponse.judgement:type_name -> spex.types.v1.Judgement
+	5,  // 6: spex.v1.TransitionBatchRequest.transitions:type_name -> spex.v1.TransitionRequest
+	6,  // 7: spex.v1.TransitionResult.response:type_name -> spex.v1.StepResponse
+	68, // 8: spex.v1.TransitionResult.error:type_name -> spex.types.v1.ErrorDetail
+	8,  // 9: spex.v1.TransitionBatchResponse.results:type_name -> spex.v1.TransitionResult
+	0,  // 10: spex.v1.GetInstanceRequest.consistency:type_name -> spex.v1.Consistency
+	64, // 11: spex.v1.Instance.meta:type_name -> spex.v1.Instance.MetaEntry
+	65, // 12: spex.v1.Instance.created_at:type_name -> google.protobuf.Timestamp
+	65, // 13: spex.v1.Instance.updated_at:type_name -> google.protobuf.Timestamp
+	65, // 14: spex.v1.Instance.deadline:type_name -> google.protobuf.Timestamp
+	65, // 15: spex.v1.Instance.prune_at:type_name -> google.protobuf.Timestamp
+	65, // 16: spex.v1.Step.time:type_name -> google.protobuf.Timestamp
+	65, // 17: spex.v1.Step.event_time:type_name -> google.protobuf.Timestamp
+	66, // 18: spex.v1.Step.verdict:type_name -> spex.types.v1.Verdict
+	67, // 19: spex.v1.Step.judgement:type_name -> spex.types.v1.Judgement
+	11, // 20: spex.v1.GetInstanceResponse.instance:type_name -> spex.v1.Instance
+	2,  // 21: spex.v1.GetInstanceResponse.read:type_name -> spex.v1.ReadInfo
+	0,  // 22: spex.v1.GetHistoryRequest.consistency:type_name -> spex.v1.Consistency
+	11, // 23: spex.v1.GetHistoryResponse.instance:type_name -> spex.v1.Instance
+	12, // 24: spex.v1.GetHistoryResponse.steps:type_name -> spex.v1.Step
+	2,  // 25: spex.v1.GetHistoryResponse.read:type_name -> spex.v1.ReadInfo
+	0,  // 26: spex.v1.ListInstancesRequest.consistency:type_name -> spex.v1.Consistency
+	68, // 27: spex.v1.ShardFailure.error:type_name -> spex.types.v1.ErrorDetail
+	11, // 28: spex.v1.ListInstancesResponse.instances:type_name -> spex.v1.Instance
+	17, // 29: spex.v1.ListInstancesResponse.failures:type_name -> spex.v1.ShardFailure
+	2,  // 30: spex.v1.ListInstancesResponse.reads:type_name -> spex.v1.ReadInfo
+	17, // 31: spex.v1.DeleteMatchingResponse.failures:type_name -> spex.v1.ShardFailure
+	69, // 32: spex.v1.ApplySpecificationResponse.model_mode:type_name -> spex.types.v1.ModelMode
+	65, // 33: spex.v1.SpecificationInfo.applied_at:type_name -> google.protobuf.Timestamp
+	33, // 34: spex.v1.SpecificationInfo.model:type_name -> spex.v1.ModelInfo
+	28, // 35: spex.v1.ListSpecificationsResponse.specifications:type_name -> spex.v1.SpecificationInfo
+	69, // 36: spex.v1.ModelInfo.mode:type_name -> spex.types.v1.ModelMode
+	33, // 37: spex.v1.ListModelsResponse.models:type_name -> spex.v1.ModelInfo
+	33, // 38: spex.v1.GetModelResponse.info:type_name -> spex.v1.ModelInfo
+	70, // 39: spex.v1.GetModelResponse.transitions:type_name -> spex.types.v1.Transition
+	70, // 40: spex.v1.ImportModelRequest.transitions:type_name -> spex.types.v1.Transition
+	1,  // 41: spex.v1.ImportModelRequest.mode:type_name -> spex.v1.ImportMode
+	33, // 42: spex.v1.ImportModelResponse.model:type_name -> spex.v1.ModelInfo
+	33, // 43: spex.v1.SealModelResponse.model:type_name -> spex.v1.ModelInfo
+	33, // 44: spex.v1.LearnModelResponse.model:type_name -> spex.v1.ModelInfo
+	0,  // 45: spex.v1.ListDeviationsRequest.consistency:type_name -> spex.v1.Consistency
+	70, // 46: spex.v1.DeviationInfo.transition:type_name -> spex.types.v1.Transition
+	66, // 47: spex.v1.DeviationInfo.verdict:type_name -> spex.types.v1.Verdict
+	65, // 48: spex.v1.DeviationInfo.first_time:type_name -> google.protobuf.Timestamp
+	65, // 49: spex.v1.DeviationInfo.last_time:type_name -> google.protobuf.Timestamp
+	45, // 50: spex.v1.DeviationInfo.rejection:type_name -> spex.v1.Rejection
+	65, // 51: spex.v1.Rejection.time:type_name -> google.protobuf.Timestamp
+	70, // 52: spex.v1.AcceptDeviationsRequest.transitions:type_name -> spex.types.v1.Transition
+	65, // 53: spex.v1.AcceptDeviationsRequest.expires_at:type_name -> google.protobuf.Timestamp
+	33, // 54: spex.v1.AcceptDeviationsResponse.model:type_name -> spex.v1.ModelInfo
+	47, // 55: spex.v1.AcceptDeviationsResponse.before:type_name -> spex.v1.ModelGrade
+	47, // 56: spex.v1.AcceptDeviationsResponse.after:type_name -> spex.v1.ModelGrade
+	70, // 57: spex.v1.RejectDeviationsRequest.transitions:type_name -> spex.types.v1.Transition
+	33, // 58: spex.v1.RejectDeviationsResponse.model:type_name -> spex.v1.ModelInfo
+	71, // 59: spex.v1.ModelEvent.kind:type_name -> spex.types.v1.ModelEventKind
+	65, // 60: spex.v1.ModelEvent.time:type_name -> google.protobuf.Timestamp
+	65, // 61: spex.v1.ModelEvent.first_time:type_name -> google.protobuf.Timestamp
+	65, // 62: spex.v1.ModelEvent.expires_at:type_name -> google.protobuf.Timestamp
+	70, // 63: spex.v1.ModelEvent.transitions:type_name -> spex.types.v1.Transition
+	33, // 64: spex.v1.ListModelHistoryResponse.model:type_name -> spex.v1.ModelInfo
+	52, // 65: spex.v1.ListModelHistoryResponse.events:type_name -> spex.v1.ModelEvent
+	44, // 66: spex.v1.ListDeviationsResponse.deviations:type_name -> spex.v1.DeviationInfo
+	17, // 67: spex.v1.ListDeviationsResponse.failures:type_name -> spex.v1.ShardFailure
+	57, // 68: spex.v1.ShardStatus.replicas:type_name -> spex.v1.ReplicaStatus
+	56, // 69: spex.v1.GetStatusResponse.nodes:type_name -> spex.v1.NodeStatus
+	58, // 70: spex.v1.GetStatusResponse.catalog:type_name -> spex.v1.ShardStatus
+	58, // 71: spex.v1.GetStatusResponse.shards:type_name -> spex.v1.ShardStatus
+	3,  // 72: spex.v1.InstanceService.InitInstance:input_type -> spex.v1.InitInstanceRequest
+	5,  // 73: spex.v1.InstanceService.Transition:input_type -> spex.v1.TransitionRequest
+	7,  // 74: spex.v1.InstanceService.TransitionBatch:input_type -> spex.v1.TransitionBatchRequest
+	5,  // 75: spex.v1.InstanceService.TransitionStream:input_type -> spex.v1.TransitionRequest
+	10, // 76: spex.v1.InstanceService.GetInstance:input_type -> spex.v1.GetInstanceRequest
+	14, // 77: spex.v1.InstanceService.GetHistory:input_type -> spex.v1.GetHistoryRequest
+	16, // 78: spex.v1.InstanceService.ListInstances:input_type -> spex.v1.ListInstancesRequest
+	19, // 79: spex.v1.InstanceService.DeleteInstance:input_type -> spex.v1.DeleteInstanceRequest
+	4,  // 80: spex.v1.InstanceService.MockInstance:input_type -> spex.v1.MockInstanceRequest
+	21, // 81: spex.v1.InstanceService.DeleteMatching:input_type -> spex.v1.DeleteMatchingRequest
+	23, // 82: spex.v1.SpecificationService.ApplySpecification:input_type -> spex.v1.ApplySpecificationRequest
+	25, // 83: spex.v1.SpecificationService.GetSpecification:input_type -> spex.v1.GetSpecificationRequest
+	27, // 84: spex.v1.SpecificationService.ListSpecifications:input_type -> spex.v1.ListSpecificationsRequest
+	30, // 85: spex.v1.SpecificationService.DeleteSpecification:input_type -> spex.v1.DeleteSpecificationRequest
+	32, // 86: spex.v1.ModelService.ListModels:input_type -> spex.v1.ListModelsRequest
+	35, // 87: spex.v1.ModelService.GetModel:input_type -> spex.v1.GetModelRequest
+	37, // 88: spex.v1.ModelService.ImportModel:input_type -> spex.v1.ImportModelRequest
+	39, // 89: spex.v1.ModelService.SealModel:input_type -> spex.v1.SealModelRequest
+	41, // 90: spex.v1.ModelService.LearnModel:input_type -> spex.v1.LearnModelRequest
+	43, // 91: spex.v1.ModelService.ListDeviations:input_type -> spex.v1.ListDeviationsRequest
+	46, // 92: spex.v1.ModelService.AcceptDeviations:input_type -> spex.v1.AcceptDeviationsRequest
+	49, // 93: spex.v1.ModelService.RejectDeviations:input_type -> spex.v1.RejectDeviationsRequest
+	51, // 94: spex.v1.ModelService.ListModelHistory:input_type -> spex.v1.ListModelHistoryRequest
+	55, // 95: spex.v1.ClusterService.GetStatus:input_type -> spex.v1.GetStatusRequest
+	60, // 96: spex.v1.ClusterService.GetVersion:input_type -> spex.v1.GetVersionRequest
+	6,  // 97: spex.v1.InstanceService.InitInstance:output_type -> spex.v1.StepResponse
+	6,  // 98: spex.v1.InstanceService.Transition:output_type -> spex.v1.StepResponse
+	9,  // 99: spex.v1.InstanceService.TransitionBatch:output_type -> spex.v1.TransitionBatchResponse
+	8,  // 100: spex.v1.InstanceService.TransitionStream:output_type -> spex.v1.TransitionResult
+	13, // 101: spex.v1.InstanceService.GetInstance:output_type -> spex.v1.GetInstanceResponse
+	15, // 102: spex.v1.InstanceService.GetHistory:output_type -> spex.v1.GetHistoryResponse
+	18, // 103: spex.v1.InstanceService.ListInstances:output_type -> spex.v1.ListInstancesResponse
+	20, // 104: spex.v1.InstanceService.DeleteInstance:output_type -> spex.v1.DeleteInstanceResponse
+	6,  // 105: spex.v1.InstanceService.MockInstance:output_type -> spex.v1.StepResponse
+	22, // 106: spex.v1.InstanceService.DeleteMatching:output_type -> spex.v1.DeleteMatchingResponse
+	24, // 107: spex.v1.SpecificationService.ApplySpecification:output_type -> spex.v1.ApplySpecificationResponse
+	26, // 108: spex.v1.SpecificationService.GetSpecification:output_type -> spex.v1.GetSpecificationResponse
+	29, // 109: spex.v1.SpecificationService.ListSpecifications:output_type -> spex.v1.ListSpecificationsResponse
+	31, // 110: spex.v1.SpecificationService.DeleteSpecification:output_type -> spex.v1.DeleteSpecificationResponse
+	34, // 111: spex.v1.ModelService.ListModels:output_type -> spex.v1.ListModelsResponse
+	36, // 112: spex.v1.ModelService.GetModel:output_type -> spex.v1.GetModelResponse
+	38, // 113: spex.v1.ModelService.ImportModel:output_type -> spex.v1.ImportModelResponse
+	40, // 114: spex.v1.ModelService.SealModel:output_type -> spex.v1.SealModelResponse
+	42, // 115: spex.v1.ModelService.LearnModel:output_type -> spex.v1.LearnModelResponse
+	54, // 116: spex.v1.ModelService.ListDeviations:output_type -> spex.v1.ListDeviationsResponse
+	48, // 117: spex.v1.ModelService.AcceptDeviations:output_type -> spex.v1.AcceptDeviationsResponse
+	50, // 118: spex.v1.ModelService.RejectDeviations:output_type -> spex.v1.RejectDeviationsResponse
+	53, // 119: spex.v1.ModelService.ListModelHistory:output_type -> spex.v1.ListModelHistoryResponse
+	59, // 120: spex.v1.ClusterService.GetStatus:output_type -> spex.v1.GetStatusResponse
+	61, // 121: spex.v1.ClusterService.GetVersion:output_type -> spex.v1.GetVersionResponse
+	97, // [97:122] is the sub-list for method output_type
+	72, // [72:97] is the sub-list for method input_type
+	72, // [72:72] is the sub-list for extension type_name
+	72, // [72:72] is the sub-list for extension extendee
+	0,  // [0:72] is the sub-list for field type_name
 }
 
 func init() { file_spex_v1_spex_proto_init() }
@@ -4447,18 +5509,18 @@ func file_spex_v1_spex_proto_init() {
 	if File_spex_v1_spex_proto != nil {
 		return
 	}
-	file_spex_v1_spex_proto_msgTypes[5].OneofWrappers = []any{
+	file_spex_v1_spex_proto_msgTypes[6].OneofWrappers = []any{
 		(*TransitionResult_Response)(nil),
 		(*TransitionResult_Error)(nil),
 	}
-	file_spex_v1_spex_proto_msgTypes[30].OneofWrappers = []any{}
+	file_spex_v1_spex_proto_msgTypes[31].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spex_v1_spex_proto_rawDesc), len(file_spex_v1_spex_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   52,
+			NumEnums:      2,
+			NumMessages:   63,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

@@ -33,6 +33,7 @@ const (
 	InstanceService_GetHistory_FullMethodName       = "/spex.v1.InstanceService/GetHistory"
 	InstanceService_ListInstances_FullMethodName    = "/spex.v1.InstanceService/ListInstances"
 	InstanceService_DeleteInstance_FullMethodName   = "/spex.v1.InstanceService/DeleteInstance"
+	InstanceService_MockInstance_FullMethodName     = "/spex.v1.InstanceService/MockInstance"
 	InstanceService_DeleteMatching_FullMethodName   = "/spex.v1.InstanceService/DeleteMatching"
 )
 
@@ -56,6 +57,10 @@ type InstanceServiceClient interface {
 	// ListInstances pages through all shards. A shard that does not answer is named in the response.
 	ListInstances(ctx context.Context, in *ListInstancesRequest, opts ...grpc.CallOption) (*ListInstancesResponse, error)
 	DeleteInstance(ctx context.Context, in *DeleteInstanceRequest, opts ...grpc.CallOption) (*DeleteInstanceResponse, error)
+	// MockInstance puts an instance straight into a state, for tests of programs:
+	// nothing is checked, no model changes, the history is empty, and an instance
+	// of that identifier is overwritten. The answer has seq 1 and VERDICT_OK.
+	MockInstance(ctx context.Context, in *MockInstanceRequest, opts ...grpc.CallOption) (*StepResponse, error)
 	// DeleteMatching deletes the instances that an expression selects, page by
 	// page. A shard that does not answer is named in the response.
 	DeleteMatching(ctx context.Context, in *DeleteMatchingRequest, opts ...grpc.CallOption) (*DeleteMatchingResponse, error)
@@ -152,6 +157,16 @@ func (c *instanceServiceClient) DeleteInstance(ctx context.Context, in *DeleteIn
 	return out, nil
 }
 
+func (c *instanceServiceClient) MockInstance(ctx context.Context, in *MockInstanceRequest, opts ...grpc.CallOption) (*StepResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StepResponse)
+	err := c.cc.Invoke(ctx, InstanceService_MockInstance_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *instanceServiceClient) DeleteMatching(ctx context.Context, in *DeleteMatchingRequest, opts ...grpc.CallOption) (*DeleteMatchingResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DeleteMatchingResponse)
@@ -182,6 +197,10 @@ type InstanceServiceServer interface {
 	// ListInstances pages through all shards. A shard that does not answer is named in the response.
 	ListInstances(context.Context, *ListInstancesRequest) (*ListInstancesResponse, error)
 	DeleteInstance(context.Context, *DeleteInstanceRequest) (*DeleteInstanceResponse, error)
+	// MockInstance puts an instance straight into a state, for tests of programs:
+	// nothing is checked, no model changes, the history is empty, and an instance
+	// of that identifier is overwritten. The answer has seq 1 and VERDICT_OK.
+	MockInstance(context.Context, *MockInstanceRequest) (*StepResponse, error)
 	// DeleteMatching deletes the instances that an expression selects, page by
 	// page. A shard that does not answer is named in the response.
 	DeleteMatching(context.Context, *DeleteMatchingRequest) (*DeleteMatchingResponse, error)
@@ -218,6 +237,9 @@ func (UnimplementedInstanceServiceServer) ListInstances(context.Context, *ListIn
 }
 func (UnimplementedInstanceServiceServer) DeleteInstance(context.Context, *DeleteInstanceRequest) (*DeleteInstanceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteInstance not implemented")
+}
+func (UnimplementedInstanceServiceServer) MockInstance(context.Context, *MockInstanceRequest) (*StepResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method MockInstance not implemented")
 }
 func (UnimplementedInstanceServiceServer) DeleteMatching(context.Context, *DeleteMatchingRequest) (*DeleteMatchingResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteMatching not implemented")
@@ -376,6 +398,24 @@ func _InstanceService_DeleteInstance_Handler(srv interface{}, ctx context.Contex
 	return interceptor(ctx, in, info, handler)
 }
 
+func _InstanceService_MockInstance_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MockInstanceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(InstanceServiceServer).MockInstance(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: InstanceService_MockInstance_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(InstanceServiceServer).MockInstance(ctx, req.(*MockInstanceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _InstanceService_DeleteMatching_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DeleteMatchingRequest)
 	if err := dec(in); err != nil {
@@ -428,6 +468,10 @@ var InstanceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteInstance",
 			Handler:    _InstanceService_DeleteInstance_Handler,
+		},
+		{
+			MethodName: "MockInstance",
+			Handler:    _InstanceService_MockInstance_Handler,
 		},
 		{
 			MethodName: "DeleteMatching",
@@ -669,12 +713,15 @@ var SpecificationService_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	ModelService_ListModels_FullMethodName     = "/spex.v1.ModelService/ListModels"
-	ModelService_GetModel_FullMethodName       = "/spex.v1.ModelService/GetModel"
-	ModelService_ImportModel_FullMethodName    = "/spex.v1.ModelService/ImportModel"
-	ModelService_SealModel_FullMethodName      = "/spex.v1.ModelService/SealModel"
-	ModelService_LearnModel_FullMethodName     = "/spex.v1.ModelService/LearnModel"
-	ModelService_ListDeviations_FullMethodName = "/spex.v1.ModelService/ListDeviations"
+	ModelService_ListModels_FullMethodName       = "/spex.v1.ModelService/ListModels"
+	ModelService_GetModel_FullMethodName         = "/spex.v1.ModelService/GetModel"
+	ModelService_ImportModel_FullMethodName      = "/spex.v1.ModelService/ImportModel"
+	ModelService_SealModel_FullMethodName        = "/spex.v1.ModelService/SealModel"
+	ModelService_LearnModel_FullMethodName       = "/spex.v1.ModelService/LearnModel"
+	ModelService_ListDeviations_FullMethodName   = "/spex.v1.ModelService/ListDeviations"
+	ModelService_AcceptDeviations_FullMethodName = "/spex.v1.ModelService/AcceptDeviations"
+	ModelService_RejectDeviations_FullMethodName = "/spex.v1.ModelService/RejectDeviations"
+	ModelService_ListModelHistory_FullMethodName = "/spex.v1.ModelService/ListModelHistory"
 )
 
 // ModelServiceClient is the client API for ModelService service.
@@ -694,6 +741,14 @@ type ModelServiceClient interface {
 	LearnModel(ctx context.Context, in *LearnModelRequest, opts ...grpc.CallOption) (*LearnModelResponse, error)
 	// ListDeviations answers the distinct deviating transitions, gathered from all shards.
 	ListDeviations(ctx context.Context, in *ListDeviationsRequest, opts ...grpc.CallOption) (*ListDeviationsResponse, error)
+	// AcceptDeviations puts deviating transitions into the model, which must stay
+	// equivalent to its specification unless forced. It answers when every shard
+	// works with a sealed model that has them.
+	AcceptDeviations(ctx context.Context, in *AcceptDeviationsRequest, opts ...grpc.CallOption) (*AcceptDeviationsResponse, error)
+	// RejectDeviations notes that deviations were looked at and are wrong.
+	RejectDeviations(ctx context.Context, in *RejectDeviationsRequest, opts ...grpc.CallOption) (*RejectDeviationsResponse, error)
+	// ListModelHistory tells what happened to a model, newest first.
+	ListModelHistory(ctx context.Context, in *ListModelHistoryRequest, opts ...grpc.CallOption) (*ListModelHistoryResponse, error)
 }
 
 type modelServiceClient struct {
@@ -776,6 +831,36 @@ func (c *modelServiceClient) ListDeviations(ctx context.Context, in *ListDeviati
 	return out, nil
 }
 
+func (c *modelServiceClient) AcceptDeviations(ctx context.Context, in *AcceptDeviationsRequest, opts ...grpc.CallOption) (*AcceptDeviationsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AcceptDeviationsResponse)
+	err := c.cc.Invoke(ctx, ModelService_AcceptDeviations_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelServiceClient) RejectDeviations(ctx context.Context, in *RejectDeviationsRequest, opts ...grpc.CallOption) (*RejectDeviationsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RejectDeviationsResponse)
+	err := c.cc.Invoke(ctx, ModelService_RejectDeviations_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *modelServiceClient) ListModelHistory(ctx context.Context, in *ListModelHistoryRequest, opts ...grpc.CallOption) (*ListModelHistoryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListModelHistoryResponse)
+	err := c.cc.Invoke(ctx, ModelService_ListModelHistory_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ModelServiceServer is the server API for ModelService service.
 // All implementations must embed UnimplementedModelServiceServer
 // for forward compatibility.
@@ -793,6 +878,14 @@ type ModelServiceServer interface {
 	LearnModel(context.Context, *LearnModelRequest) (*LearnModelResponse, error)
 	// ListDeviations answers the distinct deviating transitions, gathered from all shards.
 	ListDeviations(context.Context, *ListDeviationsRequest) (*ListDeviationsResponse, error)
+	// AcceptDeviations puts deviating transitions into the model, which must stay
+	// equivalent to its specification unless forced. It answers when every shard
+	// works with a sealed model that has them.
+	AcceptDeviations(context.Context, *AcceptDeviationsRequest) (*AcceptDeviationsResponse, error)
+	// RejectDeviations notes that deviations were looked at and are wrong.
+	RejectDeviations(context.Context, *RejectDeviationsRequest) (*RejectDeviationsResponse, error)
+	// ListModelHistory tells what happened to a model, newest first.
+	ListModelHistory(context.Context, *ListModelHistoryRequest) (*ListModelHistoryResponse, error)
 	mustEmbedUnimplementedModelServiceServer()
 }
 
@@ -820,6 +913,15 @@ func (UnimplementedModelServiceServer) LearnModel(context.Context, *LearnModelRe
 }
 func (UnimplementedModelServiceServer) ListDeviations(context.Context, *ListDeviationsRequest) (*ListDeviationsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListDeviations not implemented")
+}
+func (UnimplementedModelServiceServer) AcceptDeviations(context.Context, *AcceptDeviationsRequest) (*AcceptDeviationsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AcceptDeviations not implemented")
+}
+func (UnimplementedModelServiceServer) RejectDeviations(context.Context, *RejectDeviationsRequest) (*RejectDeviationsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RejectDeviations not implemented")
+}
+func (UnimplementedModelServiceServer) ListModelHistory(context.Context, *ListModelHistoryRequest) (*ListModelHistoryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListModelHistory not implemented")
 }
 func (UnimplementedModelServiceServer) mustEmbedUnimplementedModelServiceServer() {}
 func (UnimplementedModelServiceServer) testEmbeddedByValue()                      {}
@@ -932,6 +1034,60 @@ func _ModelService_ListDeviations_Handler(srv interface{}, ctx context.Context, 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ModelService_AcceptDeviations_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AcceptDeviationsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelServiceServer).AcceptDeviations(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelService_AcceptDeviations_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelServiceServer).AcceptDeviations(ctx, req.(*AcceptDeviationsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelService_RejectDeviations_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RejectDeviationsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelServiceServer).RejectDeviations(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelService_RejectDeviations_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelServiceServer).RejectDeviations(ctx, req.(*RejectDeviationsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ModelService_ListModelHistory_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListModelHistoryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelServiceServer).ListModelHistory(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelService_ListModelHistory_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelServiceServer).ListModelHistory(ctx, req.(*ListModelHistoryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ModelService_ServiceDesc is the grpc.ServiceDesc for ModelService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -954,6 +1110,18 @@ var ModelService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListDeviations",
 			Handler:    _ModelService_ListDeviations_Handler,
+		},
+		{
+			MethodName: "AcceptDeviations",
+			Handler:    _ModelService_AcceptDeviations_Handler,
+		},
+		{
+			MethodName: "RejectDeviations",
+			Handler:    _ModelService_RejectDeviations_Handler,
+		},
+		{
+			MethodName: "ListModelHistory",
+			Handler:    _ModelService_ListModelHistory_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

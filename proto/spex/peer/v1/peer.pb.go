@@ -111,6 +111,7 @@ type ForwardRequest struct {
 	//	*ForwardRequest_History
 	//	*ForwardRequest_List
 	//	*ForwardRequest_Deviations
+	//	*ForwardRequest_Mock
 	//	*ForwardRequest_DeleteMatching
 	//	*ForwardRequest_Reports
 	Request       isForwardRequest_Request `protobuf_oneof:"request"`
@@ -239,6 +240,15 @@ func (x *ForwardRequest) GetDeviations() *v1.ListDeviationsRequest {
 	return nil
 }
 
+func (x *ForwardRequest) GetMock() *v1.MockInstanceRequest {
+	if x != nil {
+		if x, ok := x.Request.(*ForwardRequest_Mock); ok {
+			return x.Mock
+		}
+	}
+	return nil
+}
+
 func (x *ForwardRequest) GetDeleteMatching() *v1.DeleteMatchingRequest {
 	if x != nil {
 		if x, ok := x.Request.(*ForwardRequest_DeleteMatching); ok {
@@ -289,6 +299,11 @@ type ForwardRequest_Deviations struct {
 	Deviations *v1.ListDeviationsRequest `protobuf:"bytes,16,opt,name=deviations,proto3,oneof"`
 }
 
+type ForwardRequest_Mock struct {
+	// The answer is in init.
+	Mock *v1.MockInstanceRequest `protobuf:"bytes,100,opt,name=mock,proto3,oneof"`
+}
+
 type ForwardRequest_DeleteMatching struct {
 	DeleteMatching *v1.DeleteMatchingRequest `protobuf:"bytes,90,opt,name=delete_matching,json=deleteMatching,proto3,oneof"`
 }
@@ -310,6 +325,8 @@ func (*ForwardRequest_History) isForwardRequest_Request() {}
 func (*ForwardRequest_List) isForwardRequest_Request() {}
 
 func (*ForwardRequest_Deviations) isForwardRequest_Request() {}
+
+func (*ForwardRequest_Mock) isForwardRequest_Request() {}
 
 func (*ForwardRequest_DeleteMatching) isForwardRequest_Request() {}
 
@@ -658,8 +675,10 @@ type ProposeResponse struct {
 	Changed bool   `protobuf:"varint,3,opt,name=changed,proto3" json:"changed,omitempty"`
 	// Set when the machine refused the command.
 	Error *v12.ErrorDetail `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
-	// How many transitions an import brought.
-	Added         uint32 `protobuf:"varint,5,opt,name=added,proto3" json:"added,omitempty"`
+	// How many transitions an import or an acceptance brought.
+	Added uint32 `protobuf:"varint,5,opt,name=added,proto3" json:"added,omitempty"`
+	// How many transitions an import took out.
+	Removed       uint32 `protobuf:"varint,70,opt,name=removed,proto3" json:"removed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -725,6 +744,13 @@ func (x *ProposeResponse) GetError() *v12.ErrorDetail {
 func (x *ProposeResponse) GetAdded() uint32 {
 	if x != nil {
 		return x.Added
+	}
+	return 0
+}
+
+func (x *ProposeResponse) GetRemoved() uint32 {
+	if x != nil {
+		return x.Removed
 	}
 	return 0
 }
@@ -1607,7 +1633,7 @@ const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x14\n" +
 	"\x05group\x18\x02 \x01(\rR\x05group\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\tR\x04from\x12\x0e\n" +
-	"\x02to\x18\x04 \x01(\tR\x02to\"\x83\x05\n" +
+	"\x02to\x18\x04 \x01(\tR\x02to\"\xb7\x05\n" +
 	"\x0eForwardRequest\x12,\n" +
 	"\x06target\x18\x01 \x01(\v2\x14.spex.peer.v1.TargetR\x06target\x12\x12\n" +
 	"\x04hops\x18\x02 \x01(\rR\x04hops\x12\x1c\n" +
@@ -1621,7 +1647,8 @@ const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"\x04list\x18\x0f \x01(\v2\x1d.spex.v1.ListInstancesRequestH\x00R\x04list\x12@\n" +
 	"\n" +
 	"deviations\x18\x10 \x01(\v2\x1e.spex.v1.ListDeviationsRequestH\x00R\n" +
-	"deviations\x12I\n" +
+	"deviations\x122\n" +
+	"\x04mock\x18d \x01(\v2\x1c.spex.v1.MockInstanceRequestH\x00R\x04mock\x12I\n" +
 	"\x0fdelete_matching\x18Z \x01(\v2\x1e.spex.v1.DeleteMatchingRequestH\x00R\x0edeleteMatching\x12<\n" +
 	"\areports\x18P \x01(\v2 .spex.peer.v1.ReadReportsRequestH\x00R\areportsB\t\n" +
 	"\arequest\"=\n" +
@@ -1646,13 +1673,14 @@ const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"\bresponse\"p\n" +
 	"\x0eProposeRequest\x12,\n" +
 	"\x06target\x18\x01 \x01(\v2\x14.spex.peer.v1.TargetR\x06target\x120\n" +
-	"\acommand\x18\x02 \x01(\v2\x16.spex.state.v1.CommandR\acommand\"\xa3\x01\n" +
+	"\acommand\x18\x02 \x01(\v2\x16.spex.state.v1.CommandR\acommand\"\xbd\x01\n" +
 	"\x0fProposeResponse\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x18\n" +
 	"\achanged\x18\x03 \x01(\bR\achanged\x120\n" +
 	"\x05error\x18\x04 \x01(\v2\x1a.spex.types.v1.ErrorDetailR\x05error\x12\x14\n" +
-	"\x05added\x18\x05 \x01(\rR\x05added\"@\n" +
+	"\x05added\x18\x05 \x01(\rR\x05added\x12\x18\n" +
+	"\aremoved\x18F \x01(\rR\aremoved\"@\n" +
 	"\x10ReadIndexRequest\x12,\n" +
 	"\x06target\x18\x01 \x01(\v2\x14.spex.peer.v1.TargetR\x06target\")\n" +
 	"\x11ReadIndexResponse\x12\x14\n" +
@@ -1773,22 +1801,23 @@ var file_spex_peer_v1_peer_proto_goTypes = []any{
 	(*v1.GetHistoryRequest)(nil),      // 23: spex.v1.GetHistoryRequest
 	(*v1.ListInstancesRequest)(nil),   // 24: spex.v1.ListInstancesRequest
 	(*v1.ListDeviationsRequest)(nil),  // 25: spex.v1.ListDeviationsRequest
-	(*v1.DeleteMatchingRequest)(nil),  // 26: spex.v1.DeleteMatchingRequest
-	(*v1.TransitionRequest)(nil),      // 27: spex.v1.TransitionRequest
-	(*v1.TransitionResult)(nil),       // 28: spex.v1.TransitionResult
-	(*v1.StepResponse)(nil),           // 29: spex.v1.StepResponse
-	(*v1.DeleteInstanceResponse)(nil), // 30: spex.v1.DeleteInstanceResponse
-	(*v1.GetInstanceResponse)(nil),    // 31: spex.v1.GetInstanceResponse
-	(*v1.GetHistoryResponse)(nil),     // 32: spex.v1.GetHistoryResponse
-	(*v1.ListInstancesResponse)(nil),  // 33: spex.v1.ListInstancesResponse
-	(*v1.ListDeviationsResponse)(nil), // 34: spex.v1.ListDeviationsResponse
-	(*v1.DeleteMatchingResponse)(nil), // 35: spex.v1.DeleteMatchingResponse
-	(*v11.Command)(nil),               // 36: spex.state.v1.Command
-	(*v12.ErrorDetail)(nil),           // 37: spex.types.v1.ErrorDetail
-	(*v11.Node)(nil),                  // 38: spex.state.v1.Node
-	(v12.ReportKind)(0),               // 39: spex.types.v1.ReportKind
-	(*v1.Report)(nil),                 // 40: spex.v1.Report
-	(*v1.ReportGap)(nil),              // 41: spex.v1.ReportGap
+	(*v1.MockInstanceRequest)(nil),    // 26: spex.v1.MockInstanceRequest
+	(*v1.DeleteMatchingRequest)(nil),  // 27: spex.v1.DeleteMatchingRequest
+	(*v1.TransitionRequest)(nil),      // 28: spex.v1.TransitionRequest
+	(*v1.TransitionResult)(nil),       // 29: spex.v1.TransitionResult
+	(*v1.StepResponse)(nil),           // 30: spex.v1.StepResponse
+	(*v1.DeleteInstanceResponse)(nil), // 31: spex.v1.DeleteInstanceResponse
+	(*v1.GetInstanceResponse)(nil),    // 32: spex.v1.GetInstanceResponse
+	(*v1.GetHistoryResponse)(nil),     // 33: spex.v1.GetHistoryResponse
+	(*v1.ListInstancesResponse)(nil),  // 34: spex.v1.ListInstancesResponse
+	(*v1.ListDeviationsResponse)(nil), // 35: spex.v1.ListDeviationsResponse
+	(*v1.DeleteMatchingResponse)(nil), // 36: spex.v1.DeleteMatchingResponse
+	(*v11.Command)(nil),               // 37: spex.state.v1.Command
+	(*v12.ErrorDetail)(nil),           // 38: spex.types.v1.ErrorDetail
+	(*v11.Node)(nil),                  // 39: spex.state.v1.Node
+	(v12.ReportKind)(0),               // 40: spex.types.v1.ReportKind
+	(*v1.Report)(nil),                 // 41: spex.v1.Report
+	(*v1.ReportGap)(nil),              // 42: spex.v1.ReportGap
 }
 var file_spex_peer_v1_peer_proto_depIdxs = []int32{
 	0,  // 0: spex.peer.v1.ForwardRequest.target:type_name -> spex.peer.v1.Target
@@ -1799,51 +1828,52 @@ var file_spex_peer_v1_peer_proto_depIdxs = []int32{
 	23, // 5: spex.peer.v1.ForwardRequest.history:type_name -> spex.v1.GetHistoryRequest
 	24, // 6: spex.peer.v1.ForwardRequest.list:type_name -> spex.v1.ListInstancesRequest
 	25, // 7: spex.peer.v1.ForwardRequest.deviations:type_name -> spex.v1.ListDeviationsRequest
-	26, // 8: spex.peer.v1.ForwardRequest.delete_matching:type_name -> spex.v1.DeleteMatchingRequest
-	18, // 9: spex.peer.v1.ForwardRequest.reports:type_name -> spex.peer.v1.ReadReportsRequest
-	27, // 10: spex.peer.v1.StepBatch.steps:type_name -> spex.v1.TransitionRequest
-	28, // 11: spex.peer.v1.StepBatchResult.results:type_name -> spex.v1.TransitionResult
-	29, // 12: spex.peer.v1.ForwardResponse.init:type_name -> spex.v1.StepResponse
-	3,  // 13: spex.peer.v1.ForwardResponse.steps:type_name -> spex.peer.v1.StepBatchResult
-	30, // 14: spex.peer.v1.ForwardResponse.delete:type_name -> spex.v1.DeleteInstanceResponse
-	31, // 15: spex.peer.v1.ForwardResponse.get:type_name -> spex.v1.GetInstanceResponse
-	32, // 16: spex.peer.v1.ForwardResponse.history:type_name -> spex.v1.GetHistoryResponse
-	33, // 17: spex.peer.v1.ForwardResponse.list:type_name -> spex.v1.ListInstancesResponse
-	34, // 18: spex.peer.v1.ForwardResponse.deviations:type_name -> spex.v1.ListDeviationsResponse
-	35, // 19: spex.peer.v1.ForwardResponse.delete_matching:type_name -> spex.v1.DeleteMatchingResponse
-	19, // 20: spex.peer.v1.ForwardResponse.reports:type_name -> spex.peer.v1.ReadReportsResponse
-	0,  // 21: spex.peer.v1.ProposeRequest.target:type_name -> spex.peer.v1.Target
-	36, // 22: spex.peer.v1.ProposeRequest.command:type_name -> spex.state.v1.Command
-	37, // 23: spex.peer.v1.ProposeResponse.error:type_name -> spex.types.v1.ErrorDetail
-	0,  // 24: spex.peer.v1.ReadIndexRequest.target:type_name -> spex.peer.v1.Target
-	0,  // 25: spex.peer.v1.ConfirmRequest.target:type_name -> spex.peer.v1.Target
-	0,  // 26: spex.peer.v1.PledgeRequest.target:type_name -> spex.peer.v1.Target
-	0,  // 27: spex.peer.v1.JoinRequest.target:type_name -> spex.peer.v1.Target
-	38, // 28: spex.peer.v1.JoinRequest.node:type_name -> spex.state.v1.Node
-	0,  // 29: spex.peer.v1.StatusRequest.target:type_name -> spex.peer.v1.Target
-	17, // 30: spex.peer.v1.StatusResponse.groups:type_name -> spex.peer.v1.GroupStatus
-	39, // 31: spex.peer.v1.ReadReportsRequest.kinds:type_name -> spex.types.v1.ReportKind
-	40, // 32: spex.peer.v1.ReadReportsResponse.reports:type_name -> spex.v1.Report
-	41, // 33: spex.peer.v1.ReadReportsResponse.gaps:type_name -> spex.v1.ReportGap
-	1,  // 34: spex.peer.v1.PeerService.Forward:input_type -> spex.peer.v1.ForwardRequest
-	5,  // 35: spex.peer.v1.PeerService.Propose:input_type -> spex.peer.v1.ProposeRequest
-	7,  // 36: spex.peer.v1.PeerService.ReadIndex:input_type -> spex.peer.v1.ReadIndexRequest
-	9,  // 37: spex.peer.v1.PeerService.Confirm:input_type -> spex.peer.v1.ConfirmRequest
-	11, // 38: spex.peer.v1.PeerService.Pledge:input_type -> spex.peer.v1.PledgeRequest
-	13, // 39: spex.peer.v1.PeerService.Join:input_type -> spex.peer.v1.JoinRequest
-	15, // 40: spex.peer.v1.PeerService.Status:input_type -> spex.peer.v1.StatusRequest
-	4,  // 41: spex.peer.v1.PeerService.Forward:output_type -> spex.peer.v1.ForwardResponse
-	6,  // 42: spex.peer.v1.PeerService.Propose:output_type -> spex.peer.v1.ProposeResponse
-	8,  // 43: spex.peer.v1.PeerService.ReadIndex:output_type -> spex.peer.v1.ReadIndexResponse
-	10, // 44: spex.peer.v1.PeerService.Confirm:output_type -> spex.peer.v1.ConfirmResponse
-	12, // 45: spex.peer.v1.PeerService.Pledge:output_type -> spex.peer.v1.PledgeResponse
-	14, // 46: spex.peer.v1.PeerService.Join:output_type -> spex.peer.v1.JoinResponse
-	16, // 47: spex.peer.v1.PeerService.Status:output_type -> spex.peer.v1.StatusResponse
-	41, // [41:48] is the sub-list for method output_type
-	34, // [34:41] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	26, // 8: spex.peer.v1.ForwardRequest.mock:type_name -> spex.v1.MockInstanceRequest
+	27, // 9: spex.peer.v1.ForwardRequest.delete_matching:type_name -> spex.v1.DeleteMatchingRequest
+	18, // 10: spex.peer.v1.ForwardRequest.reports:type_name -> spex.peer.v1.ReadReportsRequest
+	28, // 11: spex.peer.v1.StepBatch.steps:type_name -> spex.v1.TransitionRequest
+	29, // 12: spex.peer.v1.StepBatchResult.results:type_name -> spex.v1.TransitionResult
+	30, // 13: spex.peer.v1.ForwardResponse.init:type_name -> spex.v1.StepResponse
+	3,  // 14: spex.peer.v1.ForwardResponse.steps:type_name -> spex.peer.v1.StepBatchResult
+	31, // 15: spex.peer.v1.ForwardResponse.delete:type_name -> spex.v1.DeleteInstanceResponse
+	32, // 16: spex.peer.v1.ForwardResponse.get:type_name -> spex.v1.GetInstanceResponse
+	33, // 17: spex.peer.v1.ForwardResponse.history:type_name -> spex.v1.GetHistoryResponse
+	34, // 18: spex.peer.v1.ForwardResponse.list:type_name -> spex.v1.ListInstancesResponse
+	35, // 19: spex.peer.v1.ForwardResponse.deviations:type_name -> spex.v1.ListDeviationsResponse
+	36, // 20: spex.peer.v1.ForwardResponse.delete_matching:type_name -> spex.v1.DeleteMatchingResponse
+	19, // 21: spex.peer.v1.ForwardResponse.reports:type_name -> spex.peer.v1.ReadReportsResponse
+	0,  // 22: spex.peer.v1.ProposeRequest.target:type_name -> spex.peer.v1.Target
+	37, // 23: spex.peer.v1.ProposeRequest.command:type_name -> spex.state.v1.Command
+	38, // 24: spex.peer.v1.ProposeResponse.error:type_name -> spex.types.v1.ErrorDetail
+	0,  // 25: spex.peer.v1.ReadIndexRequest.target:type_name -> spex.peer.v1.Target
+	0,  // 26: spex.peer.v1.ConfirmRequest.target:type_name -> spex.peer.v1.Target
+	0,  // 27: spex.peer.v1.PledgeRequest.target:type_name -> spex.peer.v1.Target
+	0,  // 28: spex.peer.v1.JoinRequest.target:type_name -> spex.peer.v1.Target
+	39, // 29: spex.peer.v1.JoinRequest.node:type_name -> spex.state.v1.Node
+	0,  // 30: spex.peer.v1.StatusRequest.target:type_name -> spex.peer.v1.Target
+	17, // 31: spex.peer.v1.StatusResponse.groups:type_name -> spex.peer.v1.GroupStatus
+	40, // 32: spex.peer.v1.ReadReportsRequest.kinds:type_name -> spex.types.v1.ReportKind
+	41, // 33: spex.peer.v1.ReadReportsResponse.reports:type_name -> spex.v1.Report
+	42, // 34: spex.peer.v1.ReadReportsResponse.gaps:type_name -> spex.v1.ReportGap
+	1,  // 35: spex.peer.v1.PeerService.Forward:input_type -> spex.peer.v1.ForwardRequest
+	5,  // 36: spex.peer.v1.PeerService.Propose:input_type -> spex.peer.v1.ProposeRequest
+	7,  // 37: spex.peer.v1.PeerService.ReadIndex:input_type -> spex.peer.v1.ReadIndexRequest
+	9,  // 38: spex.peer.v1.PeerService.Confirm:input_type -> spex.peer.v1.ConfirmRequest
+	11, // 39: spex.peer.v1.PeerService.Pledge:input_type -> spex.peer.v1.PledgeRequest
+	13, // 40: spex.peer.v1.PeerService.Join:input_type -> spex.peer.v1.JoinRequest
+	15, // 41: spex.peer.v1.PeerService.Status:input_type -> spex.peer.v1.StatusRequest
+	4,  // 42: spex.peer.v1.PeerService.Forward:output_type -> spex.peer.v1.ForwardResponse
+	6,  // 43: spex.peer.v1.PeerService.Propose:output_type -> spex.peer.v1.ProposeResponse
+	8,  // 44: spex.peer.v1.PeerService.ReadIndex:output_type -> spex.peer.v1.ReadIndexResponse
+	10, // 45: spex.peer.v1.PeerService.Confirm:output_type -> spex.peer.v1.ConfirmResponse
+	12, // 46: spex.peer.v1.PeerService.Pledge:output_type -> spex.peer.v1.PledgeResponse
+	14, // 47: spex.peer.v1.PeerService.Join:output_type -> spex.peer.v1.JoinResponse
+	16, // 48: spex.peer.v1.PeerService.Status:output_type -> spex.peer.v1.StatusResponse
+	42, // [42:49] is the sub-list for method output_type
+	35, // [35:42] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_spex_peer_v1_peer_proto_init() }
@@ -1859,6 +1889,7 @@ func file_spex_peer_v1_peer_proto_init() {
 		(*ForwardRequest_History)(nil),
 		(*ForwardRequest_List)(nil),
 		(*ForwardRequest_Deviations)(nil),
+		(*ForwardRequest_Mock)(nil),
 		(*ForwardRequest_DeleteMatching)(nil),
 		(*ForwardRequest_Reports)(nil),
 	}

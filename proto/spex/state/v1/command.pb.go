@@ -106,6 +106,7 @@ type Command struct {
 	//	*Command_ExtendModel
 	//	*Command_SetModelMode
 	//	*Command_AcknowledgeOutbox
+	//	*Command_MockInstance
 	//	*Command_FireTimeout
 	//	*Command_PruneInstance
 	//	*Command_FormCluster
@@ -116,6 +117,9 @@ type Command struct {
 	//	*Command_ImportModel
 	//	*Command_ChangeModelMode
 	//	*Command_ReportShard
+	//	*Command_AcceptDeviations
+	//	*Command_RejectDeviations
+	//	*Command_WithdrawAcceptances
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -255,6 +259,15 @@ func (x *Command) GetAcknowledgeOutbox() *AcknowledgeOutbox {
 	return nil
 }
 
+func (x *Command) GetMockInstance() *MockInstance {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_MockInstance); ok {
+			return x.MockInstance
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetFireTimeout() *FireTimeout {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_FireTimeout); ok {
@@ -345,6 +358,33 @@ func (x *Command) GetReportShard() *ReportShard {
 	return nil
 }
 
+func (x *Command) GetAcceptDeviations() *AcceptDeviations {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_AcceptDeviations); ok {
+			return x.AcceptDeviations
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRejectDeviations() *RejectDeviations {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_RejectDeviations); ok {
+			return x.RejectDeviations
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetWithdrawAcceptances() *WithdrawAcceptances {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_WithdrawAcceptances); ok {
+			return x.WithdrawAcceptances
+		}
+	}
+	return nil
+}
+
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -391,6 +431,10 @@ type Command_AcknowledgeOutbox struct {
 	AcknowledgeOutbox *AcknowledgeOutbox `protobuf:"bytes,27,opt,name=acknowledge_outbox,json=acknowledgeOutbox,proto3,oneof"`
 }
 
+type Command_MockInstance struct {
+	MockInstance *MockInstance `protobuf:"bytes,100,opt,name=mock_instance,json=mockInstance,proto3,oneof"`
+}
+
 type Command_FireTimeout struct {
 	FireTimeout *FireTimeout `protobuf:"bytes,50,opt,name=fire_timeout,json=fireTimeout,proto3,oneof"`
 }
@@ -432,6 +476,18 @@ type Command_ReportShard struct {
 	ReportShard *ReportShard `protobuf:"bytes,47,opt,name=report_shard,json=reportShard,proto3,oneof"`
 }
 
+type Command_AcceptDeviations struct {
+	AcceptDeviations *AcceptDeviations `protobuf:"bytes,70,opt,name=accept_deviations,json=acceptDeviations,proto3,oneof"`
+}
+
+type Command_RejectDeviations struct {
+	RejectDeviations *RejectDeviations `protobuf:"bytes,71,opt,name=reject_deviations,json=rejectDeviations,proto3,oneof"`
+}
+
+type Command_WithdrawAcceptances struct {
+	WithdrawAcceptances *WithdrawAcceptances `protobuf:"bytes,72,opt,name=withdraw_acceptances,json=withdrawAcceptances,proto3,oneof"`
+}
+
 func (*Command_Lead) isCommand_Kind() {}
 
 func (*Command_StageChunk) isCommand_Kind() {}
@@ -452,6 +508,8 @@ func (*Command_SetModelMode) isCommand_Kind() {}
 
 func (*Command_AcknowledgeOutbox) isCommand_Kind() {}
 
+func (*Command_MockInstance) isCommand_Kind() {}
+
 func (*Command_FireTimeout) isCommand_Kind() {}
 
 func (*Command_PruneInstance) isCommand_Kind() {}
@@ -471,6 +529,12 @@ func (*Command_ImportModel) isCommand_Kind() {}
 func (*Command_ChangeModelMode) isCommand_Kind() {}
 
 func (*Command_ReportShard) isCommand_Kind() {}
+
+func (*Command_AcceptDeviations) isCommand_Kind() {}
+
+func (*Command_RejectDeviations) isCommand_Kind() {}
+
+func (*Command_WithdrawAcceptances) isCommand_Kind() {}
 
 // Lead is the first command of a leader's term: what it applies after, it may serve.
 type Lead struct {
@@ -921,6 +985,93 @@ func (x *Step) GetIncarnation() uint64 {
 	return 0
 }
 
+// MockInstance puts an instance straight into a state, for tests: nothing is
+// checked, no model changes, and the history is empty. An instance of that
+// identifier is overwritten.
+type MockInstance struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           *Key                   `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Spec          string                 `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	SpecVersion   uint64                 `protobuf:"varint,3,opt,name=spec_version,json=specVersion,proto3" json:"spec_version,omitempty"`
+	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	Meta          map[string]string      `protobuf:"bytes,5,rep,name=meta,proto3" json:"meta,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	RequestId     string                 `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MockInstance) Reset() {
+	*x = MockInstance{}
+	mi := &file_spex_state_v1_command_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MockInstance) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MockInstance) ProtoMessage() {}
+
+func (x *MockInstance) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_command_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MockInstance.ProtoReflect.Descriptor instead.
+func (*MockInstance) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *MockInstance) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *MockInstance) GetSpec() string {
+	if x != nil {
+		return x.Spec
+	}
+	return ""
+}
+
+func (x *MockInstance) GetSpecVersion() uint64 {
+	if x != nil {
+		return x.SpecVersion
+	}
+	return 0
+}
+
+func (x *MockInstance) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *MockInstance) GetMeta() map[string]string {
+	if x != nil {
+		return x.Meta
+	}
+	return nil
+}
+
+func (x *MockInstance) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
 // StepRef names a step for ever: an incarnation is the log index of its initialisation.
 type StepRef struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -933,7 +1084,7 @@ type StepRef struct {
 
 func (x *StepRef) Reset() {
 	*x = StepRef{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[8]
+	mi := &file_spex_state_v1_command_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1096,7 @@ func (x *StepRef) String() string {
 func (*StepRef) ProtoMessage() {}
 
 func (x *StepRef) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[8]
+	mi := &file_spex_state_v1_command_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +1109,7 @@ func (x *StepRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepRef.ProtoReflect.Descriptor instead.
 func (*StepRef) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{8}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *StepRef) GetKey() *Key {
@@ -992,7 +1143,7 @@ type RecordVerdict struct {
 
 func (x *RecordVerdict) Reset() {
 	*x = RecordVerdict{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[9]
+	mi := &file_spex_state_v1_command_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1155,7 @@ func (x *RecordVerdict) String() string {
 func (*RecordVerdict) ProtoMessage() {}
 
 func (x *RecordVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[9]
+	mi := &file_spex_state_v1_command_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1168,7 @@ func (x *RecordVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordVerdict.ProtoReflect.Descriptor instead.
 func (*RecordVerdict) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{9}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RecordVerdict) GetStep() *StepRef {
@@ -1046,7 +1197,7 @@ type FireTimeout struct {
 
 func (x *FireTimeout) Reset() {
 	*x = FireTimeout{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[10]
+	mi := &file_spex_state_v1_command_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1058,7 +1209,7 @@ func (x *FireTimeout) String() string {
 func (*FireTimeout) ProtoMessage() {}
 
 func (x *FireTimeout) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[10]
+	mi := &file_spex_state_v1_command_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1071,7 +1222,7 @@ func (x *FireTimeout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FireTimeout.ProtoReflect.Descriptor instead.
 func (*FireTimeout) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{10}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FireTimeout) GetStep() *StepRef {
@@ -1093,7 +1244,7 @@ type PruneInstance struct {
 
 func (x *PruneInstance) Reset() {
 	*x = PruneInstance{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[11]
+	mi := &file_spex_state_v1_command_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1105,7 +1256,7 @@ func (x *PruneInstance) String() string {
 func (*PruneInstance) ProtoMessage() {}
 
 func (x *PruneInstance) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[11]
+	mi := &file_spex_state_v1_command_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1118,7 +1269,7 @@ func (x *PruneInstance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneInstance.ProtoReflect.Descriptor instead.
 func (*PruneInstance) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{11}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PruneInstance) GetStep() *StepRef {
@@ -1143,7 +1294,7 @@ type DeleteInstance struct {
 
 func (x *DeleteInstance) Reset() {
 	*x = DeleteInstance{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[12]
+	mi := &file_spex_state_v1_command_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +1306,7 @@ func (x *DeleteInstance) String() string {
 func (*DeleteInstance) ProtoMessage() {}
 
 func (x *DeleteInstance) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[12]
+	mi := &file_spex_state_v1_command_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1168,7 +1319,7 @@ func (x *DeleteInstance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteInstance.ProtoReflect.Descriptor instead.
 func (*DeleteInstance) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{12}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeleteInstance) GetKey() *Key {
@@ -1211,7 +1362,7 @@ type SpecKey struct {
 
 func (x *SpecKey) Reset() {
 	*x = SpecKey{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[13]
+	mi := &file_spex_state_v1_command_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1223,7 +1374,7 @@ func (x *SpecKey) String() string {
 func (*SpecKey) ProtoMessage() {}
 
 func (x *SpecKey) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[13]
+	mi := &file_spex_state_v1_command_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1236,7 +1387,7 @@ func (x *SpecKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpecKey.ProtoReflect.Descriptor instead.
 func (*SpecKey) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{13}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SpecKey) GetNamespace() string {
@@ -1262,16 +1413,19 @@ func (x *SpecKey) GetVersion() uint64 {
 
 // VersionedTransition is a transition of a model and the model version that first had it.
 type VersionedTransition struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Transition    *v1.Transition         `protobuf:"bytes,1,opt,name=transition,proto3" json:"transition,omitempty"`
-	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Transition *v1.Transition         `protobuf:"bytes,1,opt,name=transition,proto3" json:"transition,omitempty"`
+	Version    uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// In snapshots only: the version that did not have it any more. What is
+	// judged by an older version still needs it.
+	RemovedVersion uint64 `protobuf:"varint,70,opt,name=removed_version,json=removedVersion,proto3" json:"removed_version,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *VersionedTransition) Reset() {
 	*x = VersionedTransition{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[14]
+	mi := &file_spex_state_v1_command_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1283,7 +1437,7 @@ func (x *VersionedTransition) String() string {
 func (*VersionedTransition) ProtoMessage() {}
 
 func (x *VersionedTransition) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[14]
+	mi := &file_spex_state_v1_command_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1296,7 +1450,7 @@ func (x *VersionedTransition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionedTransition.ProtoReflect.Descriptor instead.
 func (*VersionedTransition) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{14}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *VersionedTransition) GetTransition() *v1.Transition {
@@ -1313,21 +1467,30 @@ func (x *VersionedTransition) GetVersion() uint64 {
 	return 0
 }
 
+func (x *VersionedTransition) GetRemovedVersion() uint64 {
+	if x != nil {
+		return x.RemovedVersion
+	}
+	return 0
+}
+
 // ModelContent is the payload of ExtendModel and part of the payload of InstallSpecification.
 type ModelContent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The version that the content leads to.
 	Version uint64 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
 	// The version that it starts from; transitions up to it are left out.
-	FromVersion   uint64                 `protobuf:"varint,2,opt,name=from_version,json=fromVersion,proto3" json:"from_version,omitempty"`
-	Transitions   []*VersionedTransition `protobuf:"bytes,3,rep,name=transitions,proto3" json:"transitions,omitempty"`
+	FromVersion uint64                 `protobuf:"varint,2,opt,name=from_version,json=fromVersion,proto3" json:"from_version,omitempty"`
+	Transitions []*VersionedTransition `protobuf:"bytes,3,rep,name=transitions,proto3" json:"transitions,omitempty"`
+	// The model has these transitions and no others: something was taken out.
+	Complete      bool `protobuf:"varint,70,opt,name=complete,proto3" json:"complete,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ModelContent) Reset() {
 	*x = ModelContent{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[15]
+	mi := &file_spex_state_v1_command_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1339,7 +1502,7 @@ func (x *ModelContent) String() string {
 func (*ModelContent) ProtoMessage() {}
 
 func (x *ModelContent) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[15]
+	mi := &file_spex_state_v1_command_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1352,7 +1515,7 @@ func (x *ModelContent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelContent.ProtoReflect.Descriptor instead.
 func (*ModelContent) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{15}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ModelContent) GetVersion() uint64 {
@@ -1376,6 +1539,13 @@ func (x *ModelContent) GetTransitions() []*VersionedTransition {
 	return nil
 }
 
+func (x *ModelContent) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
 // SpecificationContent is the payload of InstallSpecification.
 type SpecificationContent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1387,7 +1557,7 @@ type SpecificationContent struct {
 
 func (x *SpecificationContent) Reset() {
 	*x = SpecificationContent{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[16]
+	mi := &file_spex_state_v1_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1399,7 +1569,7 @@ func (x *SpecificationContent) String() string {
 func (*SpecificationContent) ProtoMessage() {}
 
 func (x *SpecificationContent) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[16]
+	mi := &file_spex_state_v1_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1412,7 +1582,7 @@ func (x *SpecificationContent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpecificationContent.ProtoReflect.Descriptor instead.
 func (*SpecificationContent) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{16}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SpecificationContent) GetSpecification() *v1.Specification {
@@ -1444,7 +1614,7 @@ type InstallSpecification struct {
 
 func (x *InstallSpecification) Reset() {
 	*x = InstallSpecification{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[17]
+	mi := &file_spex_state_v1_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1456,7 +1626,7 @@ func (x *InstallSpecification) String() string {
 func (*InstallSpecification) ProtoMessage() {}
 
 func (x *InstallSpecification) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[17]
+	mi := &file_spex_state_v1_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1469,7 +1639,7 @@ func (x *InstallSpecification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallSpecification.ProtoReflect.Descriptor instead.
 func (*InstallSpecification) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{17}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *InstallSpecification) GetSpec() *SpecKey {
@@ -1512,7 +1682,7 @@ type ExtendModel struct {
 
 func (x *ExtendModel) Reset() {
 	*x = ExtendModel{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[18]
+	mi := &file_spex_state_v1_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1524,7 +1694,7 @@ func (x *ExtendModel) String() string {
 func (*ExtendModel) ProtoMessage() {}
 
 func (x *ExtendModel) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[18]
+	mi := &file_spex_state_v1_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1537,7 +1707,7 @@ func (x *ExtendModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendModel.ProtoReflect.Descriptor instead.
 func (*ExtendModel) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{18}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ExtendModel) GetSpec() *SpecKey {
@@ -1569,7 +1739,7 @@ type SetModelMode struct {
 
 func (x *SetModelMode) Reset() {
 	*x = SetModelMode{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[19]
+	mi := &file_spex_state_v1_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1581,7 +1751,7 @@ func (x *SetModelMode) String() string {
 func (*SetModelMode) ProtoMessage() {}
 
 func (x *SetModelMode) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[19]
+	mi := &file_spex_state_v1_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1594,7 +1764,7 @@ func (x *SetModelMode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetModelMode.ProtoReflect.Descriptor instead.
 func (*SetModelMode) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{19}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SetModelMode) GetSpec() *SpecKey {
@@ -1635,7 +1805,7 @@ type AcknowledgeOutbox struct {
 
 func (x *AcknowledgeOutbox) Reset() {
 	*x = AcknowledgeOutbox{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[20]
+	mi := &file_spex_state_v1_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1647,7 +1817,7 @@ func (x *AcknowledgeOutbox) String() string {
 func (*AcknowledgeOutbox) ProtoMessage() {}
 
 func (x *AcknowledgeOutbox) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[20]
+	mi := &file_spex_state_v1_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1660,7 +1830,7 @@ func (x *AcknowledgeOutbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeOutbox.ProtoReflect.Descriptor instead.
 func (*AcknowledgeOutbox) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{20}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AcknowledgeOutbox) GetThrough() uint64 {
@@ -1684,7 +1854,7 @@ type OutboxItem struct {
 
 func (x *OutboxItem) Reset() {
 	*x = OutboxItem{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[21]
+	mi := &file_spex_state_v1_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1696,7 +1866,7 @@ func (x *OutboxItem) String() string {
 func (*OutboxItem) ProtoMessage() {}
 
 func (x *OutboxItem) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[21]
+	mi := &file_spex_state_v1_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1709,7 +1879,7 @@ func (x *OutboxItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxItem.ProtoReflect.Descriptor instead.
 func (*OutboxItem) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{21}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *OutboxItem) GetId() uint64 {
@@ -1754,7 +1924,7 @@ type Deviation struct {
 
 func (x *Deviation) Reset() {
 	*x = Deviation{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[22]
+	mi := &file_spex_state_v1_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1766,7 +1936,7 @@ func (x *Deviation) String() string {
 func (*Deviation) ProtoMessage() {}
 
 func (x *Deviation) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[22]
+	mi := &file_spex_state_v1_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1779,7 +1949,7 @@ func (x *Deviation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deviation.ProtoReflect.Descriptor instead.
 func (*Deviation) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{22}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Deviation) GetVerdict() v1.Verdict {
@@ -1842,7 +2012,7 @@ type FormCluster struct {
 
 func (x *FormCluster) Reset() {
 	*x = FormCluster{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[23]
+	mi := &file_spex_state_v1_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1854,7 +2024,7 @@ func (x *FormCluster) String() string {
 func (*FormCluster) ProtoMessage() {}
 
 func (x *FormCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[23]
+	mi := &file_spex_state_v1_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1867,7 +2037,7 @@ func (x *FormCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FormCluster.ProtoReflect.Descriptor instead.
 func (*FormCluster) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{23}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FormCluster) GetClusterId() string {
@@ -1938,7 +2108,7 @@ type SlotRange struct {
 
 func (x *SlotRange) Reset() {
 	*x = SlotRange{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[24]
+	mi := &file_spex_state_v1_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +2120,7 @@ func (x *SlotRange) String() string {
 func (*SlotRange) ProtoMessage() {}
 
 func (x *SlotRange) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[24]
+	mi := &file_spex_state_v1_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +2133,7 @@ func (x *SlotRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotRange.ProtoReflect.Descriptor instead.
 func (*SlotRange) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{24}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SlotRange) GetFirst() uint32 {
@@ -2001,7 +2171,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[25]
+	mi := &file_spex_state_v1_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2013,7 +2183,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[25]
+	mi := &file_spex_state_v1_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2026,7 +2196,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{25}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Node) GetId() string {
@@ -2083,7 +2253,7 @@ type ShardPlacement struct {
 
 func (x *ShardPlacement) Reset() {
 	*x = ShardPlacement{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[26]
+	mi := &file_spex_state_v1_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2095,7 +2265,7 @@ func (x *ShardPlacement) String() string {
 func (*ShardPlacement) ProtoMessage() {}
 
 func (x *ShardPlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[26]
+	mi := &file_spex_state_v1_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2108,7 +2278,7 @@ func (x *ShardPlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardPlacement.ProtoReflect.Descriptor instead.
 func (*ShardPlacement) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{26}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ShardPlacement) GetShard() uint32 {
@@ -2141,7 +2311,7 @@ type RegisterNode struct {
 
 func (x *RegisterNode) Reset() {
 	*x = RegisterNode{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[27]
+	mi := &file_spex_state_v1_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2153,7 +2323,7 @@ func (x *RegisterNode) String() string {
 func (*RegisterNode) ProtoMessage() {}
 
 func (x *RegisterNode) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[27]
+	mi := &file_spex_state_v1_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2166,7 +2336,7 @@ func (x *RegisterNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterNode.ProtoReflect.Descriptor instead.
 func (*RegisterNode) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{27}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RegisterNode) GetNode() *Node {
@@ -2185,7 +2355,7 @@ type MarkShardFormed struct {
 
 func (x *MarkShardFormed) Reset() {
 	*x = MarkShardFormed{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[28]
+	mi := &file_spex_state_v1_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2197,7 +2367,7 @@ func (x *MarkShardFormed) String() string {
 func (*MarkShardFormed) ProtoMessage() {}
 
 func (x *MarkShardFormed) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[28]
+	mi := &file_spex_state_v1_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2210,7 +2380,7 @@ func (x *MarkShardFormed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkShardFormed.ProtoReflect.Descriptor instead.
 func (*MarkShardFormed) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{28}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *MarkShardFormed) GetShard() uint32 {
@@ -2232,7 +2402,7 @@ type ApplySpecification struct {
 
 func (x *ApplySpecification) Reset() {
 	*x = ApplySpecification{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[29]
+	mi := &file_spex_state_v1_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2244,7 +2414,7 @@ func (x *ApplySpecification) String() string {
 func (*ApplySpecification) ProtoMessage() {}
 
 func (x *ApplySpecification) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[29]
+	mi := &file_spex_state_v1_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2257,7 +2427,7 @@ func (x *ApplySpecification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySpecification.ProtoReflect.Descriptor instead.
 func (*ApplySpecification) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{29}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ApplySpecification) GetNamespace() string {
@@ -2291,7 +2461,7 @@ type DeleteSpecification struct {
 
 func (x *DeleteSpecification) Reset() {
 	*x = DeleteSpecification{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[30]
+	mi := &file_spex_state_v1_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2303,7 +2473,7 @@ func (x *DeleteSpecification) String() string {
 func (*DeleteSpecification) ProtoMessage() {}
 
 func (x *DeleteSpecification) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[30]
+	mi := &file_spex_state_v1_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2316,7 +2486,7 @@ func (x *DeleteSpecification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSpecification.ProtoReflect.Descriptor instead.
 func (*DeleteSpecification) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{30}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DeleteSpecification) GetNamespace() string {
@@ -2346,7 +2516,7 @@ type ImportModel struct {
 
 func (x *ImportModel) Reset() {
 	*x = ImportModel{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[31]
+	mi := &file_spex_state_v1_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2358,7 +2528,7 @@ func (x *ImportModel) String() string {
 func (*ImportModel) ProtoMessage() {}
 
 func (x *ImportModel) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[31]
+	mi := &file_spex_state_v1_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2371,7 +2541,7 @@ func (x *ImportModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportModel.ProtoReflect.Descriptor instead.
 func (*ImportModel) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{31}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ImportModel) GetNamespace() string {
@@ -2399,14 +2569,16 @@ type ModelImport struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Transitions []*v1.Transition       `protobuf:"bytes,1,rep,name=transitions,proto3" json:"transitions,omitempty"`
 	// A model that is ABSENT becomes LEARNING if set, else SEALED.
-	Learning      bool `protobuf:"varint,2,opt,name=learning,proto3" json:"learning,omitempty"`
+	Learning bool `protobuf:"varint,2,opt,name=learning,proto3" json:"learning,omitempty"`
+	// Take everything else out of the model.
+	Replace       bool `protobuf:"varint,70,opt,name=replace,proto3" json:"replace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ModelImport) Reset() {
 	*x = ModelImport{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[32]
+	mi := &file_spex_state_v1_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2418,7 +2590,7 @@ func (x *ModelImport) String() string {
 func (*ModelImport) ProtoMessage() {}
 
 func (x *ModelImport) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[32]
+	mi := &file_spex_state_v1_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2431,7 +2603,7 @@ func (x *ModelImport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelImport.ProtoReflect.Descriptor instead.
 func (*ModelImport) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{32}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ModelImport) GetTransitions() []*v1.Transition {
@@ -2446,6 +2618,218 @@ func (x *ModelImport) GetLearning() bool {
 		return x.Learning
 	}
 	return false
+}
+
+func (x *ModelImport) GetReplace() bool {
+	if x != nil {
+		return x.Replace
+	}
+	return false
+}
+
+// AcceptDeviations puts transitions into the model of a specification version,
+// on somebody's word.
+type AcceptDeviations struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Spec        *SpecKey               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	Transitions []*v1.Transition       `protobuf:"bytes,2,rep,name=transitions,proto3" json:"transitions,omitempty"`
+	Owner       string                 `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	Reason      string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When the acceptance ends, unix nanoseconds; 0 means never.
+	ExpiresAt int64 `protobuf:"varint,5,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// When set, the transitions are accepted only into this version of the
+	// model: it was found equivalent with them.
+	IfVersion     uint64 `protobuf:"varint,6,opt,name=if_version,json=ifVersion,proto3" json:"if_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptDeviations) Reset() {
+	*x = AcceptDeviations{}
+	mi := &file_spex_state_v1_command_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptDeviations) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptDeviations) ProtoMessage() {}
+
+func (x *AcceptDeviations) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_command_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptDeviations.ProtoReflect.Descriptor instead.
+func (*AcceptDeviations) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *AcceptDeviations) GetSpec() *SpecKey {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *AcceptDeviations) GetTransitions() []*v1.Transition {
+	if x != nil {
+		return x.Transitions
+	}
+	return nil
+}
+
+func (x *AcceptDeviations) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *AcceptDeviations) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AcceptDeviations) GetExpiresAt() int64 {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return 0
+}
+
+func (x *AcceptDeviations) GetIfVersion() uint64 {
+	if x != nil {
+		return x.IfVersion
+	}
+	return 0
+}
+
+// RejectDeviations notes that deviations were looked at and are wrong. It does
+// not change the model.
+type RejectDeviations struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Spec          *SpecKey               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	Transitions   []*v1.Transition       `protobuf:"bytes,2,rep,name=transitions,proto3" json:"transitions,omitempty"`
+	Owner         string                 `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejectDeviations) Reset() {
+	*x = RejectDeviations{}
+	mi := &file_spex_state_v1_command_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejectDeviations) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejectDeviations) ProtoMessage() {}
+
+func (x *RejectDeviations) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_command_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejectDeviations.ProtoReflect.Descriptor instead.
+func (*RejectDeviations) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *RejectDeviations) GetSpec() *SpecKey {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *RejectDeviations) GetTransitions() []*v1.Transition {
+	if x != nil {
+		return x.Transitions
+	}
+	return nil
+}
+
+func (x *RejectDeviations) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *RejectDeviations) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// WithdrawAcceptances takes out of a model what was accepted until a time that
+// is over by the time of the entry.
+type WithdrawAcceptances struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Spec          *SpecKey               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WithdrawAcceptances) Reset() {
+	*x = WithdrawAcceptances{}
+	mi := &file_spex_state_v1_command_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithdrawAcceptances) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithdrawAcceptances) ProtoMessage() {}
+
+func (x *WithdrawAcceptances) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_command_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithdrawAcceptances.ProtoReflect.Descriptor instead.
+func (*WithdrawAcceptances) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *WithdrawAcceptances) GetSpec() *SpecKey {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
 }
 
 // ChangeModelMode moves the model of a specification version to another mode.
@@ -2464,7 +2848,7 @@ type ChangeModelMode struct {
 
 func (x *ChangeModelMode) Reset() {
 	*x = ChangeModelMode{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[33]
+	mi := &file_spex_state_v1_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2476,7 +2860,7 @@ func (x *ChangeModelMode) String() string {
 func (*ChangeModelMode) ProtoMessage() {}
 
 func (x *ChangeModelMode) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[33]
+	mi := &file_spex_state_v1_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2489,7 +2873,7 @@ func (x *ChangeModelMode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeModelMode.ProtoReflect.Descriptor instead.
 func (*ChangeModelMode) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{33}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ChangeModelMode) GetSpec() *SpecKey {
@@ -2532,7 +2916,7 @@ type ReportShard struct {
 
 func (x *ReportShard) Reset() {
 	*x = ReportShard{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[34]
+	mi := &file_spex_state_v1_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2544,7 +2928,7 @@ func (x *ReportShard) String() string {
 func (*ReportShard) ProtoMessage() {}
 
 func (x *ReportShard) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[34]
+	mi := &file_spex_state_v1_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2557,7 +2941,7 @@ func (x *ReportShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportShard.ProtoReflect.Descriptor instead.
 func (*ReportShard) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{34}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReportShard) GetShard() uint32 {
@@ -2593,7 +2977,7 @@ type ModelAcknowledgement struct {
 
 func (x *ModelAcknowledgement) Reset() {
 	*x = ModelAcknowledgement{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[35]
+	mi := &file_spex_state_v1_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2605,7 +2989,7 @@ func (x *ModelAcknowledgement) String() string {
 func (*ModelAcknowledgement) ProtoMessage() {}
 
 func (x *ModelAcknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[35]
+	mi := &file_spex_state_v1_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2618,7 +3002,7 @@ func (x *ModelAcknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelAcknowledgement.ProtoReflect.Descriptor instead.
 func (*ModelAcknowledgement) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{35}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ModelAcknowledgement) GetSpec() *SpecKey {
@@ -2643,7 +3027,7 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\x05Entry\x12#\n" +
 	"\rfeature_level\x18\x01 \x01(\rR\ffeatureLevel\x12$\n" +
 	"\x0etime_unix_nano\x18\x02 \x01(\x03R\ftimeUnixNano\x122\n" +
-	"\bcommands\x18\x03 \x03(\v2\x16.spex.state.v1.CommandR\bcommands\"\xa7\v\n" +
+	"\bcommands\x18\x03 \x03(\v2\x16.spex.state.v1.CommandR\bcommands\"\xe4\r\n" +
 	"\aCommand\x12\x1c\n" +
 	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x12)\n" +
 	"\x04lead\x18\n" +
@@ -2657,7 +3041,8 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\x15install_specification\x18\x18 \x01(\v2#.spex.state.v1.InstallSpecificationH\x00R\x14installSpecification\x12?\n" +
 	"\fextend_model\x18\x19 \x01(\v2\x1a.spex.state.v1.ExtendModelH\x00R\vextendModel\x12C\n" +
 	"\x0eset_model_mode\x18\x1a \x01(\v2\x1b.spex.state.v1.SetModelModeH\x00R\fsetModelMode\x12Q\n" +
-	"\x12acknowledge_outbox\x18\x1b \x01(\v2 .spex.state.v1.AcknowledgeOutboxH\x00R\x11acknowledgeOutbox\x12?\n" +
+	"\x12acknowledge_outbox\x18\x1b \x01(\v2 .spex.state.v1.AcknowledgeOutboxH\x00R\x11acknowledgeOutbox\x12B\n" +
+	"\rmock_instance\x18d \x01(\v2\x1b.spex.state.v1.MockInstanceH\x00R\fmockInstance\x12?\n" +
 	"\ffire_timeout\x182 \x01(\v2\x1a.spex.state.v1.FireTimeoutH\x00R\vfireTimeout\x12E\n" +
 	"\x0eprune_instance\x183 \x01(\v2\x1c.spex.state.v1.PruneInstanceH\x00R\rpruneInstance\x12?\n" +
 	"\fform_cluster\x18( \x01(\v2\x1a.spex.state.v1.FormClusterH\x00R\vformCluster\x12B\n" +
@@ -2667,7 +3052,10 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\x14delete_specification\x18, \x01(\v2\".spex.state.v1.DeleteSpecificationH\x00R\x13deleteSpecification\x12?\n" +
 	"\fimport_model\x18- \x01(\v2\x1a.spex.state.v1.ImportModelH\x00R\vimportModel\x12L\n" +
 	"\x11change_model_mode\x18. \x01(\v2\x1e.spex.state.v1.ChangeModelModeH\x00R\x0fchangeModelMode\x12?\n" +
-	"\freport_shard\x18/ \x01(\v2\x1a.spex.state.v1.ReportShardH\x00R\vreportShardB\x06\n" +
+	"\freport_shard\x18/ \x01(\v2\x1a.spex.state.v1.ReportShardH\x00R\vreportShard\x12N\n" +
+	"\x11accept_deviations\x18F \x01(\v2\x1f.spex.state.v1.AcceptDeviationsH\x00R\x10acceptDeviations\x12N\n" +
+	"\x11reject_deviations\x18G \x01(\v2\x1f.spex.state.v1.RejectDeviationsH\x00R\x10rejectDeviations\x12W\n" +
+	"\x14withdraw_acceptances\x18H \x01(\v2\".spex.state.v1.WithdrawAcceptancesH\x00R\x13withdrawAcceptancesB\x06\n" +
 	"\x04kind\"3\n" +
 	"\x04Lead\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x17\n" +
@@ -2707,7 +3095,18 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\fexpected_seq\x18\x05 \x01(\x04R\vexpectedSeq\x12\x1d\n" +
 	"\n" +
 	"event_time\x18\x06 \x01(\x03R\teventTime\x12 \n" +
-	"\vincarnation\x18\a \x01(\x04R\vincarnation\"c\n" +
+	"\vincarnation\x18\a \x01(\x04R\vincarnation\"\x94\x02\n" +
+	"\fMockInstance\x12$\n" +
+	"\x03key\x18\x01 \x01(\v2\x12.spex.state.v1.KeyR\x03key\x12\x12\n" +
+	"\x04spec\x18\x02 \x01(\tR\x04spec\x12!\n" +
+	"\fspec_version\x18\x03 \x01(\x04R\vspecVersion\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x129\n" +
+	"\x04meta\x18\x05 \x03(\v2%.spex.state.v1.MockInstance.MetaEntryR\x04meta\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\tR\trequestId\x1a7\n" +
+	"\tMetaEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"c\n" +
 	"\aStepRef\x12$\n" +
 	"\x03key\x18\x01 \x01(\v2\x12.spex.state.v1.KeyR\x03key\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x10\n" +
@@ -2728,16 +3127,18 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\aSpecKey\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
-	"\aversion\x18\x03 \x01(\x04R\aversion\"j\n" +
+	"\aversion\x18\x03 \x01(\x04R\aversion\"\x93\x01\n" +
 	"\x13VersionedTransition\x129\n" +
 	"\n" +
 	"transition\x18\x01 \x01(\v2\x19.spex.types.v1.TransitionR\n" +
 	"transition\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\x04R\aversion\"\x91\x01\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\x12'\n" +
+	"\x0fremoved_version\x18F \x01(\x04R\x0eremovedVersion\"\xad\x01\n" +
 	"\fModelContent\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12!\n" +
 	"\ffrom_version\x18\x02 \x01(\x04R\vfromVersion\x12D\n" +
-	"\vtransitions\x18\x03 \x03(\v2\".spex.state.v1.VersionedTransitionR\vtransitions\"\x8d\x01\n" +
+	"\vtransitions\x18\x03 \x03(\v2\".spex.state.v1.VersionedTransitionR\vtransitions\x12\x1a\n" +
+	"\bcomplete\x18F \x01(\bR\bcomplete\"\x8d\x01\n" +
 	"\x14SpecificationContent\x12B\n" +
 	"\rspecification\x18\x01 \x01(\v2\x1c.spex.types.v1.SpecificationR\rspecification\x121\n" +
 	"\x05model\x18\x02 \x01(\v2\x1b.spex.state.v1.ModelContentR\x05model\"\xc7\x01\n" +
@@ -2812,10 +3213,27 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\vImportModel\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\tR\x04spec\x120\n" +
-	"\apayload\x18\x03 \x01(\v2\x16.spex.state.v1.PayloadR\apayload\"f\n" +
+	"\apayload\x18\x03 \x01(\v2\x16.spex.state.v1.PayloadR\apayload\"\x80\x01\n" +
 	"\vModelImport\x12;\n" +
 	"\vtransitions\x18\x01 \x03(\v2\x19.spex.types.v1.TransitionR\vtransitions\x12\x1a\n" +
-	"\blearning\x18\x02 \x01(\bR\blearning\"\xba\x01\n" +
+	"\blearning\x18\x02 \x01(\bR\blearning\x12\x18\n" +
+	"\areplace\x18F \x01(\bR\areplace\"\xe7\x01\n" +
+	"\x10AcceptDeviations\x12*\n" +
+	"\x04spec\x18\x01 \x01(\v2\x16.spex.state.v1.SpecKeyR\x04spec\x12;\n" +
+	"\vtransitions\x18\x02 \x03(\v2\x19.spex.types.v1.TransitionR\vtransitions\x12\x14\n" +
+	"\x05owner\x18\x03 \x01(\tR\x05owner\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"expires_at\x18\x05 \x01(\x03R\texpiresAt\x12\x1d\n" +
+	"\n" +
+	"if_version\x18\x06 \x01(\x04R\tifVersion\"\xa9\x01\n" +
+	"\x10RejectDeviations\x12*\n" +
+	"\x04spec\x18\x01 \x01(\v2\x16.spex.state.v1.SpecKeyR\x04spec\x12;\n" +
+	"\vtransitions\x18\x02 \x03(\v2\x19.spex.types.v1.TransitionR\vtransitions\x12\x14\n" +
+	"\x05owner\x18\x03 \x01(\tR\x05owner\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"A\n" +
+	"\x13WithdrawAcceptances\x12*\n" +
+	"\x04spec\x18\x01 \x01(\v2\x16.spex.state.v1.SpecKeyR\x04spec\"\xba\x01\n" +
 	"\x0fChangeModelMode\x12*\n" +
 	"\x04spec\x18\x01 \x01(\v2\x16.spex.state.v1.SpecKeyR\x04spec\x12,\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\x18.spex.types.v1.ModelModeR\x04mode\x12#\n" +
@@ -2841,7 +3259,7 @@ func file_spex_state_v1_command_proto_rawDescGZIP() []byte {
 	return file_spex_state_v1_command_proto_rawDescData
 }
 
-var file_spex_state_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_spex_state_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_spex_state_v1_command_proto_goTypes = []any{
 	(*Entry)(nil),                // 0: spex.state.v1.Entry
 	(*Command)(nil),              // 1: spex.state.v1.Command
@@ -2851,40 +3269,45 @@ var file_spex_state_v1_command_proto_goTypes = []any{
 	(*Key)(nil),                  // 5: spex.state.v1.Key
 	(*InitInstance)(nil),         // 6: spex.state.v1.InitInstance
 	(*Step)(nil),                 // 7: spex.state.v1.Step
-	(*StepRef)(nil),              // 8: spex.state.v1.StepRef
-	(*RecordVerdict)(nil),        // 9: spex.state.v1.RecordVerdict
-	(*FireTimeout)(nil),          // 10: spex.state.v1.FireTimeout
-	(*PruneInstance)(nil),        // 11: spex.state.v1.PruneInstance
-	(*DeleteInstance)(nil),       // 12: spex.state.v1.DeleteInstance
-	(*SpecKey)(nil),              // 13: spex.state.v1.SpecKey
-	(*VersionedTransition)(nil),  // 14: spex.state.v1.VersionedTransition
-	(*ModelContent)(nil),         // 15: spex.state.v1.ModelContent
-	(*SpecificationContent)(nil), // 16: spex.state.v1.SpecificationContent
-	(*InstallSpecification)(nil), // 17: spex.state.v1.InstallSpecification
-	(*ExtendModel)(nil),          // 18: spex.state.v1.ExtendModel
-	(*SetModelMode)(nil),         // 19: spex.state.v1.SetModelMode
-	(*AcknowledgeOutbox)(nil),    // 20: spex.state.v1.AcknowledgeOutbox
-	(*OutboxItem)(nil),           // 21: spex.state.v1.OutboxItem
-	(*Deviation)(nil),            // 22: spex.state.v1.Deviation
-	(*FormCluster)(nil),          // 23: spex.state.v1.FormCluster
-	(*SlotRange)(nil),            // 24: spex.state.v1.SlotRange
-	(*Node)(nil),                 // 25: spex.state.v1.Node
-	(*ShardPlacement)(nil),       // 26: spex.state.v1.ShardPlacement
-	(*RegisterNode)(nil),         // 27: spex.state.v1.RegisterNode
-	(*MarkShardFormed)(nil),      // 28: spex.state.v1.MarkShardFormed
-	(*ApplySpecification)(nil),   // 29: spex.state.v1.ApplySpecification
-	(*DeleteSpecification)(nil),  // 30: spex.state.v1.DeleteSpecification
-	(*ImportModel)(nil),          // 31: spex.state.v1.ImportModel
-	(*ModelImport)(nil),          // 32: spex.state.v1.ModelImport
-	(*ChangeModelMode)(nil),      // 33: spex.state.v1.ChangeModelMode
-	(*ReportShard)(nil),          // 34: spex.state.v1.ReportShard
-	(*ModelAcknowledgement)(nil), // 35: spex.state.v1.ModelAcknowledgement
-	nil,                          // 36: spex.state.v1.InitInstance.MetaEntry
-	(*v1.Judgement)(nil),         // 37: spex.types.v1.Judgement
-	(*v1.Transition)(nil),        // 38: spex.types.v1.Transition
-	(*v1.Specification)(nil),     // 39: spex.types.v1.Specification
-	(v1.ModelMode)(0),            // 40: spex.types.v1.ModelMode
-	(v1.Verdict)(0),              // 41: spex.types.v1.Verdict
+	(*MockInstance)(nil),         // 8: spex.state.v1.MockInstance
+	(*StepRef)(nil),              // 9: spex.state.v1.StepRef
+	(*RecordVerdict)(nil),        // 10: spex.state.v1.RecordVerdict
+	(*FireTimeout)(nil),          // 11: spex.state.v1.FireTimeout
+	(*PruneInstance)(nil),        // 12: spex.state.v1.PruneInstance
+	(*DeleteInstance)(nil),       // 13: spex.state.v1.DeleteInstance
+	(*SpecKey)(nil),              // 14: spex.state.v1.SpecKey
+	(*VersionedTransition)(nil),  // 15: spex.state.v1.VersionedTransition
+	(*ModelContent)(nil),         // 16: spex.state.v1.ModelContent
+	(*SpecificationContent)(nil), // 17: spex.state.v1.SpecificationContent
+	(*InstallSpecification)(nil), // 18: spex.state.v1.InstallSpecification
+	(*ExtendModel)(nil),          // 19: spex.state.v1.ExtendModel
+	(*SetModelMode)(nil),         // 20: spex.state.v1.SetModelMode
+	(*AcknowledgeOutbox)(nil),    // 21: spex.state.v1.AcknowledgeOutbox
+	(*OutboxItem)(nil),           // 22: spex.state.v1.OutboxItem
+	(*Deviation)(nil),            // 23: spex.state.v1.Deviation
+	(*FormCluster)(nil),          // 24: spex.state.v1.FormCluster
+	(*SlotRange)(nil),            // 25: spex.state.v1.SlotRange
+	(*Node)(nil),                 // 26: spex.state.v1.Node
+	(*ShardPlacement)(nil),       // 27: spex.state.v1.ShardPlacement
+	(*RegisterNode)(nil),         // 28: spex.state.v1.RegisterNode
+	(*MarkShardFormed)(nil),      // 29: spex.state.v1.MarkShardFormed
+	(*ApplySpecification)(nil),   // 30: spex.state.v1.ApplySpecification
+	(*DeleteSpecification)(nil),  // 31: spex.state.v1.DeleteSpecification
+	(*ImportModel)(nil),          // 32: spex.state.v1.ImportModel
+	(*ModelImport)(nil),          // 33: spex.state.v1.ModelImport
+	(*AcceptDeviations)(nil),     // 34: spex.state.v1.AcceptDeviations
+	(*RejectDeviations)(nil),     // 35: spex.state.v1.RejectDeviations
+	(*WithdrawAcceptances)(nil),  // 36: spex.state.v1.WithdrawAcceptances
+	(*ChangeModelMode)(nil),      // 37: spex.state.v1.ChangeModelMode
+	(*ReportShard)(nil),          // 38: spex.state.v1.ReportShard
+	(*ModelAcknowledgement)(nil), // 39: spex.state.v1.ModelAcknowledgement
+	nil,                          // 40: spex.state.v1.InitInstance.MetaEntry
+	nil,                          // 41: spex.state.v1.MockInstance.MetaEntry
+	(*v1.Judgement)(nil),         // 42: spex.types.v1.Judgement
+	(*v1.Transition)(nil),        // 43: spex.types.v1.Transition
+	(*v1.Specification)(nil),     // 44: spex.types.v1.Specification
+	(v1.ModelMode)(0),            // 45: spex.types.v1.ModelMode
+	(v1.Verdict)(0),              // 46: spex.types.v1.Verdict
 }
 var file_spex_state_v1_command_proto_depIdxs = []int32{
 	1,  // 0: spex.state.v1.Entry.commands:type_name -> spex.state.v1.Command
@@ -2892,64 +3315,75 @@ var file_spex_state_v1_command_proto_depIdxs = []int32{
 	3,  // 2: spex.state.v1.Command.stage_chunk:type_name -> spex.state.v1.StageChunk
 	6,  // 3: spex.state.v1.Command.init_instance:type_name -> spex.state.v1.InitInstance
 	7,  // 4: spex.state.v1.Command.step:type_name -> spex.state.v1.Step
-	9,  // 5: spex.state.v1.Command.record_verdict:type_name -> spex.state.v1.RecordVerdict
-	12, // 6: spex.state.v1.Command.delete_instance:type_name -> spex.state.v1.DeleteInstance
-	17, // 7: spex.state.v1.Command.install_specification:type_name -> spex.state.v1.InstallSpecification
-	18, // 8: spex.state.v1.Command.extend_model:type_name -> spex.state.v1.ExtendModel
-	19, // 9: spex.state.v1.Command.set_model_mode:type_name -> spex.state.v1.SetModelMode
-	20, // 10: spex.state.v1.Command.acknowledge_outbox:type_name -> spex.state.v1.AcknowledgeOutbox
-	10, // 11: spex.state.v1.Command.fire_timeout:type_name -> spex.state.v1.FireTimeout
-	11, // 12: spex.state.v1.Command.prune_instance:type_name -> spex.state.v1.PruneInstance
-	23, // 13: spex.state.v1.Command.form_cluster:type_name -> spex.state.v1.FormCluster
-	27, // 14: spex.state.v1.Command.register_node:type_name -> spex.state.v1.RegisterNode
-	28, // 15: spex.state.v1.Command.mark_shard_formed:type_name -> spex.state.v1.MarkShardFormed
-	29, // 16: spex.state.v1.Command.apply_specification:type_name -> spex.state.v1.ApplySpecification
-	30, // 17: spex.state.v1.Command.delete_specification:type_name -> spex.state.v1.DeleteSpecification
-	31, // 18: spex.state.v1.Command.import_model:type_name -> spex.state.v1.ImportModel
-	33, // 19: spex.state.v1.Command.change_model_mode:type_name -> spex.state.v1.ChangeModelMode
-	34, // 20: spex.state.v1.Command.report_shard:type_name -> spex.state.v1.ReportShard
-	5,  // 21: spex.state.v1.InitInstance.key:type_name -> spex.state.v1.Key
-	36, // 22: spex.state.v1.InitInstance.meta:type_name -> spex.state.v1.InitInstance.MetaEntry
-	5,  // 23: spex.state.v1.Step.key:type_name -> spex.state.v1.Key
-	5,  // 24: spex.state.v1.StepRef.key:type_name -> spex.state.v1.Key
-	8,  // 25: spex.state.v1.RecordVerdict.step:type_name -> spex.state.v1.StepRef
-	37, // 26: spex.state.v1.RecordVerdict.judgement:type_name -> spex.types.v1.Judgement
-	8,  // 27: spex.state.v1.FireTimeout.step:type_name -> spex.state.v1.StepRef
-	8,  // 28: spex.state.v1.PruneInstance.step:type_name -> spex.state.v1.StepRef
-	5,  // 29: spex.state.v1.DeleteInstance.key:type_name -> spex.state.v1.Key
-	38, // 30: spex.state.v1.VersionedTransition.transition:type_name -> spex.types.v1.Transition
-	14, // 31: spex.state.v1.ModelContent.transitions:type_name -> spex.state.v1.VersionedTransition
-	39, // 32: spex.state.v1.SpecificationContent.specification:type_name -> spex.types.v1.Specification
-	15, // 33: spex.state.v1.SpecificationContent.model:type_name -> spex.state.v1.ModelContent
-	13, // 34: spex.state.v1.InstallSpecification.spec:type_name -> spex.state.v1.SpecKey
-	4,  // 35: spex.state.v1.InstallSpecification.payload:type_name -> spex.state.v1.Payload
-	40, // 36: spex.state.v1.InstallSpecification.mode:type_name -> spex.types.v1.ModelMode
-	13, // 37: spex.state.v1.ExtendModel.spec:type_name -> spex.state.v1.SpecKey
-	4,  // 38: spex.state.v1.ExtendModel.payload:type_name -> spex.state.v1.Payload
-	13, // 39: spex.state.v1.SetModelMode.spec:type_name -> spex.state.v1.SpecKey
-	40, // 40: spex.state.v1.SetModelMode.mode:type_name -> spex.types.v1.ModelMode
-	13, // 41: spex.state.v1.OutboxItem.spec:type_name -> spex.state.v1.SpecKey
-	38, // 42: spex.state.v1.OutboxItem.transition:type_name -> spex.types.v1.Transition
-	22, // 43: spex.state.v1.OutboxItem.deviation:type_name -> spex.state.v1.Deviation
-	41, // 44: spex.state.v1.Deviation.verdict:type_name -> spex.types.v1.Verdict
-	8,  // 45: spex.state.v1.Deviation.first:type_name -> spex.state.v1.StepRef
-	25, // 46: spex.state.v1.FormCluster.nodes:type_name -> spex.state.v1.Node
-	26, // 47: spex.state.v1.FormCluster.placements:type_name -> spex.state.v1.ShardPlacement
-	24, // 48: spex.state.v1.FormCluster.slots:type_name -> spex.state.v1.SlotRange
-	25, // 49: spex.state.v1.RegisterNode.node:type_name -> spex.state.v1.Node
-	4,  // 50: spex.state.v1.ApplySpecification.payload:type_name -> spex.state.v1.Payload
-	4,  // 51: spex.state.v1.ImportModel.payload:type_name -> spex.state.v1.Payload
-	38, // 52: spex.state.v1.ModelImport.transitions:type_name -> spex.types.v1.Transition
-	13, // 53: spex.state.v1.ChangeModelMode.spec:type_name -> spex.state.v1.SpecKey
-	40, // 54: spex.state.v1.ChangeModelMode.mode:type_name -> spex.types.v1.ModelMode
-	21, // 55: spex.state.v1.ReportShard.items:type_name -> spex.state.v1.OutboxItem
-	35, // 56: spex.state.v1.ReportShard.acknowledgements:type_name -> spex.state.v1.ModelAcknowledgement
-	13, // 57: spex.state.v1.ModelAcknowledgement.spec:type_name -> spex.state.v1.SpecKey
-	58, // [58:58] is the sub-list for method output_type
-	58, // [58:58] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	10, // 5: spex.state.v1.Command.record_verdict:type_name -> spex.state.v1.RecordVerdict
+	13, // 6: spex.state.v1.Command.delete_instance:type_name -> spex.state.v1.DeleteInstance
+	18, // 7: spex.state.v1.Command.install_specification:type_name -> spex.state.v1.InstallSpecification
+	19, // 8: spex.state.v1.Command.extend_model:type_name -> spex.state.v1.ExtendModel
+	20, // 9: spex.state.v1.Command.set_model_mode:type_name -> spex.state.v1.SetModelMode
+	21, // 10: spex.state.v1.Command.acknowledge_outbox:type_name -> spex.state.v1.AcknowledgeOutbox
+	8,  // 11: spex.state.v1.Command.mock_instance:type_name -> spex.state.v1.MockInstance
+	11, // 12: spex.state.v1.Command.fire_timeout:type_name -> spex.state.v1.FireTimeout
+	12, // 13: spex.state.v1.Command.prune_instance:type_name -> spex.state.v1.PruneInstance
+	24, // 14: spex.state.v1.Command.form_cluster:type_name -> spex.state.v1.FormCluster
+	28, // 15: spex.state.v1.Command.register_node:type_name -> spex.state.v1.RegisterNode
+	29, // 16: spex.state.v1.Command.mark_shard_formed:type_name -> spex.state.v1.MarkShardFormed
+	30, // 17: spex.state.v1.Command.apply_specification:type_name -> spex.state.v1.ApplySpecification
+	31, // 18: spex.state.v1.Command.delete_specification:type_name -> spex.state.v1.DeleteSpecification
+	32, // 19: spex.state.v1.Command.import_model:type_name -> spex.state.v1.ImportModel
+	37, // 20: spex.state.v1.Command.change_model_mode:type_name -> spex.state.v1.ChangeModelMode
+	38, // 21: spex.state.v1.Command.report_shard:type_name -> spex.state.v1.ReportShard
+	34, // 22: spex.state.v1.Command.accept_deviations:type_name -> spex.state.v1.AcceptDeviations
+	35, // 23: spex.state.v1.Command.reject_deviations:type_name -> spex.state.v1.RejectDeviations
+	36, // 24: spex.state.v1.Command.withdraw_acceptances:type_name -> spex.state.v1.WithdrawAcceptances
+	5,  // 25: spex.state.v1.InitInstance.key:type_name -> spex.state.v1.Key
+	40, // 26: spex.state.v1.InitInstance.meta:type_name -> spex.state.v1.InitInstance.MetaEntry
+	5,  // 27: spex.state.v1.Step.key:type_name -> spex.state.v1.Key
+	5,  // 28: spex.state.v1.MockInstance.key:type_name -> spex.state.v1.Key
+	41, // 29: spex.state.v1.MockInstance.meta:type_name -> spex.state.v1.MockInstance.MetaEntry
+	5,  // 30: spex.state.v1.StepRef.key:type_name -> spex.state.v1.Key
+	9,  // 31: spex.state.v1.RecordVerdict.step:type_name -> spex.state.v1.StepRef
+	42, // 32: spex.state.v1.RecordVerdict.judgement:type_name -> spex.types.v1.Judgement
+	9,  // 33: spex.state.v1.FireTimeout.step:type_name -> spex.state.v1.StepRef
+	9,  // 34: spex.state.v1.PruneInstance.step:type_name -> spex.state.v1.StepRef
+	5,  // 35: spex.state.v1.DeleteInstance.key:type_name -> spex.state.v1.Key
+	43, // 36: spex.state.v1.VersionedTransition.transition:type_name -> spex.types.v1.Transition
+	15, // 37: spex.state.v1.ModelContent.transitions:type_name -> spex.state.v1.VersionedTransition
+	44, // 38: spex.state.v1.SpecificationContent.specification:type_name -> spex.types.v1.Specification
+	16, // 39: spex.state.v1.SpecificationContent.model:type_name -> spex.state.v1.ModelContent
+	14, // 40: spex.state.v1.InstallSpecification.spec:type_name -> spex.state.v1.SpecKey
+	4,  // 41: spex.state.v1.InstallSpecification.payload:type_name -> spex.state.v1.Payload
+	45, // 42: spex.state.v1.InstallSpecification.mode:type_name -> spex.types.v1.ModelMode
+	14, // 43: spex.state.v1.ExtendModel.spec:type_name -> spex.state.v1.SpecKey
+	4,  // 44: spex.state.v1.ExtendModel.payload:type_name -> spex.state.v1.Payload
+	14, // 45: spex.state.v1.SetModelMode.spec:type_name -> spex.state.v1.SpecKey
+	45, // 46: spex.state.v1.SetModelMode.mode:type_name -> spex.types.v1.ModelMode
+	14, // 47: spex.state.v1.OutboxItem.spec:type_name -> spex.state.v1.SpecKey
+	43, // 48: spex.state.v1.OutboxItem.transition:type_name -> spex.types.v1.Transition
+	23, // 49: spex.state.v1.OutboxItem.deviation:type_name -> spex.state.v1.Deviation
+	46, // 50: spex.state.v1.Deviation.verdict:type_name -> spex.types.v1.Verdict
+	9,  // 51: spex.state.v1.Deviation.first:type_name -> spex.state.v1.StepRef
+	26, // 52: spex.state.v1.FormCluster.nodes:type_name -> spex.state.v1.Node
+	27, // 53: spex.state.v1.FormCluster.placements:type_name -> spex.state.v1.ShardPlacement
+	25, // 54: spex.state.v1.FormCluster.slots:type_name -> spex.state.v1.SlotRange
+	26, // 55: spex.state.v1.RegisterNode.node:type_name -> spex.state.v1.Node
+	4,  // 56: spex.state.v1.ApplySpecification.payload:type_name -> spex.state.v1.Payload
+	4,  // 57: spex.state.v1.ImportModel.payload:type_name -> spex.state.v1.Payload
+	43, // 58: spex.state.v1.ModelImport.transitions:type_name -> spex.types.v1.Transition
+	14, // 59: spex.state.v1.AcceptDeviations.spec:type_name -> spex.state.v1.SpecKey
+	43, // 60: spex.state.v1.AcceptDeviations.transitions:type_name -> spex.types.v1.Transition
+	14, // 61: spex.state.v1.RejectDeviations.spec:type_name -> spex.state.v1.SpecKey
+	43, // 62: spex.state.v1.RejectDeviations.transitions:type_name -> spex.types.v1.Transition
+	14, // 63: spex.state.v1.WithdrawAcceptances.spec:type_name -> spex.state.v1.SpecKey
+	14, // 64: spex.state.v1.ChangeModelMode.spec:type_name -> spex.state.v1.SpecKey
+	45, // 65: spex.state.v1.ChangeModelMode.mode:type_name -> spex.types.v1.ModelMode
+	22, // 66: spex.state.v1.ReportShard.items:type_name -> spex.state.v1.OutboxItem
+	39, // 67: spex.state.v1.ReportShard.acknowledgements:type_name -> spex.state.v1.ModelAcknowledgement
+	14, // 68: spex.state.v1.ModelAcknowledgement.spec:type_name -> spex.state.v1.SpecKey
+	69, // [69:69] is the sub-list for method output_type
+	69, // [69:69] is the sub-list for method input_type
+	69, // [69:69] is the sub-list for extension type_name
+	69, // [69:69] is the sub-list for extension extendee
+	0,  // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_spex_state_v1_command_proto_init() }
@@ -2968,6 +3402,7 @@ func file_spex_state_v1_command_proto_init() {
 		(*Command_ExtendModel)(nil),
 		(*Command_SetModelMode)(nil),
 		(*Command_AcknowledgeOutbox)(nil),
+		(*Command_MockInstance)(nil),
 		(*Command_FireTimeout)(nil),
 		(*Command_PruneInstance)(nil),
 		(*Command_FormCluster)(nil),
@@ -2978,6 +3413,9 @@ func file_spex_state_v1_command_proto_init() {
 		(*Command_ImportModel)(nil),
 		(*Command_ChangeModelMode)(nil),
 		(*Command_ReportShard)(nil),
+		(*Command_AcceptDeviations)(nil),
+		(*Command_RejectDeviations)(nil),
+		(*Command_WithdrawAcceptances)(nil),
 	}
 	file_spex_state_v1_command_proto_msgTypes[4].OneofWrappers = []any{
 		(*Payload_Inline)(nil),
@@ -2989,7 +3427,7 @@ func file_spex_state_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spex_state_v1_command_proto_rawDesc), len(file_spex_state_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   37,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -96,6 +96,8 @@ type Record struct {
 	//	*Record_Placement
 	//	*Record_SpecVersion
 	//	*Record_CatalogModel
+	//	*Record_Review
+	//	*Record_ModelEvent
 	Kind          isRecord_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -282,6 +284,24 @@ func (x *Record) GetCatalogModel() *CatalogModelRecord {
 	return nil
 }
 
+func (x *Record) GetReview() *ReviewRecord {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_Review); ok {
+			return x.Review
+		}
+	}
+	return nil
+}
+
+func (x *Record) GetModelEvent() *ModelEvent {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_ModelEvent); ok {
+			return x.ModelEvent
+		}
+	}
+	return nil
+}
+
 type isRecord_Kind interface {
 	isRecord_Kind()
 }
@@ -350,6 +370,14 @@ type Record_CatalogModel struct {
 	CatalogModel *CatalogModelRecord `protobuf:"bytes,16,opt,name=catalog_model,json=catalogModel,proto3,oneof"`
 }
 
+type Record_Review struct {
+	Review *ReviewRecord `protobuf:"bytes,70,opt,name=review,proto3,oneof"`
+}
+
+type Record_ModelEvent struct {
+	ModelEvent *ModelEvent `protobuf:"bytes,71,opt,name=model_event,json=modelEvent,proto3,oneof"`
+}
+
 func (*Record_ShardHeader) isRecord_Kind() {}
 
 func (*Record_CatalogHeader) isRecord_Kind() {}
@@ -381,6 +409,10 @@ func (*Record_Placement) isRecord_Kind() {}
 func (*Record_SpecVersion) isRecord_Kind() {}
 
 func (*Record_CatalogModel) isRecord_Kind() {}
+
+func (*Record_Review) isRecord_Kind() {}
+
+func (*Record_ModelEvent) isRecord_Kind() {}
 
 type ShardHeader struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
@@ -1835,7 +1867,9 @@ type CatalogModelRecord struct {
 	Version      uint64                 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
 	SealDeadline int64                  `protobuf:"varint,5,opt,name=seal_deadline,json=sealDeadline,proto3" json:"seal_deadline,omitempty"`
 	// Shard ids that have acknowledged the mode revision, sorted.
-	Acknowledged  []uint32 `protobuf:"varint,6,rep,packed,name=acknowledged,proto3" json:"acknowledged,omitempty"`
+	Acknowledged []uint32 `protobuf:"varint,6,rep,packed,name=acknowledged,proto3" json:"acknowledged,omitempty"`
+	// The last version that took something out of the model.
+	ShrunkVersion uint64 `protobuf:"varint,70,opt,name=shrunk_version,json=shrunkVersion,proto3" json:"shrunk_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1912,11 +1946,250 @@ func (x *CatalogModelRecord) GetAcknowledged() []uint32 {
 	return nil
 }
 
+func (x *CatalogModelRecord) GetShrunkVersion() uint64 {
+	if x != nil {
+		return x.ShrunkVersion
+	}
+	return 0
+}
+
+// ReviewRecord is what somebody decided about a transition of the specification
+// version before it: accepted if the model has it, else rejected.
+type ReviewRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Transition    *v1.Transition         `protobuf:"bytes,1,opt,name=transition,proto3" json:"transition,omitempty"`
+	Accepted      bool                   `protobuf:"varint,2,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	Owner         string                 `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Principal     string                 `protobuf:"bytes,5,opt,name=principal,proto3" json:"principal,omitempty"`
+	Time          int64                  `protobuf:"varint,6,opt,name=time,proto3" json:"time,omitempty"`
+	ExpiresAt     int64                  `protobuf:"varint,7,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReviewRecord) Reset() {
+	*x = ReviewRecord{}
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReviewRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReviewRecord) ProtoMessage() {}
+
+func (x *ReviewRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReviewRecord.ProtoReflect.Descriptor instead.
+func (*ReviewRecord) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ReviewRecord) GetTransition() *v1.Transition {
+	if x != nil {
+		return x.Transition
+	}
+	return nil
+}
+
+func (x *ReviewRecord) GetAccepted() bool {
+	if x != nil {
+		return x.Accepted
+	}
+	return false
+}
+
+func (x *ReviewRecord) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ReviewRecord) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ReviewRecord) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *ReviewRecord) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *ReviewRecord) GetExpiresAt() int64 {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return 0
+}
+
+// ModelEvent is one entry of the history of the model of the specification
+// version before it.
+type ModelEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  v1.ModelEventKind      `protobuf:"varint,1,opt,name=kind,proto3,enum=spex.types.v1.ModelEventKind" json:"kind,omitempty"`
+	// Unix nanoseconds; for what was learned, the time of the last of it.
+	Time int64 `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`
+	// For what was learned, the time of the first of it.
+	FirstTime int64 `protobuf:"varint,3,opt,name=first_time,json=firstTime,proto3" json:"first_time,omitempty"`
+	// The version of the model and its mode revision afterwards.
+	Version      uint64 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	ModeRevision uint64 `protobuf:"varint,5,opt,name=mode_revision,json=modeRevision,proto3" json:"mode_revision,omitempty"`
+	Added        uint32 `protobuf:"varint,6,opt,name=added,proto3" json:"added,omitempty"`
+	Removed      uint32 `protobuf:"varint,7,opt,name=removed,proto3" json:"removed,omitempty"`
+	Principal    string `protobuf:"bytes,8,opt,name=principal,proto3" json:"principal,omitempty"`
+	Owner        string `protobuf:"bytes,9,opt,name=owner,proto3" json:"owner,omitempty"`
+	Reason       string `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"`
+	ExpiresAt    int64  `protobuf:"varint,11,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// What was accepted, rejected or withdrawn.
+	Transitions   []*v1.Transition `protobuf:"bytes,12,rep,name=transitions,proto3" json:"transitions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModelEvent) Reset() {
+	*x = ModelEvent{}
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModelEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModelEvent) ProtoMessage() {}
+
+func (x *ModelEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModelEvent.ProtoReflect.Descriptor instead.
+func (*ModelEvent) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ModelEvent) GetKind() v1.ModelEventKind {
+	if x != nil {
+		return x.Kind
+	}
+	return v1.ModelEventKind(0)
+}
+
+func (x *ModelEvent) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *ModelEvent) GetFirstTime() int64 {
+	if x != nil {
+		return x.FirstTime
+	}
+	return 0
+}
+
+func (x *ModelEvent) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *ModelEvent) GetModeRevision() uint64 {
+	if x != nil {
+		return x.ModeRevision
+	}
+	return 0
+}
+
+func (x *ModelEvent) GetAdded() uint32 {
+	if x != nil {
+		return x.Added
+	}
+	return 0
+}
+
+func (x *ModelEvent) GetRemoved() uint32 {
+	if x != nil {
+		return x.Removed
+	}
+	return 0
+}
+
+func (x *ModelEvent) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *ModelEvent) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ModelEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ModelEvent) GetExpiresAt() int64 {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return 0
+}
+
+func (x *ModelEvent) GetTransitions() []*v1.Transition {
+	if x != nil {
+		return x.Transitions
+	}
+	return nil
+}
+
 var File_spex_state_v1_snapshot_proto protoreflect.FileDescriptor
 
 const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\n" +
-	"\x1cspex/state/v1/snapshot.proto\x12\rspex.state.v1\x1a\x1bspex/state/v1/command.proto\x1a\x19spex/types/v1/types.proto\"\xc3\a\n" +
+	"\x1cspex/state/v1/snapshot.proto\x12\rspex.state.v1\x1a\x1bspex/state/v1/command.proto\x1a\x19spex/types/v1/types.proto\"\xb8\b\n" +
 	"\x06Record\x12?\n" +
 	"\fshard_header\x18\x01 \x01(\v2\x1a.spex.state.v1.ShardHeaderH\x00R\vshardHeader\x12E\n" +
 	"\x0ecatalog_header\x18\x02 \x01(\v2\x1c.spex.state.v1.CatalogHeaderH\x00R\rcatalogHeader\x122\n" +
@@ -1934,7 +2207,10 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\x04node\x18\r \x01(\v2\x13.spex.state.v1.NodeH\x00R\x04node\x12=\n" +
 	"\tplacement\x18\x0e \x01(\v2\x1d.spex.state.v1.ShardPlacementH\x00R\tplacement\x12E\n" +
 	"\fspec_version\x18\x0f \x01(\v2 .spex.state.v1.SpecVersionRecordH\x00R\vspecVersion\x12H\n" +
-	"\rcatalog_model\x18\x10 \x01(\v2!.spex.state.v1.CatalogModelRecordH\x00R\fcatalogModelB\x06\n" +
+	"\rcatalog_model\x18\x10 \x01(\v2!.spex.state.v1.CatalogModelRecordH\x00R\fcatalogModel\x125\n" +
+	"\x06review\x18F \x01(\v2\x1b.spex.state.v1.ReviewRecordH\x00R\x06review\x12<\n" +
+	"\vmodel_event\x18G \x01(\v2\x19.spex.state.v1.ModelEventH\x00R\n" +
+	"modelEventB\x06\n" +
 	"\x04kind\"\xaf\x02\n" +
 	"\vShardHeader\x12#\n" +
 	"\rapplied_index\x18\x01 \x01(\x04R\fappliedIndex\x12$\n" +
@@ -2082,14 +2358,43 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\rspecification\x18\x02 \x01(\v2\x1c.spex.types.v1.SpecificationR\rspecification\x12\x1d\n" +
 	"\n" +
 	"applied_at\x18\x03 \x01(\x03R\tappliedAt\x12\x18\n" +
-	"\adeleted\x18\x04 \x01(\bR\adeleted\"\xf6\x01\n" +
+	"\adeleted\x18\x04 \x01(\bR\adeleted\"\x9d\x02\n" +
 	"\x12CatalogModelRecord\x12*\n" +
 	"\x04spec\x18\x01 \x01(\v2\x16.spex.state.v1.SpecKeyR\x04spec\x12,\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\x18.spex.types.v1.ModelModeR\x04mode\x12#\n" +
 	"\rmode_revision\x18\x03 \x01(\x04R\fmodeRevision\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\x04R\aversion\x12#\n" +
 	"\rseal_deadline\x18\x05 \x01(\x03R\fsealDeadline\x12\"\n" +
-	"\facknowledged\x18\x06 \x03(\rR\facknowledgedB4Z2github.com/spexio/spex/proto/spex/state/v1;statev1b\x06proto3"
+	"\facknowledged\x18\x06 \x03(\rR\facknowledged\x12%\n" +
+	"\x0eshrunk_version\x18F \x01(\x04R\rshrunkVersion\"\xe4\x01\n" +
+	"\fReviewRecord\x129\n" +
+	"\n" +
+	"transition\x18\x01 \x01(\v2\x19.spex.types.v1.TransitionR\n" +
+	"transition\x12\x1a\n" +
+	"\baccepted\x18\x02 \x01(\bR\baccepted\x12\x14\n" +
+	"\x05owner\x18\x03 \x01(\tR\x05owner\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1c\n" +
+	"\tprincipal\x18\x05 \x01(\tR\tprincipal\x12\x12\n" +
+	"\x04time\x18\x06 \x01(\x03R\x04time\x12\x1d\n" +
+	"\n" +
+	"expires_at\x18\a \x01(\x03R\texpiresAt\"\x89\x03\n" +
+	"\n" +
+	"ModelEvent\x121\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1d.spex.types.v1.ModelEventKindR\x04kind\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\x03R\x04time\x12\x1d\n" +
+	"\n" +
+	"first_time\x18\x03 \x01(\x03R\tfirstTime\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\x04R\aversion\x12#\n" +
+	"\rmode_revision\x18\x05 \x01(\x04R\fmodeRevision\x12\x14\n" +
+	"\x05added\x18\x06 \x01(\rR\x05added\x12\x18\n" +
+	"\aremoved\x18\a \x01(\rR\aremoved\x12\x1c\n" +
+	"\tprincipal\x18\b \x01(\tR\tprincipal\x12\x14\n" +
+	"\x05owner\x18\t \x01(\tR\x05owner\x12\x16\n" +
+	"\x06reason\x18\n" +
+	" \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"expires_at\x18\v \x01(\x03R\texpiresAt\x12;\n" +
+	"\vtransitions\x18\f \x03(\v2\x19.spex.types.v1.TransitionR\vtransitionsB4Z2github.com/spexio/spex/proto/spex/state/v1;statev1b\x06proto3"
 
 var (
 	file_spex_state_v1_snapshot_proto_rawDescOnce sync.Once
@@ -2104,7 +2409,7 @@ func file_spex_state_v1_snapshot_proto_rawDescGZIP() []byte {
 }
 
 var file_spex_state_v1_snapshot_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_spex_state_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_spex_state_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_spex_state_v1_snapshot_proto_goTypes = []any{
 	(ModelRecord_Set)(0),        // 0: spex.state.v1.ModelRecord.Set
 	(*Record)(nil),              // 1: spex.state.v1.Record
@@ -2126,20 +2431,23 @@ var file_spex_state_v1_snapshot_proto_goTypes = []any{
 	(*PruneReport)(nil),         // 17: spex.state.v1.PruneReport
 	(*SpecVersionRecord)(nil),   // 18: spex.state.v1.SpecVersionRecord
 	(*CatalogModelRecord)(nil),  // 19: spex.state.v1.CatalogModelRecord
-	(*OutboxItem)(nil),          // 20: spex.state.v1.OutboxItem
-	(*Node)(nil),                // 21: spex.state.v1.Node
-	(*ShardPlacement)(nil),      // 22: spex.state.v1.ShardPlacement
-	(*SlotRange)(nil),           // 23: spex.state.v1.SlotRange
-	(*SpecKey)(nil),             // 24: spex.state.v1.SpecKey
-	(*v1.Specification)(nil),    // 25: spex.types.v1.Specification
-	(v1.ModelMode)(0),           // 26: spex.types.v1.ModelMode
-	(*VersionedTransition)(nil), // 27: spex.state.v1.VersionedTransition
-	(*v1.Transition)(nil),       // 28: spex.types.v1.Transition
-	(v1.Verdict)(0),             // 29: spex.types.v1.Verdict
-	(*StepRef)(nil),             // 30: spex.state.v1.StepRef
-	(*Key)(nil),                 // 31: spex.state.v1.Key
-	(*v1.Judgement)(nil),        // 32: spex.types.v1.Judgement
-	(v1.ReportKind)(0),          // 33: spex.types.v1.ReportKind
+	(*ReviewRecord)(nil),        // 20: spex.state.v1.ReviewRecord
+	(*ModelEvent)(nil),          // 21: spex.state.v1.ModelEvent
+	(*OutboxItem)(nil),          // 22: spex.state.v1.OutboxItem
+	(*Node)(nil),                // 23: spex.state.v1.Node
+	(*ShardPlacement)(nil),      // 24: spex.state.v1.ShardPlacement
+	(*SlotRange)(nil),           // 25: spex.state.v1.SlotRange
+	(*SpecKey)(nil),             // 26: spex.state.v1.SpecKey
+	(*v1.Specification)(nil),    // 27: spex.types.v1.Specification
+	(v1.ModelMode)(0),           // 28: spex.types.v1.ModelMode
+	(*VersionedTransition)(nil), // 29: spex.state.v1.VersionedTransition
+	(*v1.Transition)(nil),       // 30: spex.types.v1.Transition
+	(v1.Verdict)(0),             // 31: spex.types.v1.Verdict
+	(*StepRef)(nil),             // 32: spex.state.v1.StepRef
+	(*Key)(nil),                 // 33: spex.state.v1.Key
+	(*v1.Judgement)(nil),        // 34: spex.types.v1.Judgement
+	(v1.ReportKind)(0),          // 35: spex.types.v1.ReportKind
+	(v1.ModelEventKind)(0),      // 36: spex.types.v1.ModelEventKind
 }
 var file_spex_state_v1_snapshot_proto_depIdxs = []int32{
 	2,  // 0: spex.state.v1.Record.shard_header:type_name -> spex.state.v1.ShardHeader
@@ -2152,51 +2460,56 @@ var file_spex_state_v1_snapshot_proto_depIdxs = []int32{
 	11, // 7: spex.state.v1.Record.history:type_name -> spex.state.v1.HistoryRecord
 	13, // 8: spex.state.v1.Record.window:type_name -> spex.state.v1.WindowRecord
 	14, // 9: spex.state.v1.Record.awaiting:type_name -> spex.state.v1.AwaitingRecord
-	20, // 10: spex.state.v1.Record.outbox:type_name -> spex.state.v1.OutboxItem
+	22, // 10: spex.state.v1.Record.outbox:type_name -> spex.state.v1.OutboxItem
 	15, // 11: spex.state.v1.Record.report:type_name -> spex.state.v1.ReportRecord
-	21, // 12: spex.state.v1.Record.node:type_name -> spex.state.v1.Node
-	22, // 13: spex.state.v1.Record.placement:type_name -> spex.state.v1.ShardPlacement
+	23, // 12: spex.state.v1.Record.node:type_name -> spex.state.v1.Node
+	24, // 13: spex.state.v1.Record.placement:type_name -> spex.state.v1.ShardPlacement
 	18, // 14: spex.state.v1.Record.spec_version:type_name -> spex.state.v1.SpecVersionRecord
 	19, // 15: spex.state.v1.Record.catalog_model:type_name -> spex.state.v1.CatalogModelRecord
-	23, // 16: spex.state.v1.CatalogHeader.slots:type_name -> spex.state.v1.SlotRange
-	24, // 17: spex.state.v1.SpecRecord.spec:type_name -> spex.state.v1.SpecKey
-	25, // 18: spex.state.v1.SpecRecord.specification:type_name -> spex.types.v1.Specification
-	26, // 19: spex.state.v1.SpecRecord.mode:type_name -> spex.types.v1.ModelMode
-	0,  // 20: spex.state.v1.ModelRecord.set:type_name -> spex.state.v1.ModelRecord.Set
-	27, // 21: spex.state.v1.ModelRecord.transitions:type_name -> spex.state.v1.VersionedTransition
-	28, // 22: spex.state.v1.DeviationRecord.transition:type_name -> spex.types.v1.Transition
-	29, // 23: spex.state.v1.DeviationRecord.verdict:type_name -> spex.types.v1.Verdict
-	30, // 24: spex.state.v1.DeviationRecord.first:type_name -> spex.state.v1.StepRef
-	30, // 25: spex.state.v1.DeviationRecord.last:type_name -> spex.state.v1.StepRef
-	31, // 26: spex.state.v1.InstanceRecord.key:type_name -> spex.state.v1.Key
-	24, // 27: spex.state.v1.InstanceRecord.spec:type_name -> spex.state.v1.SpecKey
-	8,  // 28: spex.state.v1.InstanceRecord.meta:type_name -> spex.state.v1.MetaEntry
-	28, // 29: spex.state.v1.StepRecord.transition:type_name -> spex.types.v1.Transition
-	29, // 30: spex.state.v1.StepRecord.verdict:type_name -> spex.types.v1.Verdict
-	32, // 31: spex.state.v1.StepRecord.judgement:type_name -> spex.types.v1.Judgement
-	10, // 32: spex.state.v1.HistoryRecord.steps:type_name -> spex.state.v1.StepRecord
-	29, // 33: spex.state.v1.SeenRecord.verdict:type_name -> spex.types.v1.Verdict
-	12, // 34: spex.state.v1.WindowRecord.entries:type_name -> spex.state.v1.SeenRecord
-	30, // 35: spex.state.v1.AwaitingRecord.step:type_name -> spex.state.v1.StepRef
-	24, // 36: spex.state.v1.AwaitingRecord.spec:type_name -> spex.state.v1.SpecKey
-	28, // 37: spex.state.v1.AwaitingRecord.transition:type_name -> spex.types.v1.Transition
-	24, // 38: spex.state.v1.ReportRecord.spec:type_name -> spex.state.v1.SpecKey
-	30, // 39: spex.state.v1.ReportRecord.step:type_name -> spex.state.v1.StepRef
-	28, // 40: spex.state.v1.ReportRecord.transition:type_name -> spex.types.v1.Transition
-	32, // 41: spex.state.v1.ReportRecord.judgement:type_name -> spex.types.v1.Judgement
-	16, // 42: spex.state.v1.ReportRecord.timeout:type_name -> spex.state.v1.TimeoutReport
-	17, // 43: spex.state.v1.ReportRecord.prune:type_name -> spex.state.v1.PruneReport
-	33, // 44: spex.state.v1.ReportRecord.kind:type_name -> spex.types.v1.ReportKind
-	26, // 45: spex.state.v1.ReportRecord.mode:type_name -> spex.types.v1.ModelMode
-	24, // 46: spex.state.v1.SpecVersionRecord.spec:type_name -> spex.state.v1.SpecKey
-	25, // 47: spex.state.v1.SpecVersionRecord.specification:type_name -> spex.types.v1.Specification
-	24, // 48: spex.state.v1.CatalogModelRecord.spec:type_name -> spex.state.v1.SpecKey
-	26, // 49: spex.state.v1.CatalogModelRecord.mode:type_name -> spex.types.v1.ModelMode
-	50, // [50:50] is the sub-list for method output_type
-	50, // [50:50] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	20, // 16: spex.state.v1.Record.review:type_name -> spex.state.v1.ReviewRecord
+	21, // 17: spex.state.v1.Record.model_event:type_name -> spex.state.v1.ModelEvent
+	25, // 18: spex.state.v1.CatalogHeader.slots:type_name -> spex.state.v1.SlotRange
+	26, // 19: spex.state.v1.SpecRecord.spec:type_name -> spex.state.v1.SpecKey
+	27, // 20: spex.state.v1.SpecRecord.specification:type_name -> spex.types.v1.Specification
+	28, // 21: spex.state.v1.SpecRecord.mode:type_name -> spex.types.v1.ModelMode
+	0,  // 22: spex.state.v1.ModelRecord.set:type_name -> spex.state.v1.ModelRecord.Set
+	29, // 23: spex.state.v1.ModelRecord.transitions:type_name -> spex.state.v1.VersionedTransition
+	30, // 24: spex.state.v1.DeviationRecord.transition:type_name -> spex.types.v1.Transition
+	31, // 25: spex.state.v1.DeviationRecord.verdict:type_name -> spex.types.v1.Verdict
+	32, // 26: spex.state.v1.DeviationRecord.first:type_name -> spex.state.v1.StepRef
+	32, // 27: spex.state.v1.DeviationRecord.last:type_name -> spex.state.v1.StepRef
+	33, // 28: spex.state.v1.InstanceRecord.key:type_name -> spex.state.v1.Key
+	26, // 29: spex.state.v1.InstanceRecord.spec:type_name -> spex.state.v1.SpecKey
+	8,  // 30: spex.state.v1.InstanceRecord.meta:type_name -> spex.state.v1.MetaEntry
+	30, // 31: spex.state.v1.StepRecord.transition:type_name -> spex.types.v1.Transition
+	31, // 32: spex.state.v1.StepRecord.verdict:type_name -> spex.types.v1.Verdict
+	34, // 33: spex.state.v1.StepRecord.judgement:type_name -> spex.types.v1.Judgement
+	10, // 34: spex.state.v1.HistoryRecord.steps:type_name -> spex.state.v1.StepRecord
+	31, // 35: spex.state.v1.SeenRecord.verdict:type_name -> spex.types.v1.Verdict
+	12, // 36: spex.state.v1.WindowRecord.entries:type_name -> spex.state.v1.SeenRecord
+	32, // 37: spex.state.v1.AwaitingRecord.step:type_name -> spex.state.v1.StepRef
+	26, // 38: spex.state.v1.AwaitingRecord.spec:type_name -> spex.state.v1.SpecKey
+	30, // 39: spex.state.v1.AwaitingRecord.transition:type_name -> spex.types.v1.Transition
+	26, // 40: spex.state.v1.ReportRecord.spec:type_name -> spex.state.v1.SpecKey
+	32, // 41: spex.state.v1.ReportRecord.step:type_name -> spex.state.v1.StepRef
+	30, // 42: spex.state.v1.ReportRecord.transition:type_name -> spex.types.v1.Transition
+	34, // 43: spex.state.v1.ReportRecord.judgement:type_name -> spex.types.v1.Judgement
+	16, // 44: spex.state.v1.ReportRecord.timeout:type_name -> spex.state.v1.TimeoutReport
+	17, // 45: spex.state.v1.ReportRecord.prune:type_name -> spex.state.v1.PruneReport
+	35, // 46: spex.state.v1.ReportRecord.kind:type_name -> spex.types.v1.ReportKind
+	28, // 47: spex.state.v1.ReportRecord.mode:type_name -> spex.types.v1.ModelMode
+	26, // 48: spex.state.v1.SpecVersionRecord.spec:type_name -> spex.state.v1.SpecKey
+	27, // 49: spex.state.v1.SpecVersionRecord.specification:type_name -> spex.types.v1.Specification
+	26, // 50: spex.state.v1.CatalogModelRecord.spec:type_name -> spex.state.v1.SpecKey
+	28, // 51: spex.state.v1.CatalogModelRecord.mode:type_name -> spex.types.v1.ModelMode
+	30, // 52: spex.state.v1.ReviewRecord.transition:type_name -> spex.types.v1.Transition
+	36, // 53: spex.state.v1.ModelEvent.kind:type_name -> spex.types.v1.ModelEventKind
+	30, // 54: spex.state.v1.ModelEvent.transitions:type_name -> spex.types.v1.Transition
+	55, // [55:55] is the sub-list for method output_type
+	55, // [55:55] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_spex_state_v1_snapshot_proto_init() }
@@ -2222,6 +2535,8 @@ func file_spex_state_v1_snapshot_proto_init() {
 		(*Record_Placement)(nil),
 		(*Record_SpecVersion)(nil),
 		(*Record_CatalogModel)(nil),
+		(*Record_Review)(nil),
+		(*Record_ModelEvent)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2229,7 +2544,7 @@ func file_spex_state_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spex_state_v1_snapshot_proto_rawDesc), len(file_spex_state_v1_snapshot_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

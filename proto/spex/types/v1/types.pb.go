@@ -219,6 +219,82 @@ func (ReportKind) EnumDescriptor() ([]byte, []int) {
 	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{2}
 }
 
+// ModelEventKind is what happened to an implementation model.
+type ModelEventKind int32
+
+const (
+	ModelEventKind_MODEL_EVENT_KIND_UNSPECIFIED ModelEventKind = 0
+	// The shards handed over what they learned.
+	ModelEventKind_MODEL_EVENT_KIND_LEARNED  ModelEventKind = 1
+	ModelEventKind_MODEL_EVENT_KIND_IMPORTED ModelEventKind = 2
+	// A seal began.
+	ModelEventKind_MODEL_EVENT_KIND_SEALING ModelEventKind = 3
+	ModelEventKind_MODEL_EVENT_KIND_SEALED  ModelEventKind = 4
+	// A seal was given up: a shard did not hand over in time, or somebody let the model learn.
+	ModelEventKind_MODEL_EVENT_KIND_SEAL_ABORTED ModelEventKind = 5
+	// The model began to learn again.
+	ModelEventKind_MODEL_EVENT_KIND_LEARNING ModelEventKind = 6
+	ModelEventKind_MODEL_EVENT_KIND_ACCEPTED ModelEventKind = 7
+	ModelEventKind_MODEL_EVENT_KIND_REJECTED ModelEventKind = 8
+	// The time of acceptances was over.
+	ModelEventKind_MODEL_EVENT_KIND_WITHDRAWN ModelEventKind = 9
+)
+
+// Enum value maps for ModelEventKind.
+var (
+	ModelEventKind_name = map[int32]string{
+		0: "MODEL_EVENT_KIND_UNSPECIFIED",
+		1: "MODEL_EVENT_KIND_LEARNED",
+		2: "MODEL_EVENT_KIND_IMPORTED",
+		3: "MODEL_EVENT_KIND_SEALING",
+		4: "MODEL_EVENT_KIND_SEALED",
+		5: "MODEL_EVENT_KIND_SEAL_ABORTED",
+		6: "MODEL_EVENT_KIND_LEARNING",
+		7: "MODEL_EVENT_KIND_ACCEPTED",
+		8: "MODEL_EVENT_KIND_REJECTED",
+		9: "MODEL_EVENT_KIND_WITHDRAWN",
+	}
+	ModelEventKind_value = map[string]int32{
+		"MODEL_EVENT_KIND_UNSPECIFIED":  0,
+		"MODEL_EVENT_KIND_LEARNED":      1,
+		"MODEL_EVENT_KIND_IMPORTED":     2,
+		"MODEL_EVENT_KIND_SEALING":      3,
+		"MODEL_EVENT_KIND_SEALED":       4,
+		"MODEL_EVENT_KIND_SEAL_ABORTED": 5,
+		"MODEL_EVENT_KIND_LEARNING":     6,
+		"MODEL_EVENT_KIND_ACCEPTED":     7,
+		"MODEL_EVENT_KIND_REJECTED":     8,
+		"MODEL_EVENT_KIND_WITHDRAWN":    9,
+	}
+)
+
+func (x ModelEventKind) Enum() *ModelEventKind {
+	p := new(ModelEventKind)
+	*p = x
+	return p
+}
+
+func (x ModelEventKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ModelEventKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_spex_types_v1_types_proto_enumTypes[3].Descriptor()
+}
+
+func (ModelEventKind) Type() protoreflect.EnumType {
+	return &file_spex_types_v1_types_proto_enumTypes[3]
+}
+
+func (x ModelEventKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ModelEventKind.Descriptor instead.
+func (ModelEventKind) EnumDescriptor() ([]byte, []int) {
+	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{3}
+}
+
 // ErrorAction is what a caller is told when something is reported about its step.
 type ErrorAction int32
 
@@ -253,11 +329,11 @@ func (x ErrorAction) String() string {
 }
 
 func (ErrorAction) Descriptor() protoreflect.EnumDescriptor {
-	return file_spex_types_v1_types_proto_enumTypes[3].Descriptor()
+	return file_spex_types_v1_types_proto_enumTypes[4].Descriptor()
 }
 
 func (ErrorAction) Type() protoreflect.EnumType {
-	return &file_spex_types_v1_types_proto_enumTypes[3]
+	return &file_spex_types_v1_types_proto_enumTypes[4]
 }
 
 func (x ErrorAction) Number() protoreflect.EnumNumber {
@@ -266,7 +342,7 @@ func (x ErrorAction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ErrorAction.Descriptor instead.
 func (ErrorAction) EnumDescriptor() ([]byte, []int) {
-	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{3}
+	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{4}
 }
 
 // OnMissingModel says what happens to instances of a specification that has no model yet.
@@ -305,11 +381,11 @@ func (x OnMissingModel) String() string {
 }
 
 func (OnMissingModel) Descriptor() protoreflect.EnumDescriptor {
-	return file_spex_types_v1_types_proto_enumTypes[4].Descriptor()
+	return file_spex_types_v1_types_proto_enumTypes[5].Descriptor()
 }
 
 func (OnMissingModel) Type() protoreflect.EnumType {
-	return &file_spex_types_v1_types_proto_enumTypes[4]
+	return &file_spex_types_v1_types_proto_enumTypes[5]
 }
 
 func (x OnMissingModel) Number() protoreflect.EnumNumber {
@@ -318,7 +394,7 @@ func (x OnMissingModel) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use OnMissingModel.Descriptor instead.
 func (OnMissingModel) EnumDescriptor() ([]byte, []int) {
-	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{4}
+	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{5}
 }
 
 // Reason is the machine-readable cause of an error.
@@ -371,6 +447,12 @@ const (
 	Reason_REASON_INTERNAL               Reason = 25
 	// The bytes of an upload are missing or damaged.
 	Reason_REASON_UPLOAD_INCOMPLETE Reason = 26
+	// No shard has seen the transition deviate, or the model has it.
+	Reason_REASON_DEVIATION_NOT_FOUND Reason = 70
+	// With the transitions the model would not be equivalent to its specification.
+	Reason_REASON_MODEL_NOT_EQUIVALENT Reason = 71
+	// The model has become another one since it was looked at: ask again.
+	Reason_REASON_MODEL_CHANGED Reason = 72
 )
 
 // Enum value maps for Reason.
@@ -403,6 +485,9 @@ var (
 		24: "REASON_DESERIALISATION_FAILED",
 		25: "REASON_INTERNAL",
 		26: "REASON_UPLOAD_INCOMPLETE",
+		70: "REASON_DEVIATION_NOT_FOUND",
+		71: "REASON_MODEL_NOT_EQUIVALENT",
+		72: "REASON_MODEL_CHANGED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":                        0,
@@ -432,6 +517,9 @@ var (
 		"REASON_DESERIALISATION_FAILED":             24,
 		"REASON_INTERNAL":                           25,
 		"REASON_UPLOAD_INCOMPLETE":                  26,
+		"REASON_DEVIATION_NOT_FOUND":                70,
+		"REASON_MODEL_NOT_EQUIVALENT":               71,
+		"REASON_MODEL_CHANGED":                      72,
 	}
 )
 
@@ -446,11 +534,11 @@ func (x Reason) String() string {
 }
 
 func (Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_spex_types_v1_types_proto_enumTypes[5].Descriptor()
+	return file_spex_types_v1_types_proto_enumTypes[6].Descriptor()
 }
 
 func (Reason) Type() protoreflect.EnumType {
-	return &file_spex_types_v1_types_proto_enumTypes[5]
+	return &file_spex_types_v1_types_proto_enumTypes[6]
 }
 
 func (x Reason) Number() protoreflect.EnumNumber {
@@ -459,7 +547,7 @@ func (x Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Reason.Descriptor instead.
 func (Reason) EnumDescriptor() ([]byte, []int) {
-	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{5}
+	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{6}
 }
 
 type PrunableStates_Kind int32
@@ -501,11 +589,11 @@ func (x PrunableStates_Kind) String() string {
 }
 
 func (PrunableStates_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_spex_types_v1_types_proto_enumTypes[6].Descriptor()
+	return file_spex_types_v1_types_proto_enumTypes[7].Descriptor()
 }
 
 func (PrunableStates_Kind) Type() protoreflect.EnumType {
-	return &file_spex_types_v1_types_proto_enumTypes[6]
+	return &file_spex_types_v1_types_proto_enumTypes[7]
 }
 
 func (x PrunableStates_Kind) Number() protoreflect.EnumNumber {
@@ -1120,7 +1208,18 @@ const file_spex_types_v1_types_proto_rawDesc = "" +
 	"\x17REPORT_KIND_INITIALISED\x10\x10\x12\x17\n" +
 	"\x13REPORT_KIND_DELETED\x10\x11\x12\x16\n" +
 	"\x12REPORT_KIND_PRUNED\x10\x12\x12\x1a\n" +
-	"\x16REPORT_KIND_MODEL_MODE\x10\x13*]\n" +
+	"\x16REPORT_KIND_MODEL_MODE\x10\x13*\xca\x02\n" +
+	"\x0eModelEventKind\x12 \n" +
+	"\x1cMODEL_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x1c\n" +
+	"\x18MODEL_EVENT_KIND_LEARNED\x10\x01\x12\x1d\n" +
+	"\x19MODEL_EVENT_KIND_IMPORTED\x10\x02\x12\x1c\n" +
+	"\x18MODEL_EVENT_KIND_SEALING\x10\x03\x12\x1b\n" +
+	"\x17MODEL_EVENT_KIND_SEALED\x10\x04\x12!\n" +
+	"\x1dMODEL_EVENT_KIND_SEAL_ABORTED\x10\x05\x12\x1d\n" +
+	"\x19MODEL_EVENT_KIND_LEARNING\x10\x06\x12\x1d\n" +
+	"\x19MODEL_EVENT_KIND_ACCEPTED\x10\a\x12\x1d\n" +
+	"\x19MODEL_EVENT_KIND_REJECTED\x10\b\x12\x1e\n" +
+	"\x1aMODEL_EVENT_KIND_WITHDRAWN\x10\t*]\n" +
 	"\vErrorAction\x12\x1c\n" +
 	"\x18ERROR_ACTION_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13ERROR_ACTION_ACCEPT\x10\x01\x12\x17\n" +
@@ -1128,7 +1227,7 @@ const file_spex_types_v1_types_proto_rawDesc = "" +
 	"\x0eOnMissingModel\x12 \n" +
 	"\x1cON_MISSING_MODEL_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16ON_MISSING_MODEL_LEARN\x10\x01\x12\x1b\n" +
-	"\x17ON_MISSING_MODEL_REJECT\x10\x02*\x8a\x06\n" +
+	"\x17ON_MISSING_MODEL_REJECT\x10\x02*\xe5\x06\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17REASON_INVALID_ARGUMENT\x10\x01\x12\x19\n" +
@@ -1157,7 +1256,10 @@ const file_spex_types_v1_types_proto_rawDesc = "" +
 	"\x14REASON_NODE_CONFLICT\x10\x17\x12!\n" +
 	"\x1dREASON_DESERIALISATION_FAILED\x10\x18\x12\x13\n" +
 	"\x0fREASON_INTERNAL\x10\x19\x12\x1c\n" +
-	"\x18REASON_UPLOAD_INCOMPLETE\x10\x1aB4Z2github.com/spexio/spex/proto/spex/types/v1;typesv1b\x06proto3"
+	"\x18REASON_UPLOAD_INCOMPLETE\x10\x1a\x12\x1e\n" +
+	"\x1aREASON_DEVIATION_NOT_FOUND\x10F\x12\x1f\n" +
+	"\x1bREASON_MODEL_NOT_EQUIVALENT\x10G\x12\x18\n" +
+	"\x14REASON_MODEL_CHANGED\x10HB4Z2github.com/spexio/spex/proto/spex/types/v1;typesv1b\x06proto3"
 
 var (
 	file_spex_types_v1_types_proto_rawDescOnce sync.Once
@@ -1171,38 +1273,39 @@ func file_spex_types_v1_types_proto_rawDescGZIP() []byte {
 	return file_spex_types_v1_types_proto_rawDescData
 }
 
-var file_spex_types_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_spex_types_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
 var file_spex_types_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_spex_types_v1_types_proto_goTypes = []any{
 	(Verdict)(0),                // 0: spex.types.v1.Verdict
 	(ModelMode)(0),              // 1: spex.types.v1.ModelMode
 	(ReportKind)(0),             // 2: spex.types.v1.ReportKind
-	(ErrorAction)(0),            // 3: spex.types.v1.ErrorAction
-	(OnMissingModel)(0),         // 4: spex.types.v1.OnMissingModel
-	(Reason)(0),                 // 5: spex.types.v1.Reason
-	(PrunableStates_Kind)(0),    // 6: spex.types.v1.PrunableStates.Kind
-	(*Transition)(nil),          // 7: spex.types.v1.Transition
-	(*ErrorPolicy)(nil),         // 8: spex.types.v1.ErrorPolicy
-	(*PrunableStates)(nil),      // 9: spex.types.v1.PrunableStates
-	(*Specification)(nil),       // 10: spex.types.v1.Specification
-	(*Judgement)(nil),           // 11: spex.types.v1.Judgement
-	(*ErrorDetail)(nil),         // 12: spex.types.v1.ErrorDetail
-	(*durationpb.Duration)(nil), // 13: google.protobuf.Duration
+	(ModelEventKind)(0),         // 3: spex.types.v1.ModelEventKind
+	(ErrorAction)(0),            // 4: spex.types.v1.ErrorAction
+	(OnMissingModel)(0),         // 5: spex.types.v1.OnMissingModel
+	(Reason)(0),                 // 6: spex.types.v1.Reason
+	(PrunableStates_Kind)(0),    // 7: spex.types.v1.PrunableStates.Kind
+	(*Transition)(nil),          // 8: spex.types.v1.Transition
+	(*ErrorPolicy)(nil),         // 9: spex.types.v1.ErrorPolicy
+	(*PrunableStates)(nil),      // 10: spex.types.v1.PrunableStates
+	(*Specification)(nil),       // 11: spex.types.v1.Specification
+	(*Judgement)(nil),           // 12: spex.types.v1.Judgement
+	(*ErrorDetail)(nil),         // 13: spex.types.v1.ErrorDetail
+	(*durationpb.Duration)(nil), // 14: google.protobuf.Duration
 }
 var file_spex_types_v1_types_proto_depIdxs = []int32{
-	3,  // 0: spex.types.v1.ErrorPolicy.deviation_still_equivalent:type_name -> spex.types.v1.ErrorAction
-	3,  // 1: spex.types.v1.ErrorPolicy.deviation_not_equivalent:type_name -> spex.types.v1.ErrorAction
-	3,  // 2: spex.types.v1.ErrorPolicy.transition_timeout:type_name -> spex.types.v1.ErrorAction
-	6,  // 3: spex.types.v1.PrunableStates.kind:type_name -> spex.types.v1.PrunableStates.Kind
-	7,  // 4: spex.types.v1.Specification.transitions:type_name -> spex.types.v1.Transition
-	13, // 5: spex.types.v1.Specification.transition_timeout:type_name -> google.protobuf.Duration
-	13, // 6: spex.types.v1.Specification.prune_timeout:type_name -> google.protobuf.Duration
-	9,  // 7: spex.types.v1.Specification.prunable_states:type_name -> spex.types.v1.PrunableStates
-	4,  // 8: spex.types.v1.Specification.on_missing_model:type_name -> spex.types.v1.OnMissingModel
-	8,  // 9: spex.types.v1.Specification.error_policy:type_name -> spex.types.v1.ErrorPolicy
+	4,  // 0: spex.types.v1.ErrorPolicy.deviation_still_equivalent:type_name -> spex.types.v1.ErrorAction
+	4,  // 1: spex.types.v1.ErrorPolicy.deviation_not_equivalent:type_name -> spex.types.v1.ErrorAction
+	4,  // 2: spex.types.v1.ErrorPolicy.transition_timeout:type_name -> spex.types.v1.ErrorAction
+	7,  // 3: spex.types.v1.PrunableStates.kind:type_name -> spex.types.v1.PrunableStates.Kind
+	8,  // 4: spex.types.v1.Specification.transitions:type_name -> spex.types.v1.Transition
+	14, // 5: spex.types.v1.Specification.transition_timeout:type_name -> google.protobuf.Duration
+	14, // 6: spex.types.v1.Specification.prune_timeout:type_name -> google.protobuf.Duration
+	10, // 7: spex.types.v1.Specification.prunable_states:type_name -> spex.types.v1.PrunableStates
+	5,  // 8: spex.types.v1.Specification.on_missing_model:type_name -> spex.types.v1.OnMissingModel
+	9,  // 9: spex.types.v1.Specification.error_policy:type_name -> spex.types.v1.ErrorPolicy
 	0,  // 10: spex.types.v1.Judgement.verdict:type_name -> spex.types.v1.Verdict
 	0,  // 11: spex.types.v1.Judgement.with_pending:type_name -> spex.types.v1.Verdict
-	5,  // 12: spex.types.v1.ErrorDetail.reason:type_name -> spex.types.v1.Reason
+	6,  // 12: spex.types.v1.ErrorDetail.reason:type_name -> spex.types.v1.Reason
 	13, // [13:13] is the sub-list for method output_type
 	13, // [13:13] is the sub-list for method input_type
 	13, // [13:13] is the sub-list for extension type_name
@@ -1220,7 +1323,7 @@ func file_spex_types_v1_types_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spex_types_v1_types_proto_rawDesc), len(file_spex_types_v1_types_proto_rawDesc)),
-			NumEnums:      7,
+			NumEnums:      8,
 			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
