@@ -1,0 +1,63 @@
+package query
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common"
+)
+
+// Error says what is wrong with an expression, and where.
+type Error struct {
+	// Line and Column count from 1, columns in characters. They are 0 when the
+	// problem is that of the whole expression.
+	Line, Column int
+	Problem      string
+	// More counts further problems.
+	More int
+	// Limit is set when the expression would be right, but is too large.
+	Limit bool
+}
+
+// Error gives the place and the problem.
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.Line > 0 {
+		fmt.Fprintf(&b, "line %d, column %d: ", e.Line, e.Column)
+	}
+	b.WriteString(e.Problem)
+	if e.More > 0 {
+		fmt.Fprintf(&b, " (and %d more)", e.More)
+	}
+	return b.String()
+}
+
+// maxProblem bounds what is passed on of a message of the parser, which may
+// list everything that it would have taken.
+const maxProblem = 400
+
+// failure makes an Error of the first of the problems, in their order in the text.
+func failure(issues *cel.Issues) error {
+	all := slices.Clone(issues.Errors())
+	slices.SortStableFunc(all, func(a, b *common.Error) int {
+		if a.Location.Line() != b.Location.Line() {
+			return a.Location.Line() - b.Location.Line()
+		}
+		return a.Location.Column() - b.Location.Column()
+	})
+	first := all[0]
+	problem := strings.ReplaceAll(first.Message, " (in container '')", "")
+	if len(problem) > maxProblem {
+		problem = strings.ToValidUTF8(problem[:maxProblem], "") + "..."
+	}
+	if strings.HasPrefix(problem, "undeclared reference") {
+		problem += ": an instance has " + strings.Join(Names(), ", ")
+	}
+	e := &Error{Line: max(first.Location.Line(), 1), Column: max(first.Location.Column()+1, 1), Problem: problem, More: len(all) - 1}
+	for _, limit := range []string{"recursion limit", "nesting", "node limit", "size limit", "exceeds limit"} {
+		e.Limit = e.Limit || strings.Contains(problem, limit)
+	}
+	return e
+}
