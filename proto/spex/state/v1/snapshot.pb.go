@@ -1542,9 +1542,10 @@ type ReportRecord struct {
 	Step       *StepRef               `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`
 	Transition *v1.Transition         `protobuf:"bytes,5,opt,name=transition,proto3" json:"transition,omitempty"`
 	Judgement  *v1.Judgement          `protobuf:"bytes,6,opt,name=judgement,proto3" json:"judgement,omitempty"`
-	// At most one of these is set; the report is then about that and has no judgement.
-	Timeout *TimeoutReport `protobuf:"bytes,50,opt,name=timeout,proto3" json:"timeout,omitempty"`
-	Prune   *PruneReport   `protobuf:"bytes,51,opt,name=prune,proto3" json:"prune,omitempty"`
+	// For TIMEOUT and PRUNED: the deadline that had passed, unix nanoseconds.
+	Deadline int64 `protobuf:"varint,50,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// For TIMEOUT: the error policy of the specification rejects it.
+	Rejected bool `protobuf:"varint,51,opt,name=rejected,proto3" json:"rejected,omitempty"`
 	// Unspecified means a deviation, the only kind of older snapshots.
 	Kind v1.ReportKind `protobuf:"varint,80,opt,name=kind,proto3,enum=spex.types.v1.ReportKind" json:"kind,omitempty"`
 	// For MODEL_MODE: the mode that the shard took over, and the catalog's count of changes.
@@ -1628,18 +1629,18 @@ func (x *ReportRecord) GetJudgement() *v1.Judgement {
 	return nil
 }
 
-func (x *ReportRecord) GetTimeout() *TimeoutReport {
+func (x *ReportRecord) GetDeadline() int64 {
 	if x != nil {
-		return x.Timeout
+		return x.Deadline
 	}
-	return nil
+	return 0
 }
 
-func (x *ReportRecord) GetPrune() *PruneReport {
+func (x *ReportRecord) GetRejected() bool {
 	if x != nil {
-		return x.Prune
+		return x.Rejected
 	}
-	return nil
+	return false
 }
 
 func (x *ReportRecord) GetKind() v1.ReportKind {
@@ -1670,125 +1671,6 @@ func (x *ReportRecord) GetState() string {
 	return ""
 }
 
-// TimeoutReport says that no step followed the step of the report in time.
-type TimeoutReport struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The state in which the instance stays.
-	State string `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
-	// When its time was over, unix nanoseconds.
-	Deadline int64 `protobuf:"varint,2,opt,name=deadline,proto3" json:"deadline,omitempty"`
-	// The error policy of the specification rejects timeouts.
-	Rejected      bool `protobuf:"varint,3,opt,name=rejected,proto3" json:"rejected,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *TimeoutReport) Reset() {
-	*x = TimeoutReport{}
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[15]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *TimeoutReport) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*TimeoutReport) ProtoMessage() {}
-
-func (x *TimeoutReport) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[15]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use TimeoutReport.ProtoReflect.Descriptor instead.
-func (*TimeoutReport) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{15}
-}
-
-func (x *TimeoutReport) GetState() string {
-	if x != nil {
-		return x.State
-	}
-	return ""
-}
-
-func (x *TimeoutReport) GetDeadline() int64 {
-	if x != nil {
-		return x.Deadline
-	}
-	return 0
-}
-
-func (x *TimeoutReport) GetRejected() bool {
-	if x != nil {
-		return x.Rejected
-	}
-	return false
-}
-
-// PruneReport says that the instance was removed after the step of the report.
-type PruneReport struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The state in which the instance was.
-	State string `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
-	// From when on it could be pruned, unix nanoseconds.
-	Deadline      int64 `protobuf:"varint,2,opt,name=deadline,proto3" json:"deadline,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *PruneReport) Reset() {
-	*x = PruneReport{}
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[16]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *PruneReport) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*PruneReport) ProtoMessage() {}
-
-func (x *PruneReport) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[16]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use PruneReport.ProtoReflect.Descriptor instead.
-func (*PruneReport) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{16}
-}
-
-func (x *PruneReport) GetState() string {
-	if x != nil {
-		return x.State
-	}
-	return ""
-}
-
-func (x *PruneReport) GetDeadline() int64 {
-	if x != nil {
-		return x.Deadline
-	}
-	return 0
-}
-
 type SpecVersionRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Spec          *SpecKey               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
@@ -1802,7 +1684,7 @@ type SpecVersionRecord struct {
 
 func (x *SpecVersionRecord) Reset() {
 	*x = SpecVersionRecord{}
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[17]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1814,7 +1696,7 @@ func (x *SpecVersionRecord) String() string {
 func (*SpecVersionRecord) ProtoMessage() {}
 
 func (x *SpecVersionRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[17]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1827,7 +1709,7 @@ func (x *SpecVersionRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpecVersionRecord.ProtoReflect.Descriptor instead.
 func (*SpecVersionRecord) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{17}
+	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SpecVersionRecord) GetSpec() *SpecKey {
@@ -1876,7 +1758,7 @@ type CatalogModelRecord struct {
 
 func (x *CatalogModelRecord) Reset() {
 	*x = CatalogModelRecord{}
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[18]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1888,7 +1770,7 @@ func (x *CatalogModelRecord) String() string {
 func (*CatalogModelRecord) ProtoMessage() {}
 
 func (x *CatalogModelRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[18]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1901,7 +1783,7 @@ func (x *CatalogModelRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CatalogModelRecord.ProtoReflect.Descriptor instead.
 func (*CatalogModelRecord) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{18}
+	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CatalogModelRecord) GetSpec() *SpecKey {
@@ -1970,7 +1852,7 @@ type ReviewRecord struct {
 
 func (x *ReviewRecord) Reset() {
 	*x = ReviewRecord{}
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[19]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1982,7 +1864,7 @@ func (x *ReviewRecord) String() string {
 func (*ReviewRecord) ProtoMessage() {}
 
 func (x *ReviewRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[19]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1995,7 +1877,7 @@ func (x *ReviewRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReviewRecord.ProtoReflect.Descriptor instead.
 func (*ReviewRecord) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{19}
+	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ReviewRecord) GetTransition() *v1.Transition {
@@ -2073,7 +1955,7 @@ type ModelEvent struct {
 
 func (x *ModelEvent) Reset() {
 	*x = ModelEvent{}
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[20]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2085,7 +1967,7 @@ func (x *ModelEvent) String() string {
 func (*ModelEvent) ProtoMessage() {}
 
 func (x *ModelEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[20]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2098,7 +1980,7 @@ func (x *ModelEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelEvent.ProtoReflect.Descriptor instead.
 func (*ModelEvent) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{20}
+	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ModelEvent) GetKind() v1.ModelEventKind {
@@ -2330,7 +2212,7 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"transition\x12\x18\n" +
 	"\asettled\x18\x04 \x01(\bR\asettled\x12#\n" +
 	"\rmodel_version\x18\x05 \x01(\x04R\fmodelVersion\x12'\n" +
-	"\x0fpending_version\x18\x06 \x01(\x04R\x0ependingVersion\"\xff\x03\n" +
+	"\x0fpending_version\x18\x06 \x01(\x04R\x0ependingVersion\"\xcd\x03\n" +
 	"\fReportRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12*\n" +
@@ -2339,20 +2221,13 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\n" +
 	"transition\x18\x05 \x01(\v2\x19.spex.types.v1.TransitionR\n" +
 	"transition\x126\n" +
-	"\tjudgement\x18\x06 \x01(\v2\x18.spex.types.v1.JudgementR\tjudgement\x126\n" +
-	"\atimeout\x182 \x01(\v2\x1c.spex.state.v1.TimeoutReportR\atimeout\x120\n" +
-	"\x05prune\x183 \x01(\v2\x1a.spex.state.v1.PruneReportR\x05prune\x12-\n" +
+	"\tjudgement\x18\x06 \x01(\v2\x18.spex.types.v1.JudgementR\tjudgement\x12\x1a\n" +
+	"\bdeadline\x182 \x01(\x03R\bdeadline\x12\x1a\n" +
+	"\brejected\x183 \x01(\bR\brejected\x12-\n" +
 	"\x04kind\x18P \x01(\x0e2\x19.spex.types.v1.ReportKindR\x04kind\x12,\n" +
 	"\x04mode\x18Q \x01(\x0e2\x18.spex.types.v1.ModelModeR\x04mode\x12#\n" +
 	"\rmode_revision\x18R \x01(\x04R\fmodeRevision\x12\x14\n" +
-	"\x05state\x18S \x01(\tR\x05state\"]\n" +
-	"\rTimeoutReport\x12\x14\n" +
-	"\x05state\x18\x01 \x01(\tR\x05state\x12\x1a\n" +
-	"\bdeadline\x18\x02 \x01(\x03R\bdeadline\x12\x1a\n" +
-	"\brejected\x18\x03 \x01(\bR\brejected\"?\n" +
-	"\vPruneReport\x12\x14\n" +
-	"\x05state\x18\x01 \x01(\tR\x05state\x12\x1a\n" +
-	"\bdeadline\x18\x02 \x01(\x03R\bdeadline\"\xbc\x01\n" +
+	"\x05state\x18S \x01(\tR\x05state\"\xbc\x01\n" +
 	"\x11SpecVersionRecord\x12*\n" +
 	"\x04spec\x18\x01 \x01(\v2\x16.spex.state.v1.SpecKeyR\x04spec\x12B\n" +
 	"\rspecification\x18\x02 \x01(\v2\x1c.spex.types.v1.SpecificationR\rspecification\x12\x1d\n" +
@@ -2409,7 +2284,7 @@ func file_spex_state_v1_snapshot_proto_rawDescGZIP() []byte {
 }
 
 var file_spex_state_v1_snapshot_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_spex_state_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_spex_state_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_spex_state_v1_snapshot_proto_goTypes = []any{
 	(ModelRecord_Set)(0),        // 0: spex.state.v1.ModelRecord.Set
 	(*Record)(nil),              // 1: spex.state.v1.Record
@@ -2427,27 +2302,25 @@ var file_spex_state_v1_snapshot_proto_goTypes = []any{
 	(*WindowRecord)(nil),        // 13: spex.state.v1.WindowRecord
 	(*AwaitingRecord)(nil),      // 14: spex.state.v1.AwaitingRecord
 	(*ReportRecord)(nil),        // 15: spex.state.v1.ReportRecord
-	(*TimeoutReport)(nil),       // 16: spex.state.v1.TimeoutReport
-	(*PruneReport)(nil),         // 17: spex.state.v1.PruneReport
-	(*SpecVersionRecord)(nil),   // 18: spex.state.v1.SpecVersionRecord
-	(*CatalogModelRecord)(nil),  // 19: spex.state.v1.CatalogModelRecord
-	(*ReviewRecord)(nil),        // 20: spex.state.v1.ReviewRecord
-	(*ModelEvent)(nil),          // 21: spex.state.v1.ModelEvent
-	(*OutboxItem)(nil),          // 22: spex.state.v1.OutboxItem
-	(*Node)(nil),                // 23: spex.state.v1.Node
-	(*ShardPlacement)(nil),      // 24: spex.state.v1.ShardPlacement
-	(*SlotRange)(nil),           // 25: spex.state.v1.SlotRange
-	(*SpecKey)(nil),             // 26: spex.state.v1.SpecKey
-	(*v1.Specification)(nil),    // 27: spex.types.v1.Specification
-	(v1.ModelMode)(0),           // 28: spex.types.v1.ModelMode
-	(*VersionedTransition)(nil), // 29: spex.state.v1.VersionedTransition
-	(*v1.Transition)(nil),       // 30: spex.types.v1.Transition
-	(v1.Verdict)(0),             // 31: spex.types.v1.Verdict
-	(*StepRef)(nil),             // 32: spex.state.v1.StepRef
-	(*Key)(nil),                 // 33: spex.state.v1.Key
-	(*v1.Judgement)(nil),        // 34: spex.types.v1.Judgement
-	(v1.ReportKind)(0),          // 35: spex.types.v1.ReportKind
-	(v1.ModelEventKind)(0),      // 36: spex.types.v1.ModelEventKind
+	(*SpecVersionRecord)(nil),   // 16: spex.state.v1.SpecVersionRecord
+	(*CatalogModelRecord)(nil),  // 17: spex.state.v1.CatalogModelRecord
+	(*ReviewRecord)(nil),        // 18: spex.state.v1.ReviewRecord
+	(*ModelEvent)(nil),          // 19: spex.state.v1.ModelEvent
+	(*OutboxItem)(nil),          // 20: spex.state.v1.OutboxItem
+	(*Node)(nil),                // 21: spex.state.v1.Node
+	(*ShardPlacement)(nil),      // 22: spex.state.v1.ShardPlacement
+	(*SlotRange)(nil),           // 23: spex.state.v1.SlotRange
+	(*SpecKey)(nil),             // 24: spex.state.v1.SpecKey
+	(*v1.Specification)(nil),    // 25: spex.types.v1.Specification
+	(v1.ModelMode)(0),           // 26: spex.types.v1.ModelMode
+	(*VersionedTransition)(nil), // 27: spex.state.v1.VersionedTransition
+	(*v1.Transition)(nil),       // 28: spex.types.v1.Transition
+	(v1.Verdict)(0),             // 29: spex.types.v1.Verdict
+	(*StepRef)(nil),             // 30: spex.state.v1.StepRef
+	(*Key)(nil),                 // 31: spex.state.v1.Key
+	(*v1.Judgement)(nil),        // 32: spex.types.v1.Judgement
+	(v1.ReportKind)(0),          // 33: spex.types.v1.ReportKind
+	(v1.ModelEventKind)(0),      // 34: spex.types.v1.ModelEventKind
 }
 var file_spex_state_v1_snapshot_proto_depIdxs = []int32{
 	2,  // 0: spex.state.v1.Record.shard_header:type_name -> spex.state.v1.ShardHeader
@@ -2460,56 +2333,54 @@ var file_spex_state_v1_snapshot_proto_depIdxs = []int32{
 	11, // 7: spex.state.v1.Record.history:type_name -> spex.state.v1.HistoryRecord
 	13, // 8: spex.state.v1.Record.window:type_name -> spex.state.v1.WindowRecord
 	14, // 9: spex.state.v1.Record.awaiting:type_name -> spex.state.v1.AwaitingRecord
-	22, // 10: spex.state.v1.Record.outbox:type_name -> spex.state.v1.OutboxItem
+	20, // 10: spex.state.v1.Record.outbox:type_name -> spex.state.v1.OutboxItem
 	15, // 11: spex.state.v1.Record.report:type_name -> spex.state.v1.ReportRecord
-	23, // 12: spex.state.v1.Record.node:type_name -> spex.state.v1.Node
-	24, // 13: spex.state.v1.Record.placement:type_name -> spex.state.v1.ShardPlacement
-	18, // 14: spex.state.v1.Record.spec_version:type_name -> spex.state.v1.SpecVersionRecord
-	19, // 15: spex.state.v1.Record.catalog_model:type_name -> spex.state.v1.CatalogModelRecord
-	20, // 16: spex.state.v1.Record.review:type_name -> spex.state.v1.ReviewRecord
-	21, // 17: spex.state.v1.Record.model_event:type_name -> spex.state.v1.ModelEvent
-	25, // 18: spex.state.v1.CatalogHeader.slots:type_name -> spex.state.v1.SlotRange
-	26, // 19: spex.state.v1.SpecRecord.spec:type_name -> spex.state.v1.SpecKey
-	27, // 20: spex.state.v1.SpecRecord.specification:type_name -> spex.types.v1.Specification
-	28, // 21: spex.state.v1.SpecRecord.mode:type_name -> spex.types.v1.ModelMode
+	21, // 12: spex.state.v1.Record.node:type_name -> spex.state.v1.Node
+	22, // 13: spex.state.v1.Record.placement:type_name -> spex.state.v1.ShardPlacement
+	16, // 14: spex.state.v1.Record.spec_version:type_name -> spex.state.v1.SpecVersionRecord
+	17, // 15: spex.state.v1.Record.catalog_model:type_name -> spex.state.v1.CatalogModelRecord
+	18, // 16: spex.state.v1.Record.review:type_name -> spex.state.v1.ReviewRecord
+	19, // 17: spex.state.v1.Record.model_event:type_name -> spex.state.v1.ModelEvent
+	23, // 18: spex.state.v1.CatalogHeader.slots:type_name -> spex.state.v1.SlotRange
+	24, // 19: spex.state.v1.SpecRecord.spec:type_name -> spex.state.v1.SpecKey
+	25, // 20: spex.state.v1.SpecRecord.specification:type_name -> spex.types.v1.Specification
+	26, // 21: spex.state.v1.SpecRecord.mode:type_name -> spex.types.v1.ModelMode
 	0,  // 22: spex.state.v1.ModelRecord.set:type_name -> spex.state.v1.ModelRecord.Set
-	29, // 23: spex.state.v1.ModelRecord.transitions:type_name -> spex.state.v1.VersionedTransition
-	30, // 24: spex.state.v1.DeviationRecord.transition:type_name -> spex.types.v1.Transition
-	31, // 25: spex.state.v1.DeviationRecord.verdict:type_name -> spex.types.v1.Verdict
-	32, // 26: spex.state.v1.DeviationRecord.first:type_name -> spex.state.v1.StepRef
-	32, // 27: spex.state.v1.DeviationRecord.last:type_name -> spex.state.v1.StepRef
-	33, // 28: spex.state.v1.InstanceRecord.key:type_name -> spex.state.v1.Key
-	26, // 29: spex.state.v1.InstanceRecord.spec:type_name -> spex.state.v1.SpecKey
+	27, // 23: spex.state.v1.ModelRecord.transitions:type_name -> spex.state.v1.VersionedTransition
+	28, // 24: spex.state.v1.DeviationRecord.transition:type_name -> spex.types.v1.Transition
+	29, // 25: spex.state.v1.DeviationRecord.verdict:type_name -> spex.types.v1.Verdict
+	30, // 26: spex.state.v1.DeviationRecord.first:type_name -> spex.state.v1.StepRef
+	30, // 27: spex.state.v1.DeviationRecord.last:type_name -> spex.state.v1.StepRef
+	31, // 28: spex.state.v1.InstanceRecord.key:type_name -> spex.state.v1.Key
+	24, // 29: spex.state.v1.InstanceRecord.spec:type_name -> spex.state.v1.SpecKey
 	8,  // 30: spex.state.v1.InstanceRecord.meta:type_name -> spex.state.v1.MetaEntry
-	30, // 31: spex.state.v1.StepRecord.transition:type_name -> spex.types.v1.Transition
-	31, // 32: spex.state.v1.StepRecord.verdict:type_name -> spex.types.v1.Verdict
-	34, // 33: spex.state.v1.StepRecord.judgement:type_name -> spex.types.v1.Judgement
+	28, // 31: spex.state.v1.StepRecord.transition:type_name -> spex.types.v1.Transition
+	29, // 32: spex.state.v1.StepRecord.verdict:type_name -> spex.types.v1.Verdict
+	32, // 33: spex.state.v1.StepRecord.judgement:type_name -> spex.types.v1.Judgement
 	10, // 34: spex.state.v1.HistoryRecord.steps:type_name -> spex.state.v1.StepRecord
-	31, // 35: spex.state.v1.SeenRecord.verdict:type_name -> spex.types.v1.Verdict
+	29, // 35: spex.state.v1.SeenRecord.verdict:type_name -> spex.types.v1.Verdict
 	12, // 36: spex.state.v1.WindowRecord.entries:type_name -> spex.state.v1.SeenRecord
-	32, // 37: spex.state.v1.AwaitingRecord.step:type_name -> spex.state.v1.StepRef
-	26, // 38: spex.state.v1.AwaitingRecord.spec:type_name -> spex.state.v1.SpecKey
-	30, // 39: spex.state.v1.AwaitingRecord.transition:type_name -> spex.types.v1.Transition
-	26, // 40: spex.state.v1.ReportRecord.spec:type_name -> spex.state.v1.SpecKey
-	32, // 41: spex.state.v1.ReportRecord.step:type_name -> spex.state.v1.StepRef
-	30, // 42: spex.state.v1.ReportRecord.transition:type_name -> spex.types.v1.Transition
-	34, // 43: spex.state.v1.ReportRecord.judgement:type_name -> spex.types.v1.Judgement
-	16, // 44: spex.state.v1.ReportRecord.timeout:type_name -> spex.state.v1.TimeoutReport
-	17, // 45: spex.state.v1.ReportRecord.prune:type_name -> spex.state.v1.PruneReport
-	35, // 46: spex.state.v1.ReportRecord.kind:type_name -> spex.types.v1.ReportKind
-	28, // 47: spex.state.v1.ReportRecord.mode:type_name -> spex.types.v1.ModelMode
-	26, // 48: spex.state.v1.SpecVersionRecord.spec:type_name -> spex.state.v1.SpecKey
-	27, // 49: spex.state.v1.SpecVersionRecord.specification:type_name -> spex.types.v1.Specification
-	26, // 50: spex.state.v1.CatalogModelRecord.spec:type_name -> spex.state.v1.SpecKey
-	28, // 51: spex.state.v1.CatalogModelRecord.mode:type_name -> spex.types.v1.ModelMode
-	30, // 52: spex.state.v1.ReviewRecord.transition:type_name -> spex.types.v1.Transition
-	36, // 53: spex.state.v1.ModelEvent.kind:type_name -> spex.types.v1.ModelEventKind
-	30, // 54: spex.state.v1.ModelEvent.transitions:type_name -> spex.types.v1.Transition
-	55, // [55:55] is the sub-list for method output_type
-	55, // [55:55] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	30, // 37: spex.state.v1.AwaitingRecord.step:type_name -> spex.state.v1.StepRef
+	24, // 38: spex.state.v1.AwaitingRecord.spec:type_name -> spex.state.v1.SpecKey
+	28, // 39: spex.state.v1.AwaitingRecord.transition:type_name -> spex.types.v1.Transition
+	24, // 40: spex.state.v1.ReportRecord.spec:type_name -> spex.state.v1.SpecKey
+	30, // 41: spex.state.v1.ReportRecord.step:type_name -> spex.state.v1.StepRef
+	28, // 42: spex.state.v1.ReportRecord.transition:type_name -> spex.types.v1.Transition
+	32, // 43: spex.state.v1.ReportRecord.judgement:type_name -> spex.types.v1.Judgement
+	33, // 44: spex.state.v1.ReportRecord.kind:type_name -> spex.types.v1.ReportKind
+	26, // 45: spex.state.v1.ReportRecord.mode:type_name -> spex.types.v1.ModelMode
+	24, // 46: spex.state.v1.SpecVersionRecord.spec:type_name -> spex.state.v1.SpecKey
+	25, // 47: spex.state.v1.SpecVersionRecord.specification:type_name -> spex.types.v1.Specification
+	24, // 48: spex.state.v1.CatalogModelRecord.spec:type_name -> spex.state.v1.SpecKey
+	26, // 49: spex.state.v1.CatalogModelRecord.mode:type_name -> spex.types.v1.ModelMode
+	28, // 50: spex.state.v1.ReviewRecord.transition:type_name -> spex.types.v1.Transition
+	34, // 51: spex.state.v1.ModelEvent.kind:type_name -> spex.types.v1.ModelEventKind
+	28, // 52: spex.state.v1.ModelEvent.transitions:type_name -> spex.types.v1.Transition
+	53, // [53:53] is the sub-list for method output_type
+	53, // [53:53] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_spex_state_v1_snapshot_proto_init() }
@@ -2544,7 +2415,7 @@ func file_spex_state_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spex_state_v1_snapshot_proto_rawDesc), len(file_spex_state_v1_snapshot_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   21,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
