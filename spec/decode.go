@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	specFields       = []string{"name", "initial_state", "transitions", "transition_timeout", "prune_timeout", "prunable_states", "on_missing_model", "on_error", "history_limit"}
+	specFields       = []string{"name", "initial_state", "transitions", "transition_timeout", "timeout_in_terminal_states", "prune_timeout", "prunable_states", "on_missing_model", "on_error", "history_limit"}
 	transitionFields = []string{"from", "action", "to"}
 	errorFields      = []string{"deviation_still_equivalent", "deviation_not_equivalent", "transition_timeout"}
 )
@@ -33,6 +33,8 @@ func (p *parser) specification(root *yaml.Node) (*Specification, error) {
 			s.Transitions, err = p.transitions(value)
 		case "transition_timeout":
 			s.TransitionTimeout, err = p.duration(name, value)
+		case "timeout_in_terminal_states":
+			s.TimeoutInTerminalStates, err = oneOf(p, name, value, yesChoices)
 		case "prune_timeout":
 			s.PruneTimeout, err = p.duration(name, value)
 		case "prunable_states":
@@ -233,6 +235,7 @@ var (
 		{"accept", typesv1.ErrorAction_ERROR_ACTION_ACCEPT},
 		{"reject", typesv1.ErrorAction_ERROR_ACTION_REJECT},
 	}
+	yesChoices      = []choice[bool]{{"true", true}, {"false", false}}
 	prunableChoices = []choice[PrunableKind]{
 		{"none", PrunableNone}, {"all", PrunableAll}, {"terminal", PrunableTerminal},
 	}

@@ -98,6 +98,9 @@ func (l *linter) unreachable() {
 }
 
 func (l *linter) pruning() {
+	if l.s.TimeoutInTerminalStates && l.s.TransitionTimeout == 0 {
+		l.add(Warning, "NEVER_TIMES_OUT", "there is timeout_in_terminal_states but transition_timeout is infinity", "set transition_timeout, or remove timeout_in_terminal_states")
+	}
 	if l.s.PruneTimeout > 0 && l.s.Prunable.Kind == PrunableNone {
 		l.add(Warning, "PRUNES_NOTHING", "there is a prune_timeout but prunable_states is none", "set prunable_states, or remove prune_timeout")
 	}

@@ -49,7 +49,7 @@ func TestParseReadsEveryField(t *testing.T) {
 			{"new", "add item", "cart"}, {"cart", "add item", "cart"}, {"cart", Internal, "cart"}, {"cart", "pay", "paid"},
 			{"paid", "no", "3"}, {"paid", "größe", `C:\ "x" [1], {2}: #`},
 		},
-		TransitionTimeout: 36 * time.Hour, PruneTimeout: 90 * 24 * time.Hour,
+		TransitionTimeout: 36 * time.Hour, TimeoutInTerminalStates: true, PruneTimeout: 90 * 24 * time.Hour,
 		Prunable:       Prunable{Kind: PrunableList, States: []string{"paid", "x --[y]-> z"}},
 		OnMissingModel: typesv1.OnMissingModel_ON_MISSING_MODEL_REJECT,
 		Policy: Policy{
@@ -142,6 +142,7 @@ func TestParseErrors(t *testing.T) {
 		{"prunable repeated", head + "prunable_states: [x, y, x]", `s.yaml:3:25: state "x" is given twice`},
 		{"prunable reserved", head + "prunable_states: [__internal__]", "s.yaml:3:19: state is the reserved name"},
 		{"missing model", head + "on_missing_model: ignore", `s.yaml:3:19: on_missing_model cannot be "ignore" (use learn or reject)`},
+		{"timeout in terminal states", head + "timeout_in_terminal_states: yes", `s.yaml:3:29: timeout_in_terminal_states cannot be "yes" (use true or false)`},
 		{"policy", head + "on_error: {transition_timeout: rejct}", `s.yaml:3:32: on_error.transition_timeout cannot be "rejct" (did you mean reject?)`},
 		{"policy field", head + "on_error: {deviation_notequivalent: accept}", `s.yaml:3:12: on_error has no field "deviation_notequivalent" (did you mean deviation_not_equivalent?)`},
 		{"policy as a word", head + "on_error: accept", "s.yaml:3:11: on_error must be a map"},
@@ -238,6 +239,7 @@ func anySpecification(t *rapid.T) *Specification {
 	}
 	timeout := rapid.OneOf(rapid.Just(time.Duration(0)), rapid.Map(rapid.Int64Range(1, 1<<62), func(v int64) time.Duration { return time.Duration(v) }))
 	s.TransitionTimeout, s.PruneTimeout = timeout.Draw(t, "transition timeout"), timeout.Draw(t, "prune timeout")
+	s.TimeoutInTerminalStates = rapid.Bool().Draw(t, "timeout in terminal states")
 	s.Prunable.Kind = PrunableKind(rapid.IntRange(0, 3).Draw(t, "prunable"))
 	if s.Prunable.Kind == PrunableList {
 		s.Prunable.States = rapid.SliceOfNDistinct(name, 1, 3, rapid.ID[string]).Draw(t, "prunable states")

@@ -24,7 +24,8 @@ func FromProto(m *typesv1.Specification) (*Specification, error) {
 			DeviationNotEquivalent:   m.GetErrorPolicy().GetDeviationNotEquivalent(),
 			TransitionTimeout:        m.GetErrorPolicy().GetTransitionTimeout(),
 		},
-		HistoryLimit: m.GetHistoryLimit(),
+		HistoryLimit:            m.GetHistoryLimit(),
+		TimeoutInTerminalStates: m.GetTimeoutInTerminalStates(),
 	}
 	if n := len(m.GetTransitions()); n > 0 {
 		s.Transitions = make([]Transition, n)
@@ -90,8 +91,9 @@ func (s *Specification) Proto() *typesv1.Specification {
 			DeviationNotEquivalent:   s.Policy.DeviationNotEquivalent,
 			TransitionTimeout:        s.Policy.TransitionTimeout,
 		},
-		HistoryLimit:   s.HistoryLimit,
-		PrunableStates: &typesv1.PrunableStates{States: append([]string(nil), s.Prunable.States...)},
+		HistoryLimit:            s.HistoryLimit,
+		TimeoutInTerminalStates: s.TimeoutInTerminalStates,
+		PrunableStates:          &typesv1.PrunableStates{States: append([]string(nil), s.Prunable.States...)},
 	}
 	for _, t := range s.Transitions {
 		m.Transitions = append(m.Transitions, &typesv1.Transition{From: t.From, Action: t.Action, To: t.To})

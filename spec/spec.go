@@ -86,6 +86,9 @@ type Specification struct {
 	Transitions []Transition
 	// TransitionTimeout is how long an instance may stay in a state; 0 means for ever.
 	TransitionTimeout time.Duration
+	// TimeoutInTerminalStates asks for timeouts also in states that the implementation
+	// model does not lead away from; without it, instances may end there.
+	TimeoutInTerminalStates bool
 	// PruneTimeout is how old the last step of an instance must be before it may be pruned; 0 means never.
 	PruneTimeout time.Duration
 	// Prunable selects the states in which an instance may be pruned.

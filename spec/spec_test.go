@@ -168,6 +168,7 @@ func TestLint(t *testing.T) {
 			s.Transitions = append(s.Transitions, Transition{"done", "archive ", "failed"})
 		}, []string{`SURROUNDING_SPACE "archive "`}},
 		{"prune timeout alone", func(s *Specification) { s.PruneTimeout = time.Hour }, []string{"PRUNES_NOTHING prunable_states is none"}},
+		{"timeouts in terminal states alone", func(s *Specification) { s.TimeoutInTerminalStates = true }, []string{"NEVER_TIMES_OUT transition_timeout is infinity"}},
 		{"prunable states alone", func(s *Specification) { s.Prunable.Kind = PrunableAll }, []string{"NEVER_PRUNES prune_timeout is infinity"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

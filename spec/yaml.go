@@ -74,6 +74,9 @@ func (s *Specification) writeRules(b *bytes.Buffer, field func(name, value strin
 	if s.TransitionTimeout > 0 {
 		field("transition_timeout", formatDuration(s.TransitionTimeout))
 	}
+	if s.TimeoutInTerminalStates {
+		field("timeout_in_terminal_states", "true")
+	}
 	if s.PruneTimeout > 0 {
 		field("prune_timeout", formatDuration(s.PruneTimeout))
 	}
