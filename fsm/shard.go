@@ -8,9 +8,6 @@ import (
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 )
 
-// MaxReports bounds the report log of a shard; the oldest reports go first.
-const MaxReports = 10_000
-
 // Shard is the state machine of one shard: its instances with their histories,
 // the specifications and models that it works with, what it has learned and not
 // yet handed to the catalog, the steps that await a verdict, and its reports.
@@ -29,8 +26,12 @@ type Shard struct {
 	// outbox holds what the catalog has not acknowledged, by id.
 	outbox     *btree.BTreeG[*statev1.OutboxItem]
 	nextOutbox uint64
-	reports    *btree.BTreeG[*statev1.ReportRecord]
-	nextReport uint64
+	reports    reportLog
+	// deadlines holds the groups of those who have one. It follows from the
+	// records, so that snapshots leave it out.
+	deadlines *btree.BTreeG[*deadlineGroup]
+	// soonest is the earliest deadline that the last entry may have brought.
+	soonest int64
 	// live counts the records that are in use.
 	live int
 }
@@ -49,8 +50,9 @@ func (s *Shard) reset() {
 	s.specs = newTree(func(a, b *specState) bool { return a.key.Compare(b.key) < 0 })
 	s.awaiting = newTree(func(a, b *awaitingStep) bool { return a.ref.Compare(b.ref) < 0 })
 	s.outbox = newTree(func(a, b *statev1.OutboxItem) bool { return a.GetId() < b.GetId() })
-	s.reports = newTree(func(a, b *statev1.ReportRecord) bool { return a.GetId() < b.GetId() })
-	s.nextOutbox, s.nextReport, s.live = 1, 1, 0
+	s.reports = newReportLog()
+	s.nextOutbox, s.live = 1, 0
+	s.deadlines, s.soonest = newTree((*deadlineGroup).less), noDeadline
 }
 
 // record is what is known of one identifier. Values in the tree are immutable.
@@ -78,6 +80,8 @@ type instance struct {
 	history history
 	// offModel is set once a step was a deviation, for good.
 	offModel bool
+	// timedOut is the sequence number of the last step whose timeout was reported, 0 for none.
+	timedOut uint64
 	// awaiting counts the steps of this incarnation that have no verdict.
 	awaiting uint32
 	// The request that began the incarnation is remembered for as long as it lives.
@@ -112,11 +116,12 @@ type awaitingStep struct {
 // commands. An error means that this build cannot apply the entry and that the
 // replica must stop before it diverges.
 //
-// The values of the results are: *StepResult for InitInstance and Step,
+// The values of the results are: *StepResult for InitInstance, Step and MockInstance,
 // *VerdictResult for RecordVerdict, *DeleteResult for DeleteInstance,
-// *ModeResult for SetModelMode, and nil for the rest.
+// *ModeResult for SetModelMode, *TimeoutResult for FireTimeout, *PruneResult for
+// PruneInstance, and nil for the rest.
 func (s *Shard) Apply(index uint64, data []byte) ([]Result, error) {
-	return s.applyEntry(index, data, handlers{supports: shardSupports, begin: s.expire, apply: s.apply})
+	return s.applyEntry(index, data, handlers{supports: shardSupports, begin: s.begin, apply: s.apply})
 }
 
 func (s *Shard) apply(cmd *statev1.Command) Result {
@@ -129,6 +134,8 @@ func (s *Shard) apply(cmd *statev1.Command) Result {
 		return s.applyVerdict(kind.RecordVerdict)
 	case *statev1.Command_DeleteInstance:
 		return s.applyDelete(kind.DeleteInstance)
+	case *statev1.Command_MockInstance:
+		return s.applyMock(kind.MockInstance)
 	case *statev1.Command_InstallSpecification:
 		return s.applyInstall(kind.InstallSpecification)
 	case *statev1.Command_ExtendModel:
@@ -137,6 +144,10 @@ func (s *Shard) apply(cmd *statev1.Command) Result {
 		return s.applyMode(kind.SetModelMode)
 	case *statev1.Command_AcknowledgeOutbox:
 		return s.applyAcknowledge(kind.AcknowledgeOutbox)
+	case *statev1.Command_FireTimeout:
+		return s.applyFire(kind.FireTimeout)
+	case *statev1.Command_PruneInstance:
+		return s.applyPrune(kind.PruneInstance)
 	}
 	panic("a command passed shardSupports that Apply does not know")
 }
@@ -144,8 +155,9 @@ func (s *Shard) apply(cmd *statev1.Command) Result {
 func shardSupports(cmd *statev1.Command) bool {
 	switch cmd.GetKind().(type) {
 	case *statev1.Command_InitInstance, *statev1.Command_Step, *statev1.Command_RecordVerdict,
-		*statev1.Command_DeleteInstance, *statev1.Command_InstallSpecification, *statev1.Command_ExtendModel,
-		*statev1.Command_SetModelMode, *statev1.Command_AcknowledgeOutbox:
+		*statev1.Command_DeleteInstance, *statev1.Command_MockInstance, *statev1.Command_InstallSpecification, *statev1.Command_ExtendModel,
+		*statev1.Command_SetModelMode, *statev1.Command_AcknowledgeOutbox,
+		*statev1.Command_FireTimeout, *statev1.Command_PruneInstance:
 		return true
 	}
 	return false
@@ -157,6 +169,12 @@ func (s *Shard) record(key Key) *record {
 		return nil
 	}
 	return r
+}
+
+// begin starts an entry.
+func (s *Shard) begin(commands int) {
+	s.soonest = noDeadline
+	s.expire(commands)
 }
 
 // expire forgets tombstones whose time is over. One entry forgets a bounded

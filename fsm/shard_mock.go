@@ -37,6 +37,7 @@ func (s *Shard) applyMock(c *statev1.MockInstance) Result {
 		next.incarnation, next.window = max(s.applied, rec.incarnation+1), rec.window
 		if rec.live != nil {
 			next.window = s.keepInit(rec)
+			s.unschedule(key, rec.live)
 			s.live--
 		}
 	}

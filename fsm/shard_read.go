@@ -22,7 +22,13 @@ type InstanceView struct {
 	Awaiting    uint32
 	// FirstKept is the lowest sequence number in the history.
 	FirstKept uint64
-	history   history
+	// Deadline is by when the next step has to come, zero when it need not.
+	// TimedOut is set once it has passed and that was reported.
+	Deadline time.Time
+	TimedOut bool
+	// PruneAt is from when on the instance is pruned, zero when it is not in its state.
+	PruneAt time.Time
+	history history
 }
 
 // StepView is one step of a history.
@@ -42,7 +48,9 @@ func viewOf(r *record) *InstanceView {
 		Key: r.key, Incarnation: in.incarnation, Spec: in.spec, CreatedAt: time.Unix(0, in.createdAt),
 		Seq: in.seq, State: in.state, OffModel: in.offModel, Awaiting: in.awaiting, FirstKept: in.history.first, history: in.history,
 	}
-	v.UpdatedAt = time.Unix(0, in.history.at(in.seq).time)
+	if v.UpdatedAt = v.CreatedAt; in.history.has(in.seq) {
+		v.UpdatedAt = time.Unix(0, in.history.at(in.seq).time)
+	}
 	if len(in.meta) > 0 {
 		v.Meta = make(map[string]string, len(in.meta))
 		for _, m := range in.meta {
@@ -73,7 +81,7 @@ func (s *Shard) Instance(key Key) (*InstanceView, bool) {
 	if r == nil || r.live == nil {
 		return nil, false
 	}
-	return viewOf(r), true
+	return s.addDeadlines(viewOf(r), r.live), true
 }
 
 // List returns up to limit instances of a namespace in the order of their ids,
@@ -100,7 +108,7 @@ func (s *Shard) List(namespace, spec, state, after string, limit int) (list []*I
 		looked++
 		last = r.key.ID
 		if r.live != nil && (spec == "" || r.live.spec.Name == spec) && (state == "" || r.live.state == state) {
-			list = append(list, viewOf(r))
+			list = append(list, s.addDeadlines(viewOf(r), r.live))
 		}
 		return true
 	})

@@ -19,14 +19,15 @@ const recordRun = 128
 func (s *Shard) Snapshot() Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	header := &statev1.ShardHeader{AppliedIndex: s.applied, TimeUnixNano: s.now, LedTerm: s.ledTerm, NextOutbox: s.nextOutbox, NextReport: s.nextReport}
+	header := &statev1.ShardHeader{AppliedIndex: s.applied, TimeUnixNano: s.now, LedTerm: s.ledTerm, NextOutbox: s.nextOutbox}
+	s.reports.header(header)
 	stage := s.stage.clone()
 	var specs []*specState
 	s.specs.Scan(func(p *specState) bool {
 		specs = append(specs, p.clone())
 		return true
 	})
-	records, awaiting, outbox, reports := s.records.Copy(), s.awaiting.Copy(), s.outbox.Copy(), s.reports.Copy()
+	records, awaiting, outbox, reports := s.records.Copy(), s.awaiting.Copy(), s.outbox.Copy(), s.reports.clone()
 	return &view{index: s.applied, records: func(emit func(*statev1.Record) error) error {
 		if err := emit(&statev1.Record{Kind: &statev1.Record_ShardHeader{ShardHeader: header}}); err != nil {
 			return err
@@ -50,7 +51,7 @@ func (s *Shard) Snapshot() Snapshot {
 		}); err != nil {
 			return err
 		}
-		return each(reports, func(r *statev1.ReportRecord) error {
+		return reports.each(func(r *statev1.ReportRecord) error {
 			return emit(&statev1.Record{Kind: &statev1.Record_Report{Report: r}})
 		})
 	}}
@@ -125,6 +126,7 @@ func (r *record) records(emit func(*statev1.Record) error) error {
 		rec.Live, rec.Meta, rec.Seq, rec.State = true, in.meta, in.seq, in.state
 		rec.CreatedAt, rec.OffModel, rec.Awaiting = in.createdAt, in.offModel, in.awaiting
 		rec.InitRequestId, rec.InitHash, rec.FirstKept = in.initRequest, in.initHash, in.history.first
+		rec.TimedOutSeq = in.timedOut
 	}
 	if err := emit(&statev1.Record{Kind: &statev1.Record_Instance{Instance: rec}}); err != nil {
 		return err
@@ -183,7 +185,8 @@ func (s *Shard) Restore(r io.Reader) error {
 	defer s.mu.Unlock()
 	s.applied, s.now, s.ledTerm, s.stage = next.applied, next.now, next.ledTerm, next.stage
 	s.records, s.expiring, s.specs, s.awaiting = next.records, next.expiring, next.specs, next.awaiting
-	s.outbox, s.nextOutbox, s.reports, s.nextReport, s.live = next.outbox, next.nextOutbox, next.reports, next.nextReport, next.live
+	s.outbox, s.nextOutbox, s.reports, s.live = next.outbox, next.nextOutbox, next.reports, next.live
+	s.deadlines, s.soonest = next.deadlines, next.soonest
 	return nil
 }
 
@@ -214,9 +217,10 @@ func (b *shardRestore) flush() error {
 	switch in := r.live; {
 	case b.undefined(in.spec):
 		return fmt.Errorf("the instance %q is of a specification that is not there", r.key.ID)
-	case in.history.len() == 0 || in.history.first == 0 || in.history.first+uint64(in.history.len())-1 != in.seq:
+	case in.history.first == 0 || in.history.len() == 0 && in.seq != 1 || in.history.first+uint64(in.history.len())-1 != in.seq:
 		return fmt.Errorf("the history of the instance %q does not lead to seq %d", r.key.ID, in.seq)
 	}
+	b.schedule(r.key, r.live)
 	return nil
 }
 
@@ -242,7 +246,7 @@ func (b *shardRestore) finish() error {
 	if item, ok := b.outbox.Max(); ok && item.GetId() >= b.nextOutbox {
 		err = errors.New("the outbox is ahead of its count")
 	}
-	if report, ok := b.reports.Max(); ok && report.GetId() >= b.nextReport {
+	if b.reports.ahead() {
 		err = errors.New("the reports are ahead of their count")
 	}
 	return err
@@ -256,7 +260,8 @@ func (b *shardRestore) apply(r *statev1.Record) error {
 	if ok {
 		h := head.ShardHeader
 		b.header = true
-		b.applied, b.now, b.ledTerm, b.nextOutbox, b.nextReport = h.GetAppliedIndex(), h.GetTimeUnixNano(), h.GetLedTerm(), h.GetNextOutbox(), h.GetNextReport()
+		b.applied, b.now, b.ledTerm, b.nextOutbox = h.GetAppliedIndex(), h.GetTimeUnixNano(), h.GetLedTerm(), h.GetNextOutbox()
+		b.reports.restoreHeader(h)
 		return nil
 	}
 	switch kind := r.GetKind().(type) {
@@ -265,7 +270,8 @@ func (b *shardRestore) apply(r *statev1.Record) error {
 	case *statev1.Record_Spec:
 		c := kind.Spec
 		b.spec = newSpecState(SpecKeyOf(c.GetSpec()))
-		b.spec.definition, b.spec.mode, b.spec.modeRevision = c.GetSpecification(), c.GetMode(), c.GetModeRevision()
+		b.spec.define(c.GetSpecification())
+		b.spec.mode, b.spec.modeRevision = c.GetMode(), c.GetModeRevision()
 		b.spec.modelVersion, b.spec.pendingVersion = c.GetModelVersion(), c.GetPendingVersion()
 		b.specs.Set(b.spec)
 	case *statev1.Record_Model:
@@ -291,7 +297,7 @@ func (b *shardRestore) apply(r *statev1.Record) error {
 	case *statev1.Record_Outbox:
 		b.outbox.Set(kind.Outbox)
 	case *statev1.Record_Report:
-		b.reports.Set(kind.Report)
+		b.reports.restore(kind.Report)
 	default:
 		return fmt.Errorf("%T does not belong into the snapshot of a shard", kind)
 	}
@@ -328,7 +334,7 @@ func restoreInstance(r *statev1.InstanceRecord) *record {
 		rec.live = &instance{
 			incarnation: r.GetIncarnation(), spec: rec.spec, meta: r.GetMeta(), createdAt: r.GetCreatedAt(),
 			seq: r.GetSeq(), state: r.GetState(), history: history{first: r.GetFirstKept()}, offModel: r.GetOffModel(), awaiting: r.GetAwaiting(),
-			initRequest: r.GetInitRequestId(), initHash: r.GetInitHash(),
+			initRequest: r.GetInitRequestId(), initHash: r.GetInitHash(), timedOut: r.GetTimedOutSeq(),
 		}
 	}
 	return rec

@@ -29,6 +29,7 @@ const (
 	requestInit requestKind = iota + 1
 	requestStep
 	requestDelete
+	requestMock
 )
 
 // seen is a request that was applied, with what its first answer said.
