@@ -95,6 +95,7 @@ func (s *Shard) applyInit(c *statev1.InitInstance) Result {
 	res := s.take(next, sp, model.Init(state), request{id: c.GetRequestId(), kind: requestInit, hash: hash, eventTime: c.GetEventTime()})
 	if res.Err == nil {
 		s.live++
+		s.report(&statev1.ReportRecord{Kind: typesv1.ReportKind_REPORT_KIND_INITIALISED, Spec: inst.spec.Proto(), Step: inst.ref(key).Proto(), State: state})
 	}
 	return res
 }
@@ -239,6 +240,7 @@ func (s *Shard) applyDelete(c *statev1.DeleteInstance) Result {
 	done := seen{id: c.GetRequestId(), hash: hash, at: s.now, kind: requestDelete, index: s.applied}
 	if next.live != nil && (c.GetIncarnation() == 0 || c.GetIncarnation() == next.incarnation) {
 		res.Deleted, res.Incarnation = true, next.incarnation
+		s.report(&statev1.ReportRecord{Kind: typesv1.ReportKind_REPORT_KIND_DELETED, Spec: next.spec.Proto(), Step: next.live.ref(key).Proto(), State: next.live.state})
 		// A seq of 0 in the window means that there was nothing to delete.
 		done.ref, done.seq = next.incarnation, next.live.seq
 		next.window = s.keepInit(next)

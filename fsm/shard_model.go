@@ -175,6 +175,7 @@ func (s *Shard) applyMode(c *statev1.SetModelMode) Result {
 		return refuse(typesv1.Reason_REASON_MODEL_MODE, "the model of %q is at version %d here; sealing needs %d", key.Name, p.modelVersion, c.GetModelVersion())
 	}
 	p.mode, p.modeRevision = c.GetMode(), c.GetModeRevision()
+	s.report(&statev1.ReportRecord{Kind: typesv1.ReportKind_REPORT_KIND_MODEL_MODE, Spec: key.Proto(), Mode: p.mode, ModeRevision: p.modeRevision})
 	res := &ModeResult{Changed: true}
 	if p.mode == typesv1.ModelMode_MODEL_MODE_SEALING {
 		return Result{Value: res}

@@ -107,9 +107,7 @@ func (s *Shard) deviate(w *awaitingStep, j *typesv1.Judgement, at int64) {
 		p.pendingVersion++
 	}
 
-	s.reports.Set(&statev1.ReportRecord{Id: s.nextReport, Time: s.now, Spec: w.spec.Proto(), Step: w.ref.Proto(), Transition: transitionProto(t), Judgement: j})
-	s.nextReport++
-	if s.reports.Len() > MaxReports {
-		s.reports.PopMin()
-	}
+	s.report(&statev1.ReportRecord{
+		Kind: typesv1.ReportKind_REPORT_KIND_DEVIATION, Spec: w.spec.Proto(), Step: w.ref.Proto(), State: t.To, Transition: transitionProto(t), Judgement: j,
+	})
 }
