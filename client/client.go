@@ -30,6 +30,7 @@ type Client struct {
 	catalogIndex atomic.Uint64
 
 	stats counters
+	async *asyncQueue
 }
 
 // Stats counts what a client did since it was made.
@@ -71,6 +72,7 @@ func Dial(ctx context.Context, opts Options) (*Client, error) {
 	}
 	c := &Client{opts: opts, pool: p}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.async = newAsyncQueue(c.ctx, opts.Async)
 	return c, nil
 }
 
@@ -81,6 +83,7 @@ func (c *Client) Close() error {
 	c.closed = true
 	c.mu.Unlock()
 	c.cancel()
+	c.async.close()
 	c.calls.Wait()
 	if err := c.pool.close(); err != nil {
 		return fmt.Errorf("client: close: %w", err)

@@ -253,6 +253,15 @@ func rejection(r *spexv1.StepResponse) error {
 	return nil
 }
 
+// deviates reports whether a stored step deviates from the model.
+func deviates(r *spexv1.StepResponse) bool {
+	switch r.GetVerdict() {
+	case typesv1.Verdict_VERDICT_DEVIATION_STILL_EQUIVALENT, typesv1.Verdict_VERDICT_DEVIATION_NOT_EQUIVALENT:
+		return true
+	}
+	return false
+}
+
 // fromDetail makes an Error of a detail, which may be nil.
 func fromDetail(d *typesv1.ErrorDetail) *Error {
 	return &Error{

@@ -133,48 +133,35 @@ func WithIncarnation(incarnation uint64) StepOrDeleteOption { return incarnation
 // Init begins an instance of a specification. When the error policy rejects the
 // verdict about the initialisation, the response comes with a *DeviationError.
 func (c *Client) Init(ctx context.Context, spec, id string, opts ...InitOption) (*spexv1.StepResponse, error) {
-	ic := initCall{req: &spexv1.InitInstanceRequest{
-		Namespace:       c.opts.Namespace,
-		Spec:            spec,
-		Id:              id,
-		MinCatalogIndex: c.CatalogIndex(),
-	}}
-	for _, o := range opts {
-		o.applyInit(&ic)
-	}
-	if ic.req.RequestId == "" {
-		ic.req.RequestId = c.opts.NewRequestID()
-	}
+	return c.init(ctx, c.requests().init(spec, id, opts))
+}
+
+func (c *Client) init(ctx context.Context, ic initCall) (*spexv1.StepResponse, error) {
 	cl := call{name: "InitInstance", write: true, requestID: ic.req.RequestId}
-	return c.judged(ctx, ic.wait, func(ctx context.Context) (*spexv1.StepResponse, error) {
+	resp, err := c.judged(ctx, ic.wait, func(ctx context.Context) (*spexv1.StepResponse, error) {
 		return unary(ctx, c, cl, ic.req, func(ep *endpoint) rpc[spexv1.InitInstanceRequest, spexv1.StepResponse] {
 			return spexv1.NewInstanceServiceClient(ep.conn).InitInstance
 		})
 	})
+	return resp, c.opts.Handler.decide(ctx, Event{Operation: "Init", Spec: ic.req.Spec, ID: ic.req.Id, State: ic.req.InitialState, Response: resp}, err)
 }
 
 // Transition records that an instance took a step: the action, and the state
 // that it is in afterwards. When the error policy rejects the verdict, the
 // response comes with a *DeviationError; the step is stored all the same.
 func (c *Client) Transition(ctx context.Context, id, action, state string, opts ...StepOption) (*spexv1.StepResponse, error) {
-	sc := stepCall{req: &spexv1.TransitionRequest{
-		Namespace: c.opts.Namespace,
-		Id:        id,
-		Action:    action,
-		ToState:   state,
-	}}
-	for _, o := range opts {
-		o.applyStep(&sc)
-	}
-	if sc.req.RequestId == "" {
-		sc.req.RequestId = c.opts.NewRequestID()
-	}
+	return c.transition(ctx, c.requests().step(id, action, state, opts))
+}
+
+func (c *Client) transition(ctx context.Context, sc stepCall) (*spexv1.StepResponse, error) {
 	cl := call{name: "Transition", write: true, requestID: sc.req.RequestId}
-	return c.judged(ctx, sc.wait, func(ctx context.Context) (*spexv1.StepResponse, error) {
+	resp, err := c.judged(ctx, sc.wait, func(ctx context.Context) (*spexv1.StepResponse, error) {
 		return unary(ctx, c, cl, sc.req, func(ep *endpoint) rpc[spexv1.TransitionRequest, spexv1.StepResponse] {
 			return spexv1.NewInstanceServiceClient(ep.conn).Transition
 		})
 	})
+	e := Event{Operation: "Transition", ID: sc.req.Id, Action: sc.req.Action, State: sc.req.ToState, Response: resp}
+	return resp, c.opts.Handler.decide(ctx, e, err)
 }
 
 // judged sends a step and, when asked to, asks again while its verdict is pending.
@@ -228,17 +215,12 @@ func (c *Client) awaitVerdict(ctx context.Context, max time.Duration, resp *spex
 // Delete deletes an instance. An instance that does not exist is not an error;
 // the response says whether there was one.
 func (c *Client) Delete(ctx context.Context, id string, opts ...DeleteOption) (*spexv1.DeleteInstanceResponse, error) {
-	req := &spexv1.DeleteInstanceRequest{Namespace: c.opts.Namespace, Id: id}
-	for _, o := range opts {
-		o.applyDelete(req)
-	}
-	if req.RequestId == "" {
-		req.RequestId = c.opts.NewRequestID()
-	}
+	req := c.requests().delete(id, opts)
 	cl := call{name: "DeleteInstance", write: true, requestID: req.RequestId}
-	return unary(ctx, c, cl, req, func(ep *endpoint) rpc[spexv1.DeleteInstanceRequest, spexv1.DeleteInstanceResponse] {
+	resp, err := unary(ctx, c, cl, req, func(ep *endpoint) rpc[spexv1.DeleteInstanceRequest, spexv1.DeleteInstanceResponse] {
 		return spexv1.NewInstanceServiceClient(ep.conn).DeleteInstance
 	})
+	return resp, c.opts.Handler.decide(ctx, Event{Operation: "Delete", ID: id}, err)
 }
 
 // ReadOption is an option of reads. Without one a read is linearizable.

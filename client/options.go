@@ -69,6 +69,12 @@ type Options struct {
 	MaxMessageBytes int
 	// DialOptions are applied after the client's own, for credentials, interceptors and the like.
 	DialOptions []grpc.DialOption
+	// Handler is told about every error and every deviation of Init, Transition,
+	// Delete and Mock, and may override what they return; nil means the policy of
+	// the specification alone.
+	Handler Handler
+	// Async configures InitAsync and TransitionAsync.
+	Async Async
 	// NewRequestID makes the ids of requests that have none; nil means UUIDv7.
 	// It is called from many goroutines at once.
 	NewRequestID func() string
@@ -121,6 +127,11 @@ func (o Options) withDefaults() (Options, error) {
 	if o.MaxMessageBytes == 0 {
 		o.MaxMessageBytes = DefaultMaxMessageBytes
 	}
+	async, err := o.Async.withDefaults()
+	if err != nil {
+		return o, err
+	}
+	o.Async = async
 	if o.NewRequestID == nil {
 		o.NewRequestID = func() string { return uuid.Must(uuid.NewV7()).String() }
 	}
