@@ -270,8 +270,12 @@ type Report struct {
 	Transition *v1.Transition `protobuf:"bytes,12,opt,name=transition,proto3" json:"transition,omitempty"`
 	Judgement  *v1.Judgement  `protobuf:"bytes,13,opt,name=judgement,proto3" json:"judgement,omitempty"`
 	// For MODEL_MODE: the mode that the shard took over, and the cluster's count of changes.
-	ModelMode     v1.ModelMode `protobuf:"varint,14,opt,name=model_mode,json=modelMode,proto3,enum=spex.types.v1.ModelMode" json:"model_mode,omitempty"`
-	ModeRevision  uint64       `protobuf:"varint,15,opt,name=mode_revision,json=modeRevision,proto3" json:"mode_revision,omitempty"`
+	ModelMode    v1.ModelMode `protobuf:"varint,14,opt,name=model_mode,json=modelMode,proto3,enum=spex.types.v1.ModelMode" json:"model_mode,omitempty"`
+	ModeRevision uint64       `protobuf:"varint,15,opt,name=mode_revision,json=modeRevision,proto3" json:"mode_revision,omitempty"`
+	// For TIMEOUT and PRUNED: the time that had passed.
+	Deadline *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// For TIMEOUT: the error policy of the specification rejects it.
+	Rejected      bool `protobuf:"varint,17,opt,name=rejected,proto3" json:"rejected,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -411,6 +415,20 @@ func (x *Report) GetModeRevision() uint64 {
 	return 0
 }
 
+func (x *Report) GetDeadline() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Deadline
+	}
+	return nil
+}
+
+func (x *Report) GetRejected() bool {
+	if x != nil {
+		return x.Rejected
+	}
+	return false
+}
+
 // ReportGap says that reports of a shard are gone that the filters may have let through.
 type ReportGap struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -504,7 +522,7 @@ const file_spex_v1_watch_proto_rawDesc = "" +
 	"\areports\x18\x01 \x03(\v2\x0f.spex.v1.ReportR\areports\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12&\n" +
 	"\x04gaps\x18\x03 \x03(\v2\x12.spex.v1.ReportGapR\x04gaps\x121\n" +
-	"\bfailures\x18\x04 \x03(\v2\x15.spex.v1.ShardFailureR\bfailures\"\x99\x04\n" +
+	"\bfailures\x18\x04 \x03(\v2\x15.spex.v1.ShardFailureR\bfailures\"\xed\x04\n" +
 	"\x06Report\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12-\n" +
@@ -524,7 +542,9 @@ const file_spex_v1_watch_proto_rawDesc = "" +
 	"\tjudgement\x18\r \x01(\v2\x18.spex.types.v1.JudgementR\tjudgement\x127\n" +
 	"\n" +
 	"model_mode\x18\x0e \x01(\x0e2\x18.spex.types.v1.ModelModeR\tmodelMode\x12#\n" +
-	"\rmode_revision\x18\x0f \x01(\x04R\fmodeRevision\"\x8c\x01\n" +
+	"\rmode_revision\x18\x0f \x01(\x04R\fmodeRevision\x126\n" +
+	"\bdeadline\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x1a\n" +
+	"\brejected\x18\x11 \x01(\bR\brejected\"\x8c\x01\n" +
 	"\tReportGap\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x19\n" +
 	"\bafter_id\x18\x02 \x01(\x04R\aafterId\x12\x1d\n" +
@@ -574,14 +594,15 @@ var file_spex_v1_watch_proto_depIdxs = []int32{
 	9,  // 8: spex.v1.Report.transition:type_name -> spex.types.v1.Transition
 	10, // 9: spex.v1.Report.judgement:type_name -> spex.types.v1.Judgement
 	11, // 10: spex.v1.Report.model_mode:type_name -> spex.types.v1.ModelMode
-	5,  // 11: spex.v1.ReportGap.kinds:type_name -> spex.types.v1.ReportKind
-	1,  // 12: spex.v1.WatchService.Watch:input_type -> spex.v1.WatchRequest
-	2,  // 13: spex.v1.WatchService.Watch:output_type -> spex.v1.WatchResponse
-	13, // [13:14] is the sub-list for method output_type
-	12, // [12:13] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	8,  // 11: spex.v1.Report.deadline:type_name -> google.protobuf.Timestamp
+	5,  // 12: spex.v1.ReportGap.kinds:type_name -> spex.types.v1.ReportKind
+	1,  // 13: spex.v1.WatchService.Watch:input_type -> spex.v1.WatchRequest
+	2,  // 14: spex.v1.WatchService.Watch:output_type -> spex.v1.WatchResponse
+	14, // [14:15] is the sub-list for method output_type
+	13, // [13:14] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_spex_v1_watch_proto_init() }

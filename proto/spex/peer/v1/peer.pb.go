@@ -1451,18 +1451,16 @@ func (x *GroupStatus) GetError() string {
 // and to wait for one if there is none.
 type ReadReportsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Absent asks only for the position of the last report, or with oldest of
-	// the one before the first that is kept.
+	// Absent asks only for the id of the newest report.
 	AfterId *uint64 `protobuf:"varint,1,opt,name=after_id,json=afterId,proto3,oneof" json:"after_id,omitempty"`
-	Oldest  bool    `protobuf:"varint,2,opt,name=oldest,proto3" json:"oldest,omitempty"`
 	// Empty matches all.
-	Namespace string           `protobuf:"bytes,3,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Specs     []string         `protobuf:"bytes,4,rep,name=specs,proto3" json:"specs,omitempty"`
-	Kinds     []v12.ReportKind `protobuf:"varint,5,rep,packed,name=kinds,proto3,enum=spex.types.v1.ReportKind" json:"kinds,omitempty"`
+	Namespace string           `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Specs     []string         `protobuf:"bytes,3,rep,name=specs,proto3" json:"specs,omitempty"`
+	Kinds     []v12.ReportKind `protobuf:"varint,4,rep,packed,name=kinds,proto3,enum=spex.types.v1.ReportKind" json:"kinds,omitempty"`
 	// Reports from before this entry time are left out, unix nanoseconds.
-	Since         int64  `protobuf:"varint,6,opt,name=since,proto3" json:"since,omitempty"`
-	Limit         uint32 `protobuf:"varint,7,opt,name=limit,proto3" json:"limit,omitempty"`
-	WaitNanos     int64  `protobuf:"varint,8,opt,name=wait_nanos,json=waitNanos,proto3" json:"wait_nanos,omitempty"`
+	Since         int64  `protobuf:"varint,5,opt,name=since,proto3" json:"since,omitempty"`
+	Limit         uint32 `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`
+	WaitNanos     int64  `protobuf:"varint,7,opt,name=wait_nanos,json=waitNanos,proto3" json:"wait_nanos,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1502,13 +1500,6 @@ func (x *ReadReportsRequest) GetAfterId() uint64 {
 		return *x.AfterId
 	}
 	return 0
-}
-
-func (x *ReadReportsRequest) GetOldest() bool {
-	if x != nil {
-		return x.Oldest
-	}
-	return false
 }
 
 func (x *ReadReportsRequest) GetNamespace() string {
@@ -1557,10 +1548,8 @@ type ReadReportsResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Reports []*v1.Report           `protobuf:"bytes,1,rep,name=reports,proto3" json:"reports,omitempty"`
 	// Every report up to this id has been looked at.
-	ThroughId uint64          `protobuf:"varint,2,opt,name=through_id,json=throughId,proto3" json:"through_id,omitempty"`
-	Gaps      []*v1.ReportGap `protobuf:"bytes,3,rep,name=gaps,proto3" json:"gaps,omitempty"`
-	// How long ago the replica heard from its leader.
-	AgeNanos      int64 `protobuf:"varint,4,opt,name=age_nanos,json=ageNanos,proto3" json:"age_nanos,omitempty"`
+	ThroughId     uint64          `protobuf:"varint,2,opt,name=through_id,json=throughId,proto3" json:"through_id,omitempty"`
+	Gaps          []*v1.ReportGap `protobuf:"bytes,3,rep,name=gaps,proto3" json:"gaps,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1614,13 +1603,6 @@ func (x *ReadReportsResponse) GetGaps() []*v1.ReportGap {
 		return x.Gaps
 	}
 	return nil
-}
-
-func (x *ReadReportsResponse) GetAgeNanos() int64 {
-	if x != nil {
-		return x.AgeNanos
-	}
-	return 0
 }
 
 var File_spex_peer_v1_peer_proto protoreflect.FileDescriptor
@@ -1734,24 +1716,22 @@ const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"state_hash\x18\n" +
 	" \x01(\fR\tstateHash\x12(\n" +
 	"\x10state_hash_index\x18\v \x01(\x04R\x0estateHashIndex\x12\x14\n" +
-	"\x05error\x18\f \x01(\tR\x05error\"\x89\x02\n" +
+	"\x05error\x18\f \x01(\tR\x05error\"\xf1\x01\n" +
 	"\x12ReadReportsRequest\x12\x1e\n" +
-	"\bafter_id\x18\x01 \x01(\x04H\x00R\aafterId\x88\x01\x01\x12\x16\n" +
-	"\x06oldest\x18\x02 \x01(\bR\x06oldest\x12\x1c\n" +
-	"\tnamespace\x18\x03 \x01(\tR\tnamespace\x12\x14\n" +
-	"\x05specs\x18\x04 \x03(\tR\x05specs\x12/\n" +
-	"\x05kinds\x18\x05 \x03(\x0e2\x19.spex.types.v1.ReportKindR\x05kinds\x12\x14\n" +
-	"\x05since\x18\x06 \x01(\x03R\x05since\x12\x14\n" +
-	"\x05limit\x18\a \x01(\rR\x05limit\x12\x1d\n" +
+	"\bafter_id\x18\x01 \x01(\x04H\x00R\aafterId\x88\x01\x01\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x14\n" +
+	"\x05specs\x18\x03 \x03(\tR\x05specs\x12/\n" +
+	"\x05kinds\x18\x04 \x03(\x0e2\x19.spex.types.v1.ReportKindR\x05kinds\x12\x14\n" +
+	"\x05since\x18\x05 \x01(\x03R\x05since\x12\x14\n" +
+	"\x05limit\x18\x06 \x01(\rR\x05limit\x12\x1d\n" +
 	"\n" +
-	"wait_nanos\x18\b \x01(\x03R\twaitNanosB\v\n" +
-	"\t_after_id\"\xa4\x01\n" +
+	"wait_nanos\x18\a \x01(\x03R\twaitNanosB\v\n" +
+	"\t_after_id\"\x87\x01\n" +
 	"\x13ReadReportsResponse\x12)\n" +
 	"\areports\x18\x01 \x03(\v2\x0f.spex.v1.ReportR\areports\x12\x1d\n" +
 	"\n" +
 	"through_id\x18\x02 \x01(\x04R\tthroughId\x12&\n" +
-	"\x04gaps\x18\x03 \x03(\v2\x12.spex.v1.ReportGapR\x04gaps\x12\x1b\n" +
-	"\tage_nanos\x18\x04 \x01(\x03R\bageNanos2\xfc\x03\n" +
+	"\x04gaps\x18\x03 \x03(\v2\x12.spex.v1.ReportGapR\x04gaps2\xfc\x03\n" +
 	"\vPeerService\x12F\n" +
 	"\aForward\x12\x1c.spex.peer.v1.ForwardRequest\x1a\x1d.spex.peer.v1.ForwardResponse\x12F\n" +
 	"\aPropose\x12\x1c.spex.peer.v1.ProposeRequest\x1a\x1d.spex.peer.v1.ProposeResponse\x12L\n" +
