@@ -33,13 +33,14 @@ type Catalog struct {
 type CatalogResult struct {
 	Index uint64
 	// Version is the version of the specification for ApplySpecification and
-	// DeleteSpecification, the version of the model for ImportModel, and the mode
-	// revision for ChangeModelMode; 0 for the rest.
+	// DeleteSpecification, the version of the model for ImportModel and for
+	// reviews, and the mode revision for ChangeModelMode; 0 for the rest.
 	Version uint64
 	// Changed is false when the state was as asked for already.
 	Changed bool
-	// Added counts the transitions that an import brought.
-	Added int
+	// Added and Removed count the transitions that an import or an acceptance
+	// brought, and that an import took out.
+	Added, Removed int
 }
 
 // NewCatalog returns the machine of a catalog before FormCluster.
@@ -70,11 +71,17 @@ func (c *Catalog) apply(cmd *statev1.Command) Result {
 	case *statev1.Command_DeleteSpecification:
 		return c.applyDeleteSpecification(kind.DeleteSpecification)
 	case *statev1.Command_ImportModel:
-		return c.applyImport(kind.ImportModel)
+		return c.applyImport(kind.ImportModel, cmd.GetPrincipal())
 	case *statev1.Command_ChangeModelMode:
-		return c.applyChangeMode(kind.ChangeModelMode)
+		return c.applyChangeMode(kind.ChangeModelMode, cmd.GetPrincipal())
 	case *statev1.Command_ReportShard:
 		return c.applyReport(kind.ReportShard)
+	case *statev1.Command_AcceptDeviations:
+		return c.applyAccept(kind.AcceptDeviations, cmd.GetPrincipal())
+	case *statev1.Command_RejectDeviations:
+		return c.applyReject(kind.RejectDeviations, cmd.GetPrincipal())
+	case *statev1.Command_WithdrawAcceptances:
+		return c.applyWithdraw(kind.WithdrawAcceptances, cmd.GetPrincipal())
 	}
 	panic("a command passed catalogSupports that Apply does not know")
 }
@@ -83,7 +90,8 @@ func catalogSupports(cmd *statev1.Command) bool {
 	switch cmd.GetKind().(type) {
 	case *statev1.Command_FormCluster, *statev1.Command_RegisterNode, *statev1.Command_MarkShardFormed,
 		*statev1.Command_ApplySpecification, *statev1.Command_DeleteSpecification, *statev1.Command_ImportModel,
-		*statev1.Command_ChangeModelMode, *statev1.Command_ReportShard:
+		*statev1.Command_ChangeModelMode, *statev1.Command_ReportShard,
+		*statev1.Command_AcceptDeviations, *statev1.Command_RejectDeviations, *statev1.Command_WithdrawAcceptances:
 		return true
 	}
 	return false

@@ -41,12 +41,22 @@ type catalogModel struct {
 	sealDeadline int64
 	// acknowledged lists the shards that have logged this revision, sorted.
 	acknowledged []uint32
+	// shrunk is the last version that took something out, 0 for none.
+	shrunk uint64
+	// reviews holds what somebody decided about transitions.
+	reviews *btree.BTreeG[*review]
+	// unreviewed counts the deviations that nobody rejected, and nextExpiry is
+	// when the next acceptance ends, 0 for never. Both follow from the rest.
+	unreviewed int
+	nextExpiry int64
+	history    []*statev1.ModelEvent
 }
 
 func newCatalogModel(key SpecKey) *catalogModel {
 	return &catalogModel{
 		key: key, content: newTransitionSet(),
 		deviations: newTree(func(a, b *deviation) bool { return model.Compare(a.t, b.t) < 0 }),
+		reviews:    newTree(func(a, b *review) bool { return model.Compare(a.t, b.t) < 0 }),
 	}
 }
 
@@ -128,7 +138,7 @@ func (c *Catalog) applyDeleteSpecification(d *statev1.DeleteSpecification) Resul
 	return c.done(v.key.Version, true)
 }
 
-func (c *Catalog) applyImport(i *statev1.ImportModel) Result {
+func (c *Catalog) applyImport(i *statev1.ImportModel, principal string) Result {
 	content := &statev1.ModelImport{}
 	if err := c.stage.load(i.GetPayload(), content); err != nil {
 		return Result{Err: err}
@@ -147,17 +157,23 @@ func (c *Catalog) applyImport(i *statev1.ImportModel) Result {
 		}
 	}
 	added := novel.len()
-	if m.content.len()+added > spec.MaxModelTransitions {
+	var others []model.Transition
+	if content.GetReplace() {
+		others = m.others(content.GetTransitions())
+	}
+	if m.content.len()+added-len(others) > spec.MaxModelTransitions {
 		return refuse(typesv1.Reason_REASON_MODEL_LIMIT, "with %d more transitions the model would be above the limit of %d", added, spec.MaxModelTransitions)
 	}
-	if added > 0 {
+	changed := added+len(others) > 0
+	if changed {
 		m.version++
-		novel.tree.Scan(func(v *versioned) bool {
-			m.content.add(v.Transition, v.version)
-			return true
-		})
+		for _, t := range novel.through(m.version) {
+			m.join(t, m.version)
+		}
 	}
-	changed := added > 0
+	if len(others) > 0 {
+		m.drop(others, m.version)
+	}
 	switch m.mode {
 	case typesv1.ModelMode_MODEL_MODE_ABSENT:
 		changed = true
@@ -168,14 +184,28 @@ func (c *Catalog) applyImport(i *statev1.ImportModel) Result {
 		}
 	case typesv1.ModelMode_MODEL_MODE_SEALED:
 		// A new revision, so that the shards say when they have adopted it.
-		if added > 0 {
+		if changed {
 			m.change(typesv1.ModelMode_MODEL_MODE_SEALED)
 		}
 	}
-	return Result{Value: &CatalogResult{Index: c.applied, Version: m.version, Changed: changed, Added: added}}
+	if changed {
+		c.note(m, &statev1.ModelEvent{
+			Kind: typesv1.ModelEventKind_MODEL_EVENT_KIND_IMPORTED, Added: uint32(added), Removed: uint32(len(others)), Principal: principal,
+		})
+	}
+	return Result{Value: &CatalogResult{Index: c.applied, Version: m.version, Changed: changed, Added: added, Removed: len(others)}}
 }
 
-func (c *Catalog) applyChangeMode(g *statev1.ChangeModelMode) Result {
+// others lists what the model has beside the given transitions.
+func (m *catalogModel) others(list []*typesv1.Transition) []model.Transition {
+	given := make(map[model.Transition]bool, len(list))
+	for _, t := range list {
+		given[transitionOf(t)] = true
+	}
+	return slices.DeleteFunc(m.content.through(m.version), func(t model.Transition) bool { return given[t] })
+}
+
+func (c *Catalog) applyChangeMode(g *statev1.ChangeModelMode, principal string) Result {
 	m, ok := c.models.Get(&catalogModel{key: SpecKeyOf(g.GetSpec())})
 	if !ok {
 		return refuse(typesv1.Reason_REASON_SPECIFICATION_NOT_FOUND, "there is no version %d of the specification %q", g.GetSpec().GetVersion(), g.GetSpec().GetName())
@@ -185,7 +215,12 @@ func (c *Catalog) applyChangeMode(g *statev1.ChangeModelMode) Result {
 	}
 	switch g.GetMode() {
 	case typesv1.ModelMode_MODEL_MODE_LEARNING:
+		kind := typesv1.ModelEventKind_MODEL_EVENT_KIND_LEARNING
+		if m.mode == typesv1.ModelMode_MODEL_MODE_SEALING {
+			kind = typesv1.ModelEventKind_MODEL_EVENT_KIND_SEAL_ABORTED
+		}
 		m.change(typesv1.ModelMode_MODEL_MODE_LEARNING)
+		c.note(m, &statev1.ModelEvent{Kind: kind, Principal: principal})
 	case typesv1.ModelMode_MODEL_MODE_SEALING:
 		switch m.mode {
 		case typesv1.ModelMode_MODEL_MODE_SEALED:
@@ -198,6 +233,7 @@ func (c *Catalog) applyChangeMode(g *statev1.ChangeModelMode) Result {
 		}
 		m.change(typesv1.ModelMode_MODEL_MODE_SEALING)
 		m.sealDeadline = c.now + min(g.GetTimeoutNanos(), maxTime)
+		c.note(m, &statev1.ModelEvent{Kind: typesv1.ModelEventKind_MODEL_EVENT_KIND_SEALING, Principal: principal})
 	default:
 		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "a model cannot be put into the mode %s", g.GetMode())
 	}
@@ -207,13 +243,17 @@ func (c *Catalog) applyChangeMode(g *statev1.ChangeModelMode) Result {
 // applyReport takes what a shard hands over. Everything in it may come twice.
 func (c *Catalog) applyReport(r *statev1.ReportShard) Result {
 	changed := false
-	grown := map[SpecKey]bool{}
+	grown := map[*catalogModel]uint32{}
 	for _, item := range r.GetItems() {
 		m, ok := c.models.Get(&catalogModel{key: SpecKeyOf(item.GetSpec())})
 		if !ok {
 			continue
 		}
 		t := transitionOf(item.GetTransition())
+		if _, ok := m.content.get(t); ok {
+			// Known already; a deviation was accepted before it came here.
+			continue
+		}
 		if d := item.GetDeviation(); d != nil {
 			if _, ok := m.deviations.Get(&deviation{t: t}); !ok && m.deviations.Len() < MaxDeviations {
 				ref := StepRefOf(d.GetFirst())
@@ -221,19 +261,27 @@ func (c *Catalog) applyReport(r *statev1.ReportShard) Result {
 					t: t, verdict: d.GetVerdict(), reason: d.GetReason(), explanation: d.GetExplanation(), grade: d.GetGrade(), count: 1,
 					first: ref, firstAt: d.GetTimeUnixNano(), last: ref, lastAt: d.GetTimeUnixNano(),
 				})
+				if m.review(t) == nil {
+					m.unreviewed++
+				}
 				changed = true
 			}
 			continue
 		}
-		if _, ok := m.content.get(t); ok {
+		if m.mode == typesv1.ModelMode_MODEL_MODE_SEALED {
+			// The model has all that was learned before it was sealed, and this
+			// comes a second time: it was taken out since.
 			continue
 		}
-		if !grown[m.key] {
-			grown[m.key] = true
+		if grown[m] == 0 {
 			m.version++
 		}
-		m.content.add(t, m.version)
+		grown[m]++
+		m.join(t, m.version)
 		changed = true
+	}
+	for m, added := range grown {
+		c.note(m, &statev1.ModelEvent{Kind: typesv1.ModelEventKind_MODEL_EVENT_KIND_LEARNED, Added: added})
 	}
 	for _, a := range r.GetAcknowledgements() {
 		if m, ok := c.models.Get(&catalogModel{key: SpecKeyOf(a.GetSpec())}); ok && a.GetModeRevision() == m.revision {
@@ -254,6 +302,7 @@ func (c *Catalog) acknowledge(m *catalogModel, shard uint32) bool {
 	m.acknowledged = slices.Insert(slices.Clone(m.acknowledged), at, shard)
 	if m.mode == typesv1.ModelMode_MODEL_MODE_SEALING && len(m.acknowledged) == int(c.shards) {
 		m.change(typesv1.ModelMode_MODEL_MODE_SEALED)
+		c.note(m, &statev1.ModelEvent{Kind: typesv1.ModelEventKind_MODEL_EVENT_KIND_SEALED})
 	}
 	return true
 }

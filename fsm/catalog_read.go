@@ -78,7 +78,10 @@ type ModelStatus struct {
 	ModeRevision uint64
 	Version      uint64
 	Transitions  int
-	Deviations   int
+	// Deviations counts the distinct ones that nobody has reviewed.
+	Deviations int
+	// NextExpiry is when the next acceptance ends; zero means that none does.
+	NextExpiry time.Time
 	// SealDeadline is zero unless the model is being sealed.
 	SealDeadline time.Time
 	// Acknowledged lists the shards that have logged the mode revision, sorted.
@@ -88,10 +91,13 @@ type ModelStatus struct {
 func (m *catalogModel) status() ModelStatus {
 	st := ModelStatus{
 		Key: m.key, Mode: m.mode, ModeRevision: m.revision, Version: m.version,
-		Transitions: m.content.len(), Deviations: m.deviations.Len(), Acknowledged: m.acknowledged,
+		Transitions: m.content.len(), Deviations: m.unreviewed, Acknowledged: m.acknowledged,
 	}
 	if m.sealDeadline != 0 {
 		st.SealDeadline = time.Unix(0, m.sealDeadline)
+	}
+	if m.nextExpiry != 0 {
+		st.NextExpiry = time.Unix(0, m.nextExpiry)
 	}
 	return st
 }
@@ -165,7 +171,8 @@ func (c *Catalog) Model(key SpecKey) (ModelStatus, bool) {
 }
 
 // ModelContent returns what a model has gained since a version, for the shards,
-// together with the state that belongs to it.
+// together with the state that belongs to it. When the model has also lost
+// something since, it is all that the model has.
 func (c *Catalog) ModelContent(key SpecKey, from uint64) (*statev1.ModelContent, ModelStatus, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -173,7 +180,11 @@ func (c *Catalog) ModelContent(key SpecKey, from uint64) (*statev1.ModelContent,
 	if !ok {
 		return nil, ModelStatus{}, false
 	}
-	return &statev1.ModelContent{Version: m.version, FromVersion: from, Transitions: m.content.between(from, m.version)}, m.status(), true
+	complete := from < m.shrunk
+	if complete {
+		from = 0
+	}
+	return &statev1.ModelContent{Version: m.version, FromVersion: from, Transitions: m.content.between(from, m.version), Complete: complete}, m.status(), true
 }
 
 // ModelTransitions lists the transitions of a model in order.

@@ -21,7 +21,7 @@ func (c *Catalog) Snapshot() Snapshot {
 	var models []*catalogModel
 	c.models.Scan(func(m *catalogModel) bool {
 		pinned := *m
-		pinned.content, pinned.deviations = m.content.clone(), m.deviations.Copy()
+		pinned.content, pinned.deviations, pinned.reviews = m.content.clone(), m.deviations.Copy(), m.reviews.Copy()
 		models = append(models, &pinned)
 		return true
 	})
@@ -61,13 +61,17 @@ func (c *Catalog) Snapshot() Snapshot {
 func (m *catalogModel) records(emit func(*statev1.Record) error) error {
 	if err := emit(&statev1.Record{Kind: &statev1.Record_CatalogModel{CatalogModel: &statev1.CatalogModelRecord{
 		Spec: m.key.Proto(), Mode: m.mode, ModeRevision: m.revision, Version: m.version, SealDeadline: m.sealDeadline, Acknowledged: m.acknowledged,
+		ShrunkVersion: m.shrunk,
 	}}}); err != nil {
 		return err
 	}
 	if err := m.content.records(statev1.ModelRecord_SET_MODEL, emit); err != nil {
 		return err
 	}
-	return each(m.deviations, func(d *deviation) error { return emit(d.record()) })
+	if err := each(m.deviations, func(d *deviation) error { return emit(d.record()) }); err != nil {
+		return err
+	}
+	return m.reviewRecords(emit)
 }
 
 // StateHash returns the SHA-256 of the state and the index that it belongs to.
@@ -110,6 +114,10 @@ func (b *catalogRestore) finish() error {
 	case b.clusterID == "" && len(b.placements) != 0, b.clusterID != "" && !placed(b.placements, b.shards):
 		return errors.New("the placements are not complete")
 	}
+	b.models.Scan(func(m *catalogModel) bool {
+		m.recount()
+		return true
+	})
 	if b.specs.Len() != b.models.Len() {
 		return fmt.Errorf("%d models for %d specifications", b.models.Len(), b.specs.Len())
 	}
@@ -155,7 +163,7 @@ func (b *catalogRestore) apply(r *statev1.Record) error {
 		m := kind.CatalogModel
 		b.model = newCatalogModel(SpecKeyOf(m.GetSpec()))
 		b.model.mode, b.model.revision, b.model.version = m.GetMode(), m.GetModeRevision(), m.GetVersion()
-		b.model.sealDeadline, b.model.acknowledged = m.GetSealDeadline(), m.GetAcknowledged()
+		b.model.sealDeadline, b.model.acknowledged, b.model.shrunk = m.GetSealDeadline(), m.GetAcknowledged(), m.GetShrunkVersion()
 		b.models.Set(b.model)
 	case *statev1.Record_Model:
 		if b.model == nil || kind.Model.GetSet() != statev1.ModelRecord_SET_MODEL {
@@ -169,6 +177,8 @@ func (b *catalogRestore) apply(r *statev1.Record) error {
 			return fmt.Errorf("a deviation without its model")
 		}
 		b.model.deviations.Set(restoreDeviation(kind.Deviation))
+	case *statev1.Record_Review, *statev1.Record_ModelEvent:
+		return b.restoreReview(r)
 	default:
 		return fmt.Errorf("%T does not belong into the snapshot of a catalog", kind)
 	}
