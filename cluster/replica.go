@@ -33,6 +33,10 @@ type replica struct {
 	group   *shard.Group
 
 	judgeWake, syncWake wake
+	// reported wakes those who wait for reports; lastReport, which belongs to the
+	// goroutine that applies entries, is the newest one that they were woken for.
+	reported   broadcast
+	lastReport uint64
 	// inStep is the index of the catalog with which the shard is in step; 0 means
 	// that it has to be compared.
 	inStep atomic.Uint64
@@ -152,6 +156,10 @@ func (r *replica) applied(_ uint64, _ []byte, results []fsm.Result) {
 			}
 			r.judgeWake.set()
 		}
+	}
+	if last := r.machine.LastReport(); last != r.lastReport {
+		r.lastReport = last
+		r.reported.fire()
 	}
 	if r.machine.Stats().Outbox > 0 {
 		r.syncWake.set()

@@ -43,6 +43,9 @@ func (r *replica) serve(ctx context.Context, req *peerv1.ForwardRequest) (*peerv
 	case *peerv1.ForwardRequest_Deviations:
 		resp, err := r.serveDeviations(ctx, kind.Deviations)
 		return &peerv1.ForwardResponse{Response: &peerv1.ForwardResponse_Deviations{Deviations: resp}}, err
+	case *peerv1.ForwardRequest_Reports:
+		resp, err := r.serveReports(ctx, kind.Reports)
+		return &peerv1.ForwardResponse{Response: &peerv1.ForwardResponse_Reports{Reports: resp}}, err
 	}
 	return nil, fsm.Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT, "a request of an unknown kind was forwarded: the nodes run different releases")
 }

@@ -59,6 +59,10 @@ type Backend interface {
 	LearnModel(ctx context.Context, req *spexv1.LearnModelRequest) (*spexv1.LearnModelResponse, error)
 	ListDeviations(ctx context.Context, req *spexv1.ListDeviationsRequest) (*spexv1.ListDeviationsResponse, error)
 
+	// Watch sends the reports of all shards until ctx ends or send fails, and
+	// returns why. It must not call send concurrently.
+	Watch(ctx context.Context, req *spexv1.WatchRequest, send func(*spexv1.WatchResponse) error) error
+
 	Status(ctx context.Context, req *spexv1.GetStatusRequest) (*spexv1.GetStatusResponse, error)
 	// Version tells the release of this node. It does no I/O.
 	Version() *spexv1.GetVersionResponse
@@ -187,6 +191,7 @@ func NewAPIServer(backend Backend, opts APIOptions) *grpc.Server {
 	spexv1.RegisterSpecificationServiceServer(server, s)
 	spexv1.RegisterModelServiceServer(server, s)
 	spexv1.RegisterClusterServiceServer(server, s)
+	spexv1.RegisterWatchServiceServer(server, &watchServer{api: s})
 	healthpb.RegisterHealthServer(server, opts.Lifecycle.health)
 	reflection.Register(server)
 	return server

@@ -65,6 +65,22 @@ func fakeAnswer[T any](err error, response T) (T, error) {
 	return response, nil
 }
 
+func (b *fakeBackend) Watch(ctx context.Context, r *spexv1.WatchRequest, send func(*spexv1.WatchResponse) error) error {
+	if err := b.enter(ctx, "Watch", r); err != nil {
+		return err
+	}
+	for {
+		if err := send(&spexv1.WatchResponse{Cursor: "fake", Reports: []*spexv1.Report{{Shard: 1, Id: 1}}}); err != nil {
+			return err
+		}
+		select {
+		case <-time.After(r.GetHeartbeat().AsDuration()):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 func (b *fakeBackend) InitInstance(ctx context.Context, r *spexv1.InitInstanceRequest) (*spexv1.StepResponse, error) {
 	return fakeAnswer(b.enter(ctx, "InitInstance", r), &spexv1.StepResponse{Namespace: r.Namespace, Id: r.Id, Seq: 1, Incarnation: 7})
 }

@@ -50,6 +50,8 @@ func (s *apiServer) interceptStream(srv any, ss grpc.ServerStream, info *grpc.St
 	switch {
 	case info.FullMethod == spexv1.InstanceService_TransitionStream_FullMethodName:
 		// Lives as long as the client likes; its steps have deadlines.
+	case info.FullMethod == spexv1.WatchService_Watch_FullMethodName:
+		return s.runUntilDrained(ctx, srv, ss, info.FullMethod, handler)
 	case strings.HasPrefix(info.FullMethod, "/spex."):
 		return s.runWithDeadline(ctx, srv, ss, info.FullMethod, handler)
 	default:

@@ -16,6 +16,7 @@ var apiServices = []string{
 	spexv1.SpecificationService_ServiceDesc.ServiceName,
 	spexv1.ModelService_ServiceDesc.ServiceName,
 	spexv1.ClusterService_ServiceDesc.ServiceName,
+	spexv1.WatchService_ServiceDesc.ServiceName,
 }
 
 // Lifecycle is the switch between a node and its API server: it answers the
