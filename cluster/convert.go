@@ -20,11 +20,18 @@ func stepResponse(shard uint32, r *fsm.StepResult) *spexv1.StepResponse {
 }
 
 func instanceMessage(shard uint32, v *fsm.InstanceView) *spexv1.Instance {
-	return &spexv1.Instance{
+	m := &spexv1.Instance{
 		Namespace: v.Key.Namespace, Id: v.Key.ID, Incarnation: v.Incarnation, Spec: v.Spec.Name, SpecVersion: v.Spec.Version,
 		State: v.State, Seq: v.Seq, Meta: v.Meta, CreatedAt: timestamppb.New(v.CreatedAt), UpdatedAt: timestamppb.New(v.UpdatedAt),
-		OffModel: v.OffModel, Awaiting: v.Awaiting, Shard: shard,
+		OffModel: v.OffModel, Awaiting: v.Awaiting, Shard: shard, TimedOut: v.TimedOut,
 	}
+	if !v.Deadline.IsZero() {
+		m.Deadline = timestamppb.New(v.Deadline)
+	}
+	if !v.PruneAt.IsZero() {
+		m.PruneAt = timestamppb.New(v.PruneAt)
+	}
+	return m
 }
 
 func stepMessage(s fsm.StepView) *spexv1.Step {

@@ -47,6 +47,9 @@ type NodeConfig struct {
 	// BeforeJudge is called before a verdict is computed, on the goroutine that
 	// computes it. For tests: it may block.
 	BeforeJudge func(fsm.Case)
+	// BeforeDeadlines is called by the leader of a shard before it proposes
+	// timeouts and prunes. For tests: it may block.
+	BeforeDeadlines func(shard uint32, due []fsm.Due)
 }
 
 func (c *NodeConfig) defaults() {

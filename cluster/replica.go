@@ -37,6 +37,7 @@ type replica struct {
 	// goroutine that applies entries, is the newest one that they were woken for.
 	reported   broadcast
 	lastReport uint64
+	timers     *timers
 	// inStep is the index of the catalog with which the shard is in step; 0 means
 	// that it has to be compared.
 	inStep atomic.Uint64
@@ -91,6 +92,7 @@ func (r *replica) open() error {
 	}
 	r.ctx, r.stop = context.WithCancel(r.node.ctx)
 	r.node.cfg.Attach(r.id, &cfg)
+	r.timers = r.newTimers(cfg.Now)
 	if r.group, err = r.node.host.Open(cfg); err != nil {
 		r.stop()
 		return err
@@ -156,6 +158,9 @@ func (r *replica) applied(_ uint64, _ []byte, results []fsm.Result) {
 			}
 			r.judgeWake.set()
 		}
+	}
+	if at, ok := r.machine.Soonest(); ok {
+		r.timers.changed(at)
 	}
 	if last := r.machine.LastReport(); last != r.lastReport {
 		r.lastReport = last
@@ -252,7 +257,7 @@ func (r *replica) lead(ctx context.Context, term uint64) (end func()) {
 	r.log.Info("this node leads the shard", "term", term)
 	ctx, cancel := context.WithCancel(ctx)
 	var work sync.WaitGroup
-	for _, f := range []func(context.Context){r.judgeLoop, r.syncLoop, r.markFormed} {
+	for _, f := range []func(context.Context){r.judgeLoop, r.syncLoop, r.timers.run, r.markFormed} {
 		work.Add(1)
 		go func() {
 			defer work.Done()

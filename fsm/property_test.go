@@ -47,11 +47,12 @@ type world struct {
 func newWorld(t *testing.T, rt *rapid.T) *world {
 	w := &world{T: rt, t: t, s: NewShard(), twin: NewShard(), now: base, handed: map[SpecKey]map[model.Transition]bool{}}
 	w.ref = newReference(func(format string, args ...any) { rt.Fatalf("entry %d: %s", w.index, fmt.Sprintf(format, args...)) })
-	for _, namespace := range []string{"a", "b"} {
+	for n, namespace := range []string{"a", "b"} {
 		for i, name := range []string{"order", "loop"} {
 			key := SpecKey{namespace, name, uint64(i + 1)}
 			def := order()
 			def.Name, def.HistoryLimit = name, uint32(3+i*70)
+			withDeadlines(def, 2*n+i)
 			mode := []typesv1.ModelMode{learning, sealed, absent}[rapid.IntRange(0, 5).Draw(rt, "mode")%3]
 			w.specs = append(w.specs, key)
 			w.entry(installCommand(key, inline(t, &statev1.SpecificationContent{Specification: def}), mode, 1))
@@ -100,7 +101,7 @@ func (w *world) restore() {
 func (w *world) step() {
 	delta := rapid.SampledFrom([]time.Duration{0, 0, time.Second, time.Minute, -time.Hour, 13 * time.Hour, 25 * time.Hour, -30 * time.Hour}).Draw(w.T, "time")
 	w.now = w.now.Add(delta)
-	switch rapid.IntRange(0, 9).Draw(w.T, "what") {
+	switch rapid.IntRange(0, 11).Draw(w.T, "what") {
 	case 0:
 		w.extend()
 	case 1:
@@ -109,6 +110,8 @@ func (w *world) step() {
 		w.judge()
 	case 4:
 		w.acknowledge()
+	case 5, 6:
+		w.deadlines()
 	default:
 		var cmds []*statev1.Command
 		for range rapid.IntRange(1, 6).Draw(w.T, "commands") {
@@ -269,6 +272,7 @@ func (w *world) compare() {
 	if st := w.s.Stats(); st.Instances != live || st.Awaiting != len(w.ref.awaiting) {
 		w.Fatalf("entry %d: %+v, want %d instances and %d awaiting", w.index, st, live, len(w.ref.awaiting))
 	}
+	w.compareDeadlines()
 	unsent := map[SpecKey]map[model.Transition]bool{}
 	items := w.s.Outbox(1 << 20)
 	note(unsent, items)

@@ -19,7 +19,9 @@ type reference struct {
 	specs    map[SpecKey]*refSpec
 	idents   map[Key]*refIdent
 	awaiting map[StepRef]*refStep
-	fail     func(format string, args ...any)
+	// timeouts and prunes count what was reported.
+	timeouts, prunes int
+	fail             func(format string, args ...any)
 }
 
 type refSpec struct {
@@ -59,6 +61,7 @@ type refStep struct {
 	verdict         typesv1.Verdict
 	at, eventTime   int64
 	settled         bool
+	timedOut        bool
 	version, before uint64 // of the model, of the pending set
 }
 
@@ -98,6 +101,10 @@ func (r *reference) check(cmd *statev1.Command, res Result) {
 		r.checkVerdict(kind.RecordVerdict, res)
 	case *statev1.Command_SetModelMode:
 		r.checkMode(kind.SetModelMode, res)
+	case *statev1.Command_FireTimeout:
+		r.checkFire(kind.FireTimeout, res)
+	case *statev1.Command_PruneInstance:
+		r.checkPrune(kind.PruneInstance, res)
 	}
 }
 

@@ -54,6 +54,10 @@ func shardLine(a args) *statev1.Command {
 		})
 	case "delete":
 		return deleteCommand(a.key(1), &statev1.DeleteInstance{RequestId: a.id(), Incarnation: a.number("inc")})
+	case "fire":
+		return Due{Ref: a.ref(1)}.Command()
+	case "prune":
+		return Due{Ref: a.ref(1), Prune: true}.Command()
 	case "verdict":
 		return verdictCommand(a.ref(1), a.judgement())
 	case "acknowledge":
@@ -116,6 +120,12 @@ func askShard(a args, m *Shard) {
 				event = ", event " + st.EventTime.UTC().Format(time.RFC3339Nano)
 			}
 			s.printf("  %d: %q --[%s]-> %q %s at +%s%s%s", st.Seq, st.From, st.Action, st.State, verdictText(st.Verdict), st.Time.Sub(base), event, judgementText(st.Judgement))
+		}
+	case "due":
+		askDue(a, m)
+	case "events":
+		for _, e := range eventsOf(m) {
+			s.printf("%s", e)
 		}
 	case "specs":
 		for _, p := range m.Specs() {

@@ -195,6 +195,10 @@ func describe(r Result) string {
 			line += ", settled " + refText(ref)
 		}
 		return line
+	case *TimeoutResult:
+		return fmt.Sprintf("timeout of %s: fired=%t", refText(v.Ref), v.Fired)
+	case *PruneResult:
+		return fmt.Sprintf("prune of %s: pruned=%t", refText(v.Ref), v.Pruned)
 	case *CatalogResult:
 		return fmt.Sprintf("version %d, changed=%t, added %d, index %d", v.Version, v.Changed, v.Added, v.Index)
 	case nil:
@@ -334,5 +338,6 @@ func (a args) definition(name string) *typesv1.Specification {
 	case "reject":
 		d.ErrorPolicy = &typesv1.ErrorPolicy{DeviationStillEquivalent: typesv1.ErrorAction_ERROR_ACTION_REJECT}
 	}
+	a.deadlines(d)
 	return d
 }

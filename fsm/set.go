@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/tidwall/btree"
@@ -16,13 +18,20 @@ import (
 type versioned struct {
 	model.Transition
 	version uint64
+	// removed is the first version without it, 0 while the set has it.
+	removed uint64
 }
 
-// transitionSet is an ordered, copy-on-write set of transitions. It only ever
-// grows within a version of a specification, so that the content at an older
-// version is the elements up to that version.
+// transitionSet is an ordered, copy-on-write set of transitions with its older
+// versions: the content at one of them is the elements up to that version, with
+// those that were taken out later.
 type transitionSet struct {
 	tree *btree.BTreeG[*versioned]
+	// gone holds what was taken out and may be asked for yet.
+	gone *btree.BTreeG[*versioned]
+	// targets counts the transitions into each state. A clone has none, and counts
+	// when it is asked: clones are made to be written into snapshots.
+	targets map[string]int
 }
 
 // newTree makes a copy-on-write tree without locks: the machine's lock guards it.
@@ -31,7 +40,13 @@ func newTree[T any](less func(a, b T) bool) *btree.BTreeG[T] {
 }
 
 func newTransitionSet() transitionSet {
-	return transitionSet{newTree(func(a, b *versioned) bool { return model.Compare(a.Transition, b.Transition) < 0 })}
+	return transitionSet{
+		tree: newTree(func(a, b *versioned) bool { return model.Compare(a.Transition, b.Transition) < 0 }),
+		gone: newTree(func(a, b *versioned) bool {
+			return cmp.Or(model.Compare(a.Transition, b.Transition), cmp.Compare(a.removed, b.removed)) < 0
+		}),
+		targets: map[string]int{},
+	}
 }
 
 func (s transitionSet) get(t model.Transition) (*versioned, bool) {
@@ -44,14 +59,48 @@ func (s transitionSet) add(t model.Transition, version uint64) bool {
 		return false
 	}
 	s.tree.Set(&versioned{Transition: t, version: version})
+	if s.targets != nil {
+		s.targets[t.To]++
+	}
 	return true
 }
 
-func (s transitionSet) remove(t model.Transition) { s.tree.Delete(&versioned{Transition: t}) }
-func (s transitionSet) len() int                  { return s.tree.Len() }
-func (s transitionSet) clone() transitionSet      { return transitionSet{s.tree.Copy()} }
+func (s transitionSet) remove(t model.Transition) {
+	if _, ok := s.tree.Delete(&versioned{Transition: t}); !ok || s.targets == nil {
+		return
+	}
+	if s.targets[t.To]--; s.targets[t.To] == 0 {
+		delete(s.targets, t.To)
+	}
+}
 
-// through lists the elements up to a version, in order.
+func (s transitionSet) len() int { return s.tree.Len() }
+func (s transitionSet) clone() transitionSet {
+	return transitionSet{tree: s.tree.Copy(), gone: s.gone.Copy()}
+}
+
+// leaves reports whether a transition leads away from the state, be it back to it.
+func (s transitionSet) leaves(state string) (found bool) {
+	s.tree.Ascend(&versioned{Transition: model.Transition{From: state}}, func(v *versioned) bool {
+		found = v.From == state
+		return false
+	})
+	return found
+}
+
+// reaches reports whether a transition leads to the state.
+func (s transitionSet) reaches(state string) (found bool) {
+	if s.targets != nil {
+		return s.targets[state] > 0
+	}
+	s.tree.Scan(func(v *versioned) bool {
+		found = v.To == state
+		return !found
+	})
+	return found
+}
+
+// through lists the elements that the set had at a version, in order.
 func (s transitionSet) through(version uint64) []model.Transition {
 	var list []model.Transition
 	s.tree.Scan(func(v *versioned) bool {
@@ -60,6 +109,16 @@ func (s transitionSet) through(version uint64) []model.Transition {
 		}
 		return true
 	})
+	now := len(list)
+	s.gone.Scan(func(v *versioned) bool {
+		if v.version <= version && version < v.removed {
+			list = append(list, v.Transition)
+		}
+		return true
+	})
+	if len(list) > now {
+		slices.SortFunc(list, model.Compare)
+	}
 	return list
 }
 

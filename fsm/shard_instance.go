@@ -202,9 +202,11 @@ func (s *Shard) take(next *record, sp *specState, t model.Transition, req reques
 		s.awaiting.Set(wait)
 		inst.awaiting++
 	}
+	s.unschedule(next.key, inst)
 	inst.seq++
 	inst.state = st.t.To
 	inst.history = inst.history.append(st, historyLimit(sp.definition))
+	s.schedule(next.key, inst)
 	done := seen{id: req.id, hash: req.hash, at: s.now, kind: req.kind, ref: inst.incarnation, seq: inst.seq, from: st.t.From, verdict: st.verdict, index: s.applied}
 	if req.id != "" {
 		next.window = next.window.add(done, s.now)
@@ -244,6 +246,7 @@ func (s *Shard) applyDelete(c *statev1.DeleteInstance) Result {
 		// A seq of 0 in the window means that there was nothing to delete.
 		done.ref, done.seq = next.incarnation, next.live.seq
 		next.window = s.keepInit(next)
+		s.unschedule(key, next.live)
 		next.live, next.deletedAt = nil, s.now
 		s.live--
 	}

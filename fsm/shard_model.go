@@ -15,7 +15,9 @@ type specState struct {
 	key SpecKey
 	// definition is nil until the specification is installed: the mode may come before.
 	definition *typesv1.Specification
-	mode       typesv1.ModelMode
+	// rules are those of the definition.
+	rules *instanceRules
+	mode  typesv1.ModelMode
 	// modeRevision is the catalog's count of mode changes; it only grows.
 	modeRevision uint64
 	// model is the catalog's content at modelVersion.
@@ -47,6 +49,11 @@ func newSpecState(key SpecKey) *specState {
 		model: newTransitionSet(), learned: newTransitionSet(), pending: newTransitionSet(),
 		deviations: newTree(func(a, b *deviation) bool { return model.Compare(a.t, b.t) < 0 }),
 	}
+}
+
+// define installs the definition; nil leaves the specification as not installed.
+func (p *specState) define(d *typesv1.Specification) {
+	p.definition, p.rules = d, rulesOf(d)
 }
 
 func (p *specState) clone() *specState {
@@ -94,6 +101,7 @@ func (s *Shard) learn(key SpecKey, t model.Transition) *model.Transition {
 	p := s.spec(key)
 	p.learned.add(t, s.nextOutbox)
 	s.send(&statev1.OutboxItem{Spec: key.Proto(), Transition: transitionProto(t)})
+	s.soonest = 0 // the state that the step leaves is not terminal any more
 	v, _ := p.learned.get(t)
 	return &v.Transition
 }
@@ -121,7 +129,7 @@ func (s *Shard) applyInstall(c *statev1.InstallSpecification) Result {
 		return refuse(typesv1.Reason_REASON_MODEL_MODE, "mode revision %d of %q is older than this shard's %d", c.GetModeRevision(), key.Name, p.modeRevision)
 	}
 	p := s.specOrNew(key)
-	p.definition = content.GetSpecification()
+	p.define(content.GetSpecification())
 	p.mode, p.modeRevision = c.GetMode(), c.GetModeRevision()
 	s.extend(p, content.GetModel())
 	return Result{}
@@ -153,6 +161,7 @@ func (s *Shard) extend(p *specState, content *statev1.ModelContent) {
 		p.learned.remove(t)
 	}
 	p.modelVersion = content.GetVersion()
+	s.soonest = 0
 }
 
 // applyMode brings a change of the model's mode. The steps that were held back
@@ -175,6 +184,7 @@ func (s *Shard) applyMode(c *statev1.SetModelMode) Result {
 		return refuse(typesv1.Reason_REASON_MODEL_MODE, "the model of %q is at version %d here; sealing needs %d", key.Name, p.modelVersion, c.GetModelVersion())
 	}
 	p.mode, p.modeRevision = c.GetMode(), c.GetModeRevision()
+	s.soonest = 0
 	s.report(&statev1.ReportRecord{Kind: typesv1.ReportKind_REPORT_KIND_MODEL_MODE, Spec: key.Proto(), Mode: p.mode, ModeRevision: p.modeRevision})
 	res := &ModeResult{Changed: true}
 	if p.mode == typesv1.ModelMode_MODEL_MODE_SEALING {

@@ -59,6 +59,8 @@ type ServerHooks struct {
 	Group func(*shard.Config)
 	// Judge: see cluster.NodeConfig.
 	Judge func(fsm.Case)
+	// Deadlines: see BeforeDeadlines in cluster.NodeConfig.
+	Deadlines func(shard uint32, due []fsm.Due)
 }
 
 // Server is one node with its listeners. Start it with StartServer.
@@ -223,7 +225,7 @@ func (s *Server) run() error {
 	s.setClusterID(outcome.ClusterID)
 	node, err := cluster.OpenNode(cluster.NodeConfig{
 		Self: s.self.Node(), Version: s.cfg.Version, Store: st, Peers: s.net.Peers(), Members: s.members, Timing: s.cfg.Timing, Logger: s.log,
-		Attach: s.attach, RouteBudget: s.cfg.RouteBudget, JudgeBudget: s.cfg.JudgeBudget, BeforeJudge: s.cfg.Hooks.Judge,
+		Attach: s.attach, RouteBudget: s.cfg.RouteBudget, JudgeBudget: s.cfg.JudgeBudget, BeforeJudge: s.cfg.Hooks.Judge, BeforeDeadlines: s.cfg.Hooks.Deadlines,
 	})
 	if err != nil {
 		return err
