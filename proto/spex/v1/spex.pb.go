@@ -550,7 +550,11 @@ type StepResponse struct {
 	ModelVersion uint64 `protobuf:"varint,15,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
 	Shard        uint32 `protobuf:"varint,16,opt,name=shard,proto3" json:"shard,omitempty"`
 	// The log index of the step, for min_index of later reads.
-	Index         uint64 `protobuf:"varint,17,opt,name=index,proto3" json:"index,omitempty"`
+	Index uint64 `protobuf:"varint,17,opt,name=index,proto3" json:"index,omitempty"`
+	// Set from the step on at which it was noticed that the instance's steps
+	// violate the specification by themselves, whatever the verdict of the single step.
+	// The error policy treats that one step as DEVIATION_NOT_EQUIVALENT.
+	RunViolation  *v1.RunViolation `protobuf:"bytes,60,opt,name=run_violation,json=runViolation,proto3" json:"run_violation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -702,6 +706,13 @@ func (x *StepResponse) GetIndex() uint64 {
 		return x.Index
 	}
 	return 0
+}
+
+func (x *StepResponse) GetRunViolation() *v1.RunViolation {
+	if x != nil {
+		return x.RunViolation
+	}
+	return nil
 }
 
 type TransitionBatchRequest struct {
@@ -971,6 +982,9 @@ type Instance struct {
 	Shard    uint32 `protobuf:"varint,13,opt,name=shard,proto3" json:"shard,omitempty"`
 	// By when the next step has to come; unset when the instance may stay in its state.
 	Deadline *timestamppb.Timestamp `protobuf:"bytes,50,opt,name=deadline,proto3" json:"deadline,omitempty"`
+	// Set once the instance's steps violate the specification by themselves: the
+	// strongest violation.
+	RunViolation *v1.RunViolation `protobuf:"bytes,60,opt,name=run_violation,json=runViolation,proto3" json:"run_violation,omitempty"`
 	// The deadline has passed, and the timeout was reported.
 	TimedOut bool `protobuf:"varint,51,opt,name=timed_out,json=timedOut,proto3" json:"timed_out,omitempty"`
 	// From when on the instance is pruned; unset in a state in which it is not.
@@ -1107,6 +1121,13 @@ func (x *Instance) GetDeadline() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Instance) GetRunViolation() *v1.RunViolation {
+	if x != nil {
+		return x.RunViolation
+	}
+	return nil
+}
+
 func (x *Instance) GetTimedOut() bool {
 	if x != nil {
 		return x.TimedOut
@@ -1129,10 +1150,13 @@ type Step struct {
 	Action    string                 `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
 	State     string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
 	// The time of the log entry.
-	Time          *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
-	EventTime     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`
-	Verdict       v1.Verdict             `protobuf:"varint,7,opt,name=verdict,proto3,enum=spex.types.v1.Verdict" json:"verdict,omitempty"`
-	Judgement     *v1.Judgement          `protobuf:"bytes,8,opt,name=judgement,proto3" json:"judgement,omitempty"`
+	Time      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
+	EventTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`
+	Verdict   v1.Verdict             `protobuf:"varint,7,opt,name=verdict,proto3,enum=spex.types.v1.Verdict" json:"verdict,omitempty"`
+	Judgement *v1.Judgement          `protobuf:"bytes,8,opt,name=judgement,proto3" json:"judgement,omitempty"`
+	// Set for a step that proves that the instance's steps violate the
+	// specification by themselves.
+	RunViolation  *v1.RunViolation `protobuf:"bytes,60,opt,name=run_violation,json=runViolation,proto3" json:"run_violation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1219,6 +1243,13 @@ func (x *Step) GetVerdict() v1.Verdict {
 func (x *Step) GetJudgement() *v1.Judgement {
 	if x != nil {
 		return x.Judgement
+	}
+	return nil
+}
+
+func (x *Step) GetRunViolation() *v1.RunViolation {
+	if x != nil {
+		return x.RunViolation
 	}
 	return nil
 }
@@ -3314,6 +3345,9 @@ type DeviationInfo struct {
 	LastTime      *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=last_time,json=lastTime,proto3" json:"last_time,omitempty"`
 	// What kind of difference there is with the step; see Judgement.
 	Grade string `protobuf:"bytes,12,opt,name=grade,proto3" json:"grade,omitempty"`
+	// What the deviation does together with those of all shards that came before
+	// it; unset until that was judged.
+	Joint *v1.JointJudgement `protobuf:"bytes,60,opt,name=joint,proto3" json:"joint,omitempty"`
 	// Set when somebody has rejected the deviation.
 	Rejection     *Rejection `protobuf:"bytes,70,opt,name=rejection,proto3" json:"rejection,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -3432,6 +3466,13 @@ func (x *DeviationInfo) GetGrade() string {
 		return x.Grade
 	}
 	return ""
+}
+
+func (x *DeviationInfo) GetJoint() *v1.JointJudgement {
+	if x != nil {
+		return x.Joint
+	}
+	return nil
 }
 
 func (x *DeviationInfo) GetRejection() *Rejection {
@@ -4869,7 +4910,7 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\fexpected_seq\x18\x06 \x01(\x04R\vexpectedSeq\x129\n" +
 	"\n" +
 	"event_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\teventTime\x12 \n" +
-	"\vincarnation\x18\b \x01(\x04R\vincarnation\"\x86\x04\n" +
+	"\vincarnation\x18\b \x01(\x04R\vincarnation\"\xc8\x04\n" +
 	"\fStepResponse\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12 \n" +
@@ -4889,7 +4930,8 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\fspec_version\x18\x0e \x01(\x04R\vspecVersion\x12#\n" +
 	"\rmodel_version\x18\x0f \x01(\x04R\fmodelVersion\x12\x14\n" +
 	"\x05shard\x18\x10 \x01(\rR\x05shard\x12\x14\n" +
-	"\x05index\x18\x11 \x01(\x04R\x05index\"V\n" +
+	"\x05index\x18\x11 \x01(\x04R\x05index\x12@\n" +
+	"\rrun_violation\x18< \x01(\v2\x1b.spex.types.v1.RunViolationR\frunViolation\"V\n" +
 	"\x16TransitionBatchRequest\x12<\n" +
 	"\vtransitions\x18\x01 \x03(\v2\x1a.spex.v1.TransitionRequestR\vtransitions\"\xa5\x01\n" +
 	"\x10TransitionResult\x12\x1d\n" +
@@ -4904,7 +4946,7 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x126\n" +
 	"\vconsistency\x18\x03 \x01(\x0e2\x14.spex.v1.ConsistencyR\vconsistency\x12\x1b\n" +
-	"\tmin_index\x18\x04 \x01(\x04R\bminIndex\"\xf4\x04\n" +
+	"\tmin_index\x18\x04 \x01(\x04R\bminIndex\"\xb6\x05\n" +
 	"\bInstance\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12 \n" +
@@ -4922,12 +4964,13 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\toff_model\x18\v \x01(\bR\boffModel\x12\x1a\n" +
 	"\bawaiting\x18\f \x01(\rR\bawaiting\x12\x14\n" +
 	"\x05shard\x18\r \x01(\rR\x05shard\x126\n" +
-	"\bdeadline\x182 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x1b\n" +
+	"\bdeadline\x182 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12@\n" +
+	"\rrun_violation\x18< \x01(\v2\x1b.spex.types.v1.RunViolationR\frunViolation\x12\x1b\n" +
 	"\ttimed_out\x183 \x01(\bR\btimedOut\x125\n" +
 	"\bprune_at\x184 \x01(\v2\x1a.google.protobuf.TimestampR\apruneAt\x1a7\n" +
 	"\tMetaEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xba\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xfc\x02\n" +
 	"\x04Step\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x1d\n" +
 	"\n" +
@@ -4938,7 +4981,8 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\n" +
 	"event_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\teventTime\x120\n" +
 	"\averdict\x18\a \x01(\x0e2\x16.spex.types.v1.VerdictR\averdict\x126\n" +
-	"\tjudgement\x18\b \x01(\v2\x18.spex.types.v1.JudgementR\tjudgement\"k\n" +
+	"\tjudgement\x18\b \x01(\v2\x18.spex.types.v1.JudgementR\tjudgement\x12@\n" +
+	"\rrun_violation\x18< \x01(\v2\x1b.spex.types.v1.RunViolationR\frunViolation\"k\n" +
 	"\x13GetInstanceResponse\x12-\n" +
 	"\binstance\x18\x01 \x01(\v2\x11.spex.v1.InstanceR\binstance\x12%\n" +
 	"\x04read\x18\x02 \x01(\v2\x11.spex.v1.ReadInfoR\x04read\"\xf5\x01\n" +
@@ -5098,7 +5142,7 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\tR\x04spec\x126\n" +
 	"\vconsistency\x18\x03 \x01(\x0e2\x14.spex.v1.ConsistencyR\vconsistency\x12\x14\n" +
-	"\x05limit\x18\x04 \x01(\rR\x05limit\"\x8b\x04\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\"\xc0\x04\n" +
 	"\rDeviationInfo\x12\x12\n" +
 	"\x04spec\x18\x01 \x01(\tR\x04spec\x12!\n" +
 	"\fspec_version\x18\x02 \x01(\x04R\vspecVersion\x129\n" +
@@ -5115,7 +5159,8 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\rlast_instance\x18\n" +
 	" \x01(\tR\flastInstance\x127\n" +
 	"\tlast_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\blastTime\x12\x14\n" +
-	"\x05grade\x18\f \x01(\tR\x05grade\x120\n" +
+	"\x05grade\x18\f \x01(\tR\x05grade\x123\n" +
+	"\x05joint\x18< \x01(\v2\x1d.spex.types.v1.JointJudgementR\x05joint\x120\n" +
 	"\trejection\x18F \x01(\v2\x12.spex.v1.RejectionR\trejection\"\x87\x01\n" +
 	"\tRejection\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x16\n" +
@@ -5369,139 +5414,145 @@ var file_spex_v1_spex_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil),       // 65: google.protobuf.Timestamp
 	(v1.Verdict)(0),                     // 66: spex.types.v1.Verdict
 	(*v1.Judgement)(nil),                // 67: spex.types.v1.Judgement
-	(*v1.ErrorDetail)(nil),              // 68: spex.types.v1.ErrorDetail
-	(v1.ModelMode)(0),                   // 69: spex.types.v1.ModelMode
-	(*v1.Transition)(nil),               // 70: spex.types.v1.Transition
-	(v1.ModelEventKind)(0),              // 71: spex.types.v1.ModelEventKind
+	(*v1.RunViolation)(nil),             // 68: spex.types.v1.RunViolation
+	(*v1.ErrorDetail)(nil),              // 69: spex.types.v1.ErrorDetail
+	(v1.ModelMode)(0),                   // 70: spex.types.v1.ModelMode
+	(*v1.Transition)(nil),               // 71: spex.types.v1.Transition
+	(*v1.JointJudgement)(nil),           // 72: spex.types.v1.JointJudgement
+	(v1.ModelEventKind)(0),              // 73: spex.types.v1.ModelEventKind
 }
 var file_spex_v1_spex_proto_depIdxs = []int32{
-	62, // 0: spex.v1.InitInstanceRequest.meta:type_name -> spex.v1.InitInstanceRequest.MetaEntry
-	65, // 1: spex.v1.InitInstanceRequest.event_time:type_name -> google.protobuf.Timestamp
-	63, // 2: spex.v1.MockInstanceRequest.meta:type_name -> spex.v1.MockInstanceRequest.MetaEntry
-	65, // 3: spex.v1.TransitionRequest.event_time:type_name -> google.protobuf.Timestamp
-	66, // 4: spex.v1.StepResponse.verdict:type_name -> spex.types.v1.Verdict
-	67, // 5: spex.v1.StepResponse.judgement:type_name -> spex.types.v1.Judgement
-	5,  // 6: spex.v1.TransitionBatchRequest.transitions:type_name -> spex.v1.TransitionRequest
-	6,  // 7: spex.v1.TransitionResult.response:type_name -> spex.v1.StepResponse
-	68, // 8: spex.v1.TransitionResult.error:type_name -> spex.types.v1.ErrorDetail
-	8,  // 9: spex.v1.TransitionBatchResponse.results:type_name -> spex.v1.TransitionResult
-	0,  // 10: spex.v1.GetInstanceRequest.consistency:type_name -> spex.v1.Consistency
-	64, // 11: spex.v1.Instance.meta:type_name -> spex.v1.Instance.MetaEntry
-	65, // 12: spex.v1.Instance.created_at:type_name -> google.protobuf.Timestamp
-	65, // 13: spex.v1.Instance.updated_at:type_name -> google.protobuf.Timestamp
-	65, // 14: spex.v1.Instance.deadline:type_name -> google.protobuf.Timestamp
-	65, // 15: spex.v1.Instance.prune_at:type_name -> google.protobuf.Timestamp
-	65, // 16: spex.v1.Step.time:type_name -> google.protobuf.Timestamp
-	65, // 17: spex.v1.Step.event_time:type_name -> google.protobuf.Timestamp
-	66, // 18: spex.v1.Step.verdict:type_name -> spex.types.v1.Verdict
-	67, // 19: spex.v1.Step.judgement:type_name -> spex.types.v1.Judgement
-	11, // 20: spex.v1.GetInstanceResponse.instance:type_name -> spex.v1.Instance
-	2,  // 21: spex.v1.GetInstanceResponse.read:type_name -> spex.v1.ReadInfo
-	0,  // 22: spex.v1.GetHistoryRequest.consistency:type_name -> spex.v1.Consistency
-	11, // 23: spex.v1.GetHistoryResponse.instance:type_name -> spex.v1.Instance
-	12, // 24: spex.v1.GetHistoryResponse.steps:type_name -> spex.v1.Step
-	2,  // 25: spex.v1.GetHistoryResponse.read:type_name -> spex.v1.ReadInfo
-	0,  // 26: spex.v1.ListInstancesRequest.consistency:type_name -> spex.v1.Consistency
-	68, // 27: spex.v1.ShardFailure.error:type_name -> spex.types.v1.ErrorDetail
-	11, // 28: spex.v1.ListInstancesResponse.instances:type_name -> spex.v1.Instance
-	17, // 29: spex.v1.ListInstancesResponse.failures:type_name -> spex.v1.ShardFailure
-	2,  // 30: spex.v1.ListInstancesResponse.reads:type_name -> spex.v1.ReadInfo
-	17, // 31: spex.v1.DeleteMatchingResponse.failures:type_name -> spex.v1.ShardFailure
-	69, // 32: spex.v1.ApplySpecificationResponse.model_mode:type_name -> spex.types.v1.ModelMode
-	65, // 33: spex.v1.SpecificationInfo.applied_at:type_name -> google.protobuf.Timestamp
-	33, // 34: spex.v1.SpecificationInfo.model:type_name -> spex.v1.ModelInfo
-	28, // 35: spex.v1.ListSpecificationsResponse.specifications:type_name -> spex.v1.SpecificationInfo
-	69, // 36: spex.v1.ModelInfo.mode:type_name -> spex.types.v1.ModelMode
-	33, // 37: spex.v1.ListModelsResponse.models:type_name -> spex.v1.ModelInfo
-	33, // 38: spex.v1.GetModelResponse.info:type_name -> spex.v1.ModelInfo
-	70, // 39: spex.v1.GetModelResponse.transitions:type_name -> spex.types.v1.Transition
-	70, // 40: spex.v1.ImportModelRequest.transitions:type_name -> spex.types.v1.Transition
-	1,  // 41: spex.v1.ImportModelRequest.mode:type_name -> spex.v1.ImportMode
-	33, // 42: spex.v1.ImportModelResponse.model:type_name -> spex.v1.ModelInfo
-	33, // 43: spex.v1.SealModelResponse.model:type_name -> spex.v1.ModelInfo
-	33, // 44: spex.v1.LearnModelResponse.model:type_name -> spex.v1.ModelInfo
-	0,  // 45: spex.v1.ListDeviationsRequest.consistency:type_name -> spex.v1.Consistency
-	70, // 46: spex.v1.DeviationInfo.transition:type_name -> spex.types.v1.Transition
-	66, // 47: spex.v1.DeviationInfo.verdict:type_name -> spex.types.v1.Verdict
-	65, // 48: spex.v1.DeviationInfo.first_time:type_name -> google.protobuf.Timestamp
-	65, // 49: spex.v1.DeviationInfo.last_time:type_name -> google.protobuf.Timestamp
-	45, // 50: spex.v1.DeviationInfo.rejection:type_name -> spex.v1.Rejection
-	65, // 51: spex.v1.Rejection.time:type_name -> google.protobuf.Timestamp
-	70, // 52: spex.v1.AcceptDeviationsRequest.transitions:type_name -> spex.types.v1.Transition
-	65, // 53: spex.v1.AcceptDeviationsRequest.expires_at:type_name -> google.protobuf.Timestamp
-	33, // 54: spex.v1.AcceptDeviationsResponse.model:type_name -> spex.v1.ModelInfo
-	47, // 55: spex.v1.AcceptDeviationsResponse.before:type_name -> spex.v1.ModelGrade
-	47, // 56: spex.v1.AcceptDeviationsResponse.after:type_name -> spex.v1.ModelGrade
-	70, // 57: spex.v1.RejectDeviationsRequest.transitions:type_name -> spex.types.v1.Transition
-	33, // 58: spex.v1.RejectDeviationsResponse.model:type_name -> spex.v1.ModelInfo
-	71, // 59: spex.v1.ModelEvent.kind:type_name -> spex.types.v1.ModelEventKind
-	65, // 60: spex.v1.ModelEvent.time:type_name -> google.protobuf.Timestamp
-	65, // 61: spex.v1.ModelEvent.first_time:type_name -> google.protobuf.Timestamp
-	65, // 62: spex.v1.ModelEvent.expires_at:type_name -> google.protobuf.Timestamp
-	70, // 63: spex.v1.ModelEvent.transitions:type_name -> spex.types.v1.Transition
-	33, // 64: spex.v1.ListModelHistoryResponse.model:type_name -> spex.v1.ModelInfo
-	52, // 65: spex.v1.ListModelHistoryResponse.events:type_name -> spex.v1.ModelEvent
-	44, // 66: spex.v1.ListDeviationsResponse.deviations:type_name -> spex.v1.DeviationInfo
-	17, // 67: spex.v1.ListDeviationsResponse.failures:type_name -> spex.v1.ShardFailure
-	57, // 68: spex.v1.ShardStatus.replicas:type_name -> spex.v1.ReplicaStatus
-	56, // 69: spex.v1.GetStatusResponse.nodes:type_name -> spex.v1.NodeStatus
-	58, // 70: spex.v1.GetStatusResponse.catalog:type_name -> spex.v1.ShardStatus
-	58, // 71: spex.v1.GetStatusResponse.shards:type_name -> spex.v1.ShardStatus
-	3,  // 72: spex.v1.InstanceService.InitInstance:input_type -> spex.v1.InitInstanceRequest
-	5,  // 73: spex.v1.InstanceService.Transition:input_type -> spex.v1.TransitionRequest
-	7,  // 74: spex.v1.InstanceService.TransitionBatch:input_type -> spex.v1.TransitionBatchRequest
-	5,  // 75: spex.v1.InstanceService.TransitionStream:input_type -> spex.v1.TransitionRequest
-	10, // 76: spex.v1.InstanceService.GetInstance:input_type -> spex.v1.GetInstanceRequest
-	14, // 77: spex.v1.InstanceService.GetHistory:input_type -> spex.v1.GetHistoryRequest
-	16, // 78: spex.v1.InstanceService.ListInstances:input_type -> spex.v1.ListInstancesRequest
-	19, // 79: spex.v1.InstanceService.DeleteInstance:input_type -> spex.v1.DeleteInstanceRequest
-	4,  // 80: spex.v1.InstanceService.MockInstance:input_type -> spex.v1.MockInstanceRequest
-	21, // 81: spex.v1.InstanceService.DeleteMatching:input_type -> spex.v1.DeleteMatchingRequest
-	23, // 82: spex.v1.SpecificationService.ApplySpecification:input_type -> spex.v1.ApplySpecificationRequest
-	25, // 83: spex.v1.SpecificationService.GetSpecification:input_type -> spex.v1.GetSpecificationRequest
-	27, // 84: spex.v1.SpecificationService.ListSpecifications:input_type -> spex.v1.ListSpecificationsRequest
-	30, // 85: spex.v1.SpecificationService.DeleteSpecification:input_type -> spex.v1.DeleteSpecificationRequest
-	32, // 86: spex.v1.ModelService.ListModels:input_type -> spex.v1.ListModelsRequest
-	35, // 87: spex.v1.ModelService.GetModel:input_type -> spex.v1.GetModelRequest
-	37, // 88: spex.v1.ModelService.ImportModel:input_type -> spex.v1.ImportModelRequest
-	39, // 89: spex.v1.ModelService.SealModel:input_type -> spex.v1.SealModelRequest
-	41, // 90: spex.v1.ModelService.LearnModel:input_type -> spex.v1.LearnModelRequest
-	43, // 91: spex.v1.ModelService.ListDeviations:input_type -> spex.v1.ListDeviationsRequest
-	46, // 92: spex.v1.ModelService.AcceptDeviations:input_type -> spex.v1.AcceptDeviationsRequest
-	49, // 93: spex.v1.ModelService.RejectDeviations:input_type -> spex.v1.RejectDeviationsRequest
-	51, // 94: spex.v1.ModelService.ListModelHistory:input_type -> spex.v1.ListModelHistoryRequest
-	55, // 95: spex.v1.ClusterService.GetStatus:input_type -> spex.v1.GetStatusRequest
-	60, // 96: spex.v1.ClusterService.GetVersion:input_type -> spex.v1.GetVersionRequest
-	6,  // 97: spex.v1.InstanceService.InitInstance:output_type -> spex.v1.StepResponse
-	6,  // 98: spex.v1.InstanceService.Transition:output_type -> spex.v1.StepResponse
-	9,  // 99: spex.v1.InstanceService.TransitionBatch:output_type -> spex.v1.TransitionBatchResponse
-	8,  // 100: spex.v1.InstanceService.TransitionStream:output_type -> spex.v1.TransitionResult
-	13, // 101: spex.v1.InstanceService.GetInstance:output_type -> spex.v1.GetInstanceResponse
-	15, // 102: spex.v1.InstanceService.GetHistory:output_type -> spex.v1.GetHistoryResponse
-	18, // 103: spex.v1.InstanceService.ListInstances:output_type -> spex.v1.ListInstancesResponse
-	20, // 104: spex.v1.InstanceService.DeleteInstance:output_type -> spex.v1.DeleteInstanceResponse
-	6,  // 105: spex.v1.InstanceService.MockInstance:output_type -> spex.v1.StepResponse
-	22, // 106: spex.v1.InstanceService.DeleteMatching:output_type -> spex.v1.DeleteMatchingResponse
-	24, // 107: spex.v1.SpecificationService.ApplySpecification:output_type -> spex.v1.ApplySpecificationResponse
-	26, // 108: spex.v1.SpecificationService.GetSpecification:output_type -> spex.v1.GetSpecificationResponse
-	29, // 109: spex.v1.SpecificationService.ListSpecifications:output_type -> spex.v1.ListSpecificationsResponse
-	31, // 110: spex.v1.SpecificationService.DeleteSpecification:output_type -> spex.v1.DeleteSpecificationResponse
-	34, // 111: spex.v1.ModelService.ListModels:output_type -> spex.v1.ListModelsResponse
-	36, // 112: spex.v1.ModelService.GetModel:output_type -> spex.v1.GetModelResponse
-	38, // 113: spex.v1.ModelService.ImportModel:output_type -> spex.v1.ImportModelResponse
-	40, // 114: spex.v1.ModelService.SealModel:output_type -> spex.v1.SealModelResponse
-	42, // 115: spex.v1.ModelService.LearnModel:output_type -> spex.v1.LearnModelResponse
-	54, // 116: spex.v1.ModelService.ListDeviations:output_type -> spex.v1.ListDeviationsResponse
-	48, // 117: spex.v1.ModelService.AcceptDeviations:output_type -> spex.v1.AcceptDeviationsResponse
-	50, // 118: spex.v1.ModelService.RejectDeviations:output_type -> spex.v1.RejectDeviationsResponse
-	53, // 119: spex.v1.ModelService.ListModelHistory:output_type -> spex.v1.ListModelHistoryResponse
-	59, // 120: spex.v1.ClusterService.GetStatus:output_type -> spex.v1.GetStatusResponse
-	61, // 121: spex.v1.ClusterService.GetVersion:output_type -> spex.v1.GetVersionResponse
-	97, // [97:122] is the sub-list for method output_type
-	72, // [72:97] is the sub-list for method input_type
-	72, // [72:72] is the sub-list for extension type_name
-	72, // [72:72] is the sub-list for extension extendee
-	0,  // [0:72] is the sub-list for field type_name
+	62,  // 0: spex.v1.InitInstanceRequest.meta:type_name -> spex.v1.InitInstanceRequest.MetaEntry
+	65,  // 1: spex.v1.InitInstanceRequest.event_time:type_name -> google.protobuf.Timestamp
+	63,  // 2: spex.v1.MockInstanceRequest.meta:type_name -> spex.v1.MockInstanceRequest.MetaEntry
+	65,  // 3: spex.v1.TransitionRequest.event_time:type_name -> google.protobuf.Timestamp
+	66,  // 4: spex.v1.StepResponse.verdict:type_name -> spex.types.v1.Verdict
+	67,  // 5: spex.v1.StepResponse.judgement:type_name -> spex.types.v1.Judgement
+	68,  // 6: spex.v1.StepResponse.run_violation:type_name -> spex.types.v1.RunViolation
+	5,   // 7: spex.v1.TransitionBatchRequest.transitions:type_name -> spex.v1.TransitionRequest
+	6,   // 8: spex.v1.TransitionResult.response:type_name -> spex.v1.StepResponse
+	69,  // 9: spex.v1.TransitionResult.error:type_name -> spex.types.v1.ErrorDetail
+	8,   // 10: spex.v1.TransitionBatchResponse.results:type_name -> spex.v1.TransitionResult
+	0,   // 11: spex.v1.GetInstanceRequest.consistency:type_name -> spex.v1.Consistency
+	64,  // 12: spex.v1.Instance.meta:type_name -> spex.v1.Instance.MetaEntry
+	65,  // 13: spex.v1.Instance.created_at:type_name -> google.protobuf.Timestamp
+	65,  // 14: spex.v1.Instance.updated_at:type_name -> google.protobuf.Timestamp
+	65,  // 15: spex.v1.Instance.deadline:type_name -> google.protobuf.Timestamp
+	68,  // 16: spex.v1.Instance.run_violation:type_name -> spex.types.v1.RunViolation
+	65,  // 17: spex.v1.Instance.prune_at:type_name -> google.protobuf.Timestamp
+	65,  // 18: spex.v1.Step.time:type_name -> google.protobuf.Timestamp
+	65,  // 19: spex.v1.Step.event_time:type_name -> google.protobuf.Timestamp
+	66,  // 20: spex.v1.Step.verdict:type_name -> spex.types.v1.Verdict
+	67,  // 21: spex.v1.Step.judgement:type_name -> spex.types.v1.Judgement
+	68,  // 22: spex.v1.Step.run_violation:type_name -> spex.types.v1.RunViolation
+	11,  // 23: spex.v1.GetInstanceResponse.instance:type_name -> spex.v1.Instance
+	2,   // 24: spex.v1.GetInstanceResponse.read:type_name -> spex.v1.ReadInfo
+	0,   // 25: spex.v1.GetHistoryRequest.consistency:type_name -> spex.v1.Consistency
+	11,  // 26: spex.v1.GetHistoryResponse.instance:type_name -> spex.v1.Instance
+	12,  // 27: spex.v1.GetHistoryResponse.steps:type_name -> spex.v1.Step
+	2,   // 28: spex.v1.GetHistoryResponse.read:type_name -> spex.v1.ReadInfo
+	0,   // 29: spex.v1.ListInstancesRequest.consistency:type_name -> spex.v1.Consistency
+	69,  // 30: spex.v1.ShardFailure.error:type_name -> spex.types.v1.ErrorDetail
+	11,  // 31: spex.v1.ListInstancesResponse.instances:type_name -> spex.v1.Instance
+	17,  // 32: spex.v1.ListInstancesResponse.failures:type_name -> spex.v1.ShardFailure
+	2,   // 33: spex.v1.ListInstancesResponse.reads:type_name -> spex.v1.ReadInfo
+	17,  // 34: spex.v1.DeleteMatchingResponse.failures:type_name -> spex.v1.ShardFailure
+	70,  // 35: spex.v1.ApplySpecificationResponse.model_mode:type_name -> spex.types.v1.ModelMode
+	65,  // 36: spex.v1.SpecificationInfo.applied_at:type_name -> google.protobuf.Timestamp
+	33,  // 37: spex.v1.SpecificationInfo.model:type_name -> spex.v1.ModelInfo
+	28,  // 38: spex.v1.ListSpecificationsResponse.specifications:type_name -> spex.v1.SpecificationInfo
+	70,  // 39: spex.v1.ModelInfo.mode:type_name -> spex.types.v1.ModelMode
+	33,  // 40: spex.v1.ListModelsResponse.models:type_name -> spex.v1.ModelInfo
+	33,  // 41: spex.v1.GetModelResponse.info:type_name -> spex.v1.ModelInfo
+	71,  // 42: spex.v1.GetModelResponse.transitions:type_name -> spex.types.v1.Transition
+	71,  // 43: spex.v1.ImportModelRequest.transitions:type_name -> spex.types.v1.Transition
+	1,   // 44: spex.v1.ImportModelRequest.mode:type_name -> spex.v1.ImportMode
+	33,  // 45: spex.v1.ImportModelResponse.model:type_name -> spex.v1.ModelInfo
+	33,  // 46: spex.v1.SealModelResponse.model:type_name -> spex.v1.ModelInfo
+	33,  // 47: spex.v1.LearnModelResponse.model:type_name -> spex.v1.ModelInfo
+	0,   // 48: spex.v1.ListDeviationsRequest.consistency:type_name -> spex.v1.Consistency
+	71,  // 49: spex.v1.DeviationInfo.transition:type_name -> spex.types.v1.Transition
+	66,  // 50: spex.v1.DeviationInfo.verdict:type_name -> spex.types.v1.Verdict
+	65,  // 51: spex.v1.DeviationInfo.first_time:type_name -> google.protobuf.Timestamp
+	65,  // 52: spex.v1.DeviationInfo.last_time:type_name -> google.protobuf.Timestamp
+	72,  // 53: spex.v1.DeviationInfo.joint:type_name -> spex.types.v1.JointJudgement
+	45,  // 54: spex.v1.DeviationInfo.rejection:type_name -> spex.v1.Rejection
+	65,  // 55: spex.v1.Rejection.time:type_name -> google.protobuf.Timestamp
+	71,  // 56: spex.v1.AcceptDeviationsRequest.transitions:type_name -> spex.types.v1.Transition
+	65,  // 57: spex.v1.AcceptDeviationsRequest.expires_at:type_name -> google.protobuf.Timestamp
+	33,  // 58: spex.v1.AcceptDeviationsResponse.model:type_name -> spex.v1.ModelInfo
+	47,  // 59: spex.v1.AcceptDeviationsResponse.before:type_name -> spex.v1.ModelGrade
+	47,  // 60: spex.v1.AcceptDeviationsResponse.after:type_name -> spex.v1.ModelGrade
+	71,  // 61: spex.v1.RejectDeviationsRequest.transitions:type_name -> spex.types.v1.Transition
+	33,  // 62: spex.v1.RejectDeviationsResponse.model:type_name -> spex.v1.ModelInfo
+	73,  // 63: spex.v1.ModelEvent.kind:type_name -> spex.types.v1.ModelEventKind
+	65,  // 64: spex.v1.ModelEvent.time:type_name -> google.protobuf.Timestamp
+	65,  // 65: spex.v1.ModelEvent.first_time:type_name -> google.protobuf.Timestamp
+	65,  // 66: spex.v1.ModelEvent.expires_at:type_name -> google.protobuf.Timestamp
+	71,  // 67: spex.v1.ModelEvent.transitions:type_name -> spex.types.v1.Transition
+	33,  // 68: spex.v1.ListModelHistoryResponse.model:type_name -> spex.v1.ModelInfo
+	52,  // 69: spex.v1.ListModelHistoryResponse.events:type_name -> spex.v1.ModelEvent
+	44,  // 70: spex.v1.ListDeviationsResponse.deviations:type_name -> spex.v1.DeviationInfo
+	17,  // 71: spex.v1.ListDeviationsResponse.failures:type_name -> spex.v1.ShardFailure
+	57,  // 72: spex.v1.ShardStatus.replicas:type_name -> spex.v1.ReplicaStatus
+	56,  // 73: spex.v1.GetStatusResponse.nodes:type_name -> spex.v1.NodeStatus
+	58,  // 74: spex.v1.GetStatusResponse.catalog:type_name -> spex.v1.ShardStatus
+	58,  // 75: spex.v1.GetStatusResponse.shards:type_name -> spex.v1.ShardStatus
+	3,   // 76: spex.v1.InstanceService.InitInstance:input_type -> spex.v1.InitInstanceRequest
+	5,   // 77: spex.v1.InstanceService.Transition:input_type -> spex.v1.TransitionRequest
+	7,   // 78: spex.v1.InstanceService.TransitionBatch:input_type -> spex.v1.TransitionBatchRequest
+	5,   // 79: spex.v1.InstanceService.TransitionStream:input_type -> spex.v1.TransitionRequest
+	10,  // 80: spex.v1.InstanceService.GetInstance:input_type -> spex.v1.GetInstanceRequest
+	14,  // 81: spex.v1.InstanceService.GetHistory:input_type -> spex.v1.GetHistoryRequest
+	16,  // 82: spex.v1.InstanceService.ListInstances:input_type -> spex.v1.ListInstancesRequest
+	19,  // 83: spex.v1.InstanceService.DeleteInstance:input_type -> spex.v1.DeleteInstanceRequest
+	4,   // 84: spex.v1.InstanceService.MockInstance:input_type -> spex.v1.MockInstanceRequest
+	21,  // 85: spex.v1.InstanceService.DeleteMatching:input_type -> spex.v1.DeleteMatchingRequest
+	23,  // 86: spex.v1.SpecificationService.ApplySpecification:input_type -> spex.v1.ApplySpecificationRequest
+	25,  // 87: spex.v1.SpecificationService.GetSpecification:input_type -> spex.v1.GetSpecificationRequest
+	27,  // 88: spex.v1.SpecificationService.ListSpecifications:input_type -> spex.v1.ListSpecificationsRequest
+	30,  // 89: spex.v1.SpecificationService.DeleteSpecification:input_type -> spex.v1.DeleteSpecificationRequest
+	32,  // 90: spex.v1.ModelService.ListModels:input_type -> spex.v1.ListModelsRequest
+	35,  // 91: spex.v1.ModelService.GetModel:input_type -> spex.v1.GetModelRequest
+	37,  // 92: spex.v1.ModelService.ImportModel:input_type -> spex.v1.ImportModelRequest
+	39,  // 93: spex.v1.ModelService.SealModel:input_type -> spex.v1.SealModelRequest
+	41,  // 94: spex.v1.ModelService.LearnModel:input_type -> spex.v1.LearnModelRequest
+	43,  // 95: spex.v1.ModelService.ListDeviations:input_type -> spex.v1.ListDeviationsRequest
+	46,  // 96: spex.v1.ModelService.AcceptDeviations:input_type -> spex.v1.AcceptDeviationsRequest
+	49,  // 97: spex.v1.ModelService.RejectDeviations:input_type -> spex.v1.RejectDeviationsRequest
+	51,  // 98: spex.v1.ModelService.ListModelHistory:input_type -> spex.v1.ListModelHistoryRequest
+	55,  // 99: spex.v1.ClusterService.GetStatus:input_type -> spex.v1.GetStatusRequest
+	60,  // 100: spex.v1.ClusterService.GetVersion:input_type -> spex.v1.GetVersionRequest
+	6,   // 101: spex.v1.InstanceService.InitInstance:output_type -> spex.v1.StepResponse
+	6,   // 102: spex.v1.InstanceService.Transition:output_type -> spex.v1.StepResponse
+	9,   // 103: spex.v1.InstanceService.TransitionBatch:output_type -> spex.v1.TransitionBatchResponse
+	8,   // 104: spex.v1.InstanceService.TransitionStream:output_type -> spex.v1.TransitionResult
+	13,  // 105: spex.v1.InstanceService.GetInstance:output_type -> spex.v1.GetInstanceResponse
+	15,  // 106: spex.v1.InstanceService.GetHistory:output_type -> spex.v1.GetHistoryResponse
+	18,  // 107: spex.v1.InstanceService.ListInstances:output_type -> spex.v1.ListInstancesResponse
+	20,  // 108: spex.v1.InstanceService.DeleteInstance:output_type -> spex.v1.DeleteInstanceResponse
+	6,   // 109: spex.v1.InstanceService.MockInstance:output_type -> spex.v1.StepResponse
+	22,  // 110: spex.v1.InstanceService.DeleteMatching:output_type -> spex.v1.DeleteMatchingResponse
+	24,  // 111: spex.v1.SpecificationService.ApplySpecification:output_type -> spex.v1.ApplySpecificationResponse
+	26,  // 112: spex.v1.SpecificationService.GetSpecification:output_type -> spex.v1.GetSpecificationResponse
+	29,  // 113: spex.v1.SpecificationService.ListSpecifications:output_type -> spex.v1.ListSpecificationsResponse
+	31,  // 114: spex.v1.SpecificationService.DeleteSpecification:output_type -> spex.v1.DeleteSpecificationResponse
+	34,  // 115: spex.v1.ModelService.ListModels:output_type -> spex.v1.ListModelsResponse
+	36,  // 116: spex.v1.ModelService.GetModel:output_type -> spex.v1.GetModelResponse
+	38,  // 117: spex.v1.ModelService.ImportModel:output_type -> spex.v1.ImportModelResponse
+	40,  // 118: spex.v1.ModelService.SealModel:output_type -> spex.v1.SealModelResponse
+	42,  // 119: spex.v1.ModelService.LearnModel:output_type -> spex.v1.LearnModelResponse
+	54,  // 120: spex.v1.ModelService.ListDeviations:output_type -> spex.v1.ListDeviationsResponse
+	48,  // 121: spex.v1.ModelService.AcceptDeviations:output_type -> spex.v1.AcceptDeviationsResponse
+	50,  // 122: spex.v1.ModelService.RejectDeviations:output_type -> spex.v1.RejectDeviationsResponse
+	53,  // 123: spex.v1.ModelService.ListModelHistory:output_type -> spex.v1.ListModelHistoryResponse
+	59,  // 124: spex.v1.ClusterService.GetStatus:output_type -> spex.v1.GetStatusResponse
+	61,  // 125: spex.v1.ClusterService.GetVersion:output_type -> spex.v1.GetVersionResponse
+	101, // [101:126] is the sub-list for method output_type
+	76,  // [76:101] is the sub-list for method input_type
+	76,  // [76:76] is the sub-list for extension type_name
+	76,  // [76:76] is the sub-list for extension extendee
+	0,   // [0:76] is the sub-list for field type_name
 }
 
 func init() { file_spex_v1_spex_proto_init() }

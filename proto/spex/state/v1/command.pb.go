@@ -117,6 +117,7 @@ type Command struct {
 	//	*Command_ImportModel
 	//	*Command_ChangeModelMode
 	//	*Command_ReportShard
+	//	*Command_JudgeDeviation
 	//	*Command_AcceptDeviations
 	//	*Command_RejectDeviations
 	//	*Command_WithdrawAcceptances
@@ -358,6 +359,15 @@ func (x *Command) GetReportShard() *ReportShard {
 	return nil
 }
 
+func (x *Command) GetJudgeDeviation() *JudgeDeviation {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_JudgeDeviation); ok {
+			return x.JudgeDeviation
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetAcceptDeviations() *AcceptDeviations {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_AcceptDeviations); ok {
@@ -476,6 +486,10 @@ type Command_ReportShard struct {
 	ReportShard *ReportShard `protobuf:"bytes,47,opt,name=report_shard,json=reportShard,proto3,oneof"`
 }
 
+type Command_JudgeDeviation struct {
+	JudgeDeviation *JudgeDeviation `protobuf:"bytes,60,opt,name=judge_deviation,json=judgeDeviation,proto3,oneof"`
+}
+
 type Command_AcceptDeviations struct {
 	AcceptDeviations *AcceptDeviations `protobuf:"bytes,70,opt,name=accept_deviations,json=acceptDeviations,proto3,oneof"`
 }
@@ -529,6 +543,8 @@ func (*Command_ImportModel) isCommand_Kind() {}
 func (*Command_ChangeModelMode) isCommand_Kind() {}
 
 func (*Command_ReportShard) isCommand_Kind() {}
+
+func (*Command_JudgeDeviation) isCommand_Kind() {}
 
 func (*Command_AcceptDeviations) isCommand_Kind() {}
 
@@ -1551,6 +1567,8 @@ type SpecificationContent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Specification *v1.Specification      `protobuf:"bytes,1,opt,name=specification,proto3" json:"specification,omitempty"`
 	Model         *ModelContent          `protobuf:"bytes,2,opt,name=model,proto3" json:"model,omitempty"`
+	// Follows from the specification, and is computed by whoever installs it.
+	FrontierTable *FrontierTable `protobuf:"bytes,60,opt,name=frontier_table,json=frontierTable,proto3" json:"frontier_table,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1599,7 +1617,135 @@ func (x *SpecificationContent) GetModel() *ModelContent {
 	return nil
 }
 
-// InstallSpecification brings a version of a specification and its model to a shard.
+func (x *SpecificationContent) GetFrontierTable() *FrontierTable {
+	if x != nil {
+		return x.FrontierTable
+	}
+	return nil
+}
+
+// FrontierTable is the smallest system that is branching bisimilar to a
+// specification. By it a shard follows instances that are off the model.
+type FrontierTable struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The visible actions.
+	Actions []string `protobuf:"bytes,1,rep,name=actions,proto3" json:"actions,omitempty"`
+	// The place of the initial state.
+	Start         uint32           `protobuf:"varint,2,opt,name=start,proto3" json:"start,omitempty"`
+	Places        []*FrontierPlace `protobuf:"bytes,3,rep,name=places,proto3" json:"places,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FrontierTable) Reset() {
+	*x = FrontierTable{}
+	mi := &file_spex_state_v1_command_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FrontierTable) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FrontierTable) ProtoMessage() {}
+
+func (x *FrontierTable) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_command_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FrontierTable.ProtoReflect.Descriptor instead.
+func (*FrontierTable) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *FrontierTable) GetActions() []string {
+	if x != nil {
+		return x.Actions
+	}
+	return nil
+}
+
+func (x *FrontierTable) GetStart() uint32 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *FrontierTable) GetPlaces() []*FrontierPlace {
+	if x != nil {
+		return x.Places
+	}
+	return nil
+}
+
+// FrontierPlace holds the steps of a place, sorted by action and target.
+type FrontierPlace struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 0 is the internal action, else 1 + the position in the table's actions.
+	Actions []uint32 `protobuf:"varint,1,rep,packed,name=actions,proto3" json:"actions,omitempty"`
+	// The place that each step leads to.
+	Targets       []uint32 `protobuf:"varint,2,rep,packed,name=targets,proto3" json:"targets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FrontierPlace) Reset() {
+	*x = FrontierPlace{}
+	mi := &file_spex_state_v1_command_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FrontierPlace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FrontierPlace) ProtoMessage() {}
+
+func (x *FrontierPlace) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_command_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FrontierPlace.ProtoReflect.Descriptor instead.
+func (*FrontierPlace) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *FrontierPlace) GetActions() []uint32 {
+	if x != nil {
+		return x.Actions
+	}
+	return nil
+}
+
+func (x *FrontierPlace) GetTargets() []uint32 {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+// InstallSpecification brings a version of a specification and its model to a
+// shard. To a shard that has the version it brings the frontier table, if it is
+// missing, and nothing else.
 type InstallSpecification struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Spec  *SpecKey               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
@@ -1614,7 +1760,7 @@ type InstallSpecification struct {
 
 func (x *InstallSpecification) Reset() {
 	*x = InstallSpecification{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[18]
+	mi := &file_spex_state_v1_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1626,7 +1772,7 @@ func (x *InstallSpecification) String() string {
 func (*InstallSpecification) ProtoMessage() {}
 
 func (x *InstallSpecification) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[18]
+	mi := &file_spex_state_v1_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1639,7 +1785,7 @@ func (x *InstallSpecification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallSpecification.ProtoReflect.Descriptor instead.
 func (*InstallSpecification) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{18}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *InstallSpecification) GetSpec() *SpecKey {
@@ -1682,7 +1828,7 @@ type ExtendModel struct {
 
 func (x *ExtendModel) Reset() {
 	*x = ExtendModel{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[19]
+	mi := &file_spex_state_v1_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1694,7 +1840,7 @@ func (x *ExtendModel) String() string {
 func (*ExtendModel) ProtoMessage() {}
 
 func (x *ExtendModel) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[19]
+	mi := &file_spex_state_v1_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1707,7 +1853,7 @@ func (x *ExtendModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendModel.ProtoReflect.Descriptor instead.
 func (*ExtendModel) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{19}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ExtendModel) GetSpec() *SpecKey {
@@ -1739,7 +1885,7 @@ type SetModelMode struct {
 
 func (x *SetModelMode) Reset() {
 	*x = SetModelMode{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[20]
+	mi := &file_spex_state_v1_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1751,7 +1897,7 @@ func (x *SetModelMode) String() string {
 func (*SetModelMode) ProtoMessage() {}
 
 func (x *SetModelMode) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[20]
+	mi := &file_spex_state_v1_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1764,7 +1910,7 @@ func (x *SetModelMode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetModelMode.ProtoReflect.Descriptor instead.
 func (*SetModelMode) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{20}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SetModelMode) GetSpec() *SpecKey {
@@ -1805,7 +1951,7 @@ type AcknowledgeOutbox struct {
 
 func (x *AcknowledgeOutbox) Reset() {
 	*x = AcknowledgeOutbox{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[21]
+	mi := &file_spex_state_v1_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1817,7 +1963,7 @@ func (x *AcknowledgeOutbox) String() string {
 func (*AcknowledgeOutbox) ProtoMessage() {}
 
 func (x *AcknowledgeOutbox) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[21]
+	mi := &file_spex_state_v1_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1830,7 +1976,7 @@ func (x *AcknowledgeOutbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeOutbox.ProtoReflect.Descriptor instead.
 func (*AcknowledgeOutbox) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{21}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AcknowledgeOutbox) GetThrough() uint64 {
@@ -1854,7 +2000,7 @@ type OutboxItem struct {
 
 func (x *OutboxItem) Reset() {
 	*x = OutboxItem{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[22]
+	mi := &file_spex_state_v1_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1866,7 +2012,7 @@ func (x *OutboxItem) String() string {
 func (*OutboxItem) ProtoMessage() {}
 
 func (x *OutboxItem) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[22]
+	mi := &file_spex_state_v1_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1879,7 +2025,7 @@ func (x *OutboxItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxItem.ProtoReflect.Descriptor instead.
 func (*OutboxItem) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{22}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *OutboxItem) GetId() uint64 {
@@ -1924,7 +2070,7 @@ type Deviation struct {
 
 func (x *Deviation) Reset() {
 	*x = Deviation{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[23]
+	mi := &file_spex_state_v1_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1936,7 +2082,7 @@ func (x *Deviation) String() string {
 func (*Deviation) ProtoMessage() {}
 
 func (x *Deviation) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[23]
+	mi := &file_spex_state_v1_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1949,7 +2095,7 @@ func (x *Deviation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deviation.ProtoReflect.Descriptor instead.
 func (*Deviation) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{23}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Deviation) GetVerdict() v1.Verdict {
@@ -2012,7 +2158,7 @@ type FormCluster struct {
 
 func (x *FormCluster) Reset() {
 	*x = FormCluster{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[24]
+	mi := &file_spex_state_v1_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2024,7 +2170,7 @@ func (x *FormCluster) String() string {
 func (*FormCluster) ProtoMessage() {}
 
 func (x *FormCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[24]
+	mi := &file_spex_state_v1_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2037,7 +2183,7 @@ func (x *FormCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FormCluster.ProtoReflect.Descriptor instead.
 func (*FormCluster) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{24}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *FormCluster) GetClusterId() string {
@@ -2108,7 +2254,7 @@ type SlotRange struct {
 
 func (x *SlotRange) Reset() {
 	*x = SlotRange{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[25]
+	mi := &file_spex_state_v1_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2120,7 +2266,7 @@ func (x *SlotRange) String() string {
 func (*SlotRange) ProtoMessage() {}
 
 func (x *SlotRange) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[25]
+	mi := &file_spex_state_v1_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2133,7 +2279,7 @@ func (x *SlotRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotRange.ProtoReflect.Descriptor instead.
 func (*SlotRange) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{25}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SlotRange) GetFirst() uint32 {
@@ -2171,7 +2317,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[26]
+	mi := &file_spex_state_v1_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2183,7 +2329,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[26]
+	mi := &file_spex_state_v1_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2196,7 +2342,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{26}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Node) GetId() string {
@@ -2253,7 +2399,7 @@ type ShardPlacement struct {
 
 func (x *ShardPlacement) Reset() {
 	*x = ShardPlacement{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[27]
+	mi := &file_spex_state_v1_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2265,7 +2411,7 @@ func (x *ShardPlacement) String() string {
 func (*ShardPlacement) ProtoMessage() {}
 
 func (x *ShardPlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[27]
+	mi := &file_spex_state_v1_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2278,7 +2424,7 @@ func (x *ShardPlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardPlacement.ProtoReflect.Descriptor instead.
 func (*ShardPlacement) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{27}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ShardPlacement) GetShard() uint32 {
@@ -2311,7 +2457,7 @@ type RegisterNode struct {
 
 func (x *RegisterNode) Reset() {
 	*x = RegisterNode{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[28]
+	mi := &file_spex_state_v1_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2323,7 +2469,7 @@ func (x *RegisterNode) String() string {
 func (*RegisterNode) ProtoMessage() {}
 
 func (x *RegisterNode) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[28]
+	mi := &file_spex_state_v1_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2336,7 +2482,7 @@ func (x *RegisterNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterNode.ProtoReflect.Descriptor instead.
 func (*RegisterNode) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{28}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RegisterNode) GetNode() *Node {
@@ -2355,7 +2501,7 @@ type MarkShardFormed struct {
 
 func (x *MarkShardFormed) Reset() {
 	*x = MarkShardFormed{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[29]
+	mi := &file_spex_state_v1_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2367,7 +2513,7 @@ func (x *MarkShardFormed) String() string {
 func (*MarkShardFormed) ProtoMessage() {}
 
 func (x *MarkShardFormed) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[29]
+	mi := &file_spex_state_v1_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2380,7 +2526,7 @@ func (x *MarkShardFormed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkShardFormed.ProtoReflect.Descriptor instead.
 func (*MarkShardFormed) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{29}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *MarkShardFormed) GetShard() uint32 {
@@ -2402,7 +2548,7 @@ type ApplySpecification struct {
 
 func (x *ApplySpecification) Reset() {
 	*x = ApplySpecification{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[30]
+	mi := &file_spex_state_v1_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2414,7 +2560,7 @@ func (x *ApplySpecification) String() string {
 func (*ApplySpecification) ProtoMessage() {}
 
 func (x *ApplySpecification) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[30]
+	mi := &file_spex_state_v1_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2427,7 +2573,7 @@ func (x *ApplySpecification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySpecification.ProtoReflect.Descriptor instead.
 func (*ApplySpecification) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{30}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ApplySpecification) GetNamespace() string {
@@ -2461,7 +2607,7 @@ type DeleteSpecification struct {
 
 func (x *DeleteSpecification) Reset() {
 	*x = DeleteSpecification{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[31]
+	mi := &file_spex_state_v1_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2473,7 +2619,7 @@ func (x *DeleteSpecification) String() string {
 func (*DeleteSpecification) ProtoMessage() {}
 
 func (x *DeleteSpecification) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[31]
+	mi := &file_spex_state_v1_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2486,7 +2632,7 @@ func (x *DeleteSpecification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSpecification.ProtoReflect.Descriptor instead.
 func (*DeleteSpecification) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{31}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DeleteSpecification) GetNamespace() string {
@@ -2516,7 +2662,7 @@ type ImportModel struct {
 
 func (x *ImportModel) Reset() {
 	*x = ImportModel{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[32]
+	mi := &file_spex_state_v1_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2528,7 +2674,7 @@ func (x *ImportModel) String() string {
 func (*ImportModel) ProtoMessage() {}
 
 func (x *ImportModel) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[32]
+	mi := &file_spex_state_v1_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2541,7 +2687,7 @@ func (x *ImportModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportModel.ProtoReflect.Descriptor instead.
 func (*ImportModel) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{32}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ImportModel) GetNamespace() string {
@@ -2578,7 +2724,7 @@ type ModelImport struct {
 
 func (x *ModelImport) Reset() {
 	*x = ModelImport{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[33]
+	mi := &file_spex_state_v1_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2590,7 +2736,7 @@ func (x *ModelImport) String() string {
 func (*ModelImport) ProtoMessage() {}
 
 func (x *ModelImport) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[33]
+	mi := &file_spex_state_v1_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2603,7 +2749,7 @@ func (x *ModelImport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelImport.ProtoReflect.Descriptor instead.
 func (*ModelImport) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{33}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ModelImport) GetTransitions() []*v1.Transition {
@@ -2646,7 +2792,7 @@ type AcceptDeviations struct {
 
 func (x *AcceptDeviations) Reset() {
 	*x = AcceptDeviations{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[34]
+	mi := &file_spex_state_v1_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2658,7 +2804,7 @@ func (x *AcceptDeviations) String() string {
 func (*AcceptDeviations) ProtoMessage() {}
 
 func (x *AcceptDeviations) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[34]
+	mi := &file_spex_state_v1_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2671,7 +2817,7 @@ func (x *AcceptDeviations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptDeviations.ProtoReflect.Descriptor instead.
 func (*AcceptDeviations) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{34}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AcceptDeviations) GetSpec() *SpecKey {
@@ -2730,7 +2876,7 @@ type RejectDeviations struct {
 
 func (x *RejectDeviations) Reset() {
 	*x = RejectDeviations{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[35]
+	mi := &file_spex_state_v1_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2742,7 +2888,7 @@ func (x *RejectDeviations) String() string {
 func (*RejectDeviations) ProtoMessage() {}
 
 func (x *RejectDeviations) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[35]
+	mi := &file_spex_state_v1_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2755,7 +2901,7 @@ func (x *RejectDeviations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectDeviations.ProtoReflect.Descriptor instead.
 func (*RejectDeviations) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{35}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RejectDeviations) GetSpec() *SpecKey {
@@ -2797,7 +2943,7 @@ type WithdrawAcceptances struct {
 
 func (x *WithdrawAcceptances) Reset() {
 	*x = WithdrawAcceptances{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[36]
+	mi := &file_spex_state_v1_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2809,7 +2955,7 @@ func (x *WithdrawAcceptances) String() string {
 func (*WithdrawAcceptances) ProtoMessage() {}
 
 func (x *WithdrawAcceptances) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[36]
+	mi := &file_spex_state_v1_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2822,7 +2968,7 @@ func (x *WithdrawAcceptances) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawAcceptances.ProtoReflect.Descriptor instead.
 func (*WithdrawAcceptances) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{36}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *WithdrawAcceptances) GetSpec() *SpecKey {
@@ -2848,7 +2994,7 @@ type ChangeModelMode struct {
 
 func (x *ChangeModelMode) Reset() {
 	*x = ChangeModelMode{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[37]
+	mi := &file_spex_state_v1_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2860,7 +3006,7 @@ func (x *ChangeModelMode) String() string {
 func (*ChangeModelMode) ProtoMessage() {}
 
 func (x *ChangeModelMode) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[37]
+	mi := &file_spex_state_v1_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2873,7 +3019,7 @@ func (x *ChangeModelMode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeModelMode.ProtoReflect.Descriptor instead.
 func (*ChangeModelMode) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{37}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ChangeModelMode) GetSpec() *SpecKey {
@@ -2916,7 +3062,7 @@ type ReportShard struct {
 
 func (x *ReportShard) Reset() {
 	*x = ReportShard{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[38]
+	mi := &file_spex_state_v1_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2928,7 +3074,7 @@ func (x *ReportShard) String() string {
 func (*ReportShard) ProtoMessage() {}
 
 func (x *ReportShard) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[38]
+	mi := &file_spex_state_v1_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2941,7 +3087,7 @@ func (x *ReportShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportShard.ProtoReflect.Descriptor instead.
 func (*ReportShard) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{38}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ReportShard) GetShard() uint32 {
@@ -2977,7 +3123,7 @@ type ModelAcknowledgement struct {
 
 func (x *ModelAcknowledgement) Reset() {
 	*x = ModelAcknowledgement{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[39]
+	mi := &file_spex_state_v1_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2989,7 +3135,7 @@ func (x *ModelAcknowledgement) String() string {
 func (*ModelAcknowledgement) ProtoMessage() {}
 
 func (x *ModelAcknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[39]
+	mi := &file_spex_state_v1_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3002,7 +3148,7 @@ func (x *ModelAcknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelAcknowledgement.ProtoReflect.Descriptor instead.
 func (*ModelAcknowledgement) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{39}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ModelAcknowledgement) GetSpec() *SpecKey {
@@ -3019,6 +3165,69 @@ func (x *ModelAcknowledgement) GetModeRevision() uint64 {
 	return 0
 }
 
+// JudgeDeviation records what a deviation does together with those before it, in
+// the order in which the catalog got them. It counts only while the model and
+// the pending set have the versions that it names and the deviation is next.
+type JudgeDeviation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Spec          *SpecKey               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	Transition    *v1.Transition         `protobuf:"bytes,2,opt,name=transition,proto3" json:"transition,omitempty"`
+	Judgement     *v1.JointJudgement     `protobuf:"bytes,3,opt,name=judgement,proto3" json:"judgement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JudgeDeviation) Reset() {
+	*x = JudgeDeviation{}
+	mi := &file_spex_state_v1_command_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JudgeDeviation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JudgeDeviation) ProtoMessage() {}
+
+func (x *JudgeDeviation) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_command_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JudgeDeviation.ProtoReflect.Descriptor instead.
+func (*JudgeDeviation) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *JudgeDeviation) GetSpec() *SpecKey {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *JudgeDeviation) GetTransition() *v1.Transition {
+	if x != nil {
+		return x.Transition
+	}
+	return nil
+}
+
+func (x *JudgeDeviation) GetJudgement() *v1.JointJudgement {
+	if x != nil {
+		return x.Judgement
+	}
+	return nil
+}
+
 var File_spex_state_v1_command_proto protoreflect.FileDescriptor
 
 const file_spex_state_v1_command_proto_rawDesc = "" +
@@ -3027,7 +3236,7 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\x05Entry\x12#\n" +
 	"\rfeature_level\x18\x01 \x01(\rR\ffeatureLevel\x12$\n" +
 	"\x0etime_unix_nano\x18\x02 \x01(\x03R\ftimeUnixNano\x122\n" +
-	"\bcommands\x18\x03 \x03(\v2\x16.spex.state.v1.CommandR\bcommands\"\xe4\r\n" +
+	"\bcommands\x18\x03 \x03(\v2\x16.spex.state.v1.CommandR\bcommands\"\xae\x0e\n" +
 	"\aCommand\x12\x1c\n" +
 	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x12)\n" +
 	"\x04lead\x18\n" +
@@ -3052,7 +3261,8 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\x14delete_specification\x18, \x01(\v2\".spex.state.v1.DeleteSpecificationH\x00R\x13deleteSpecification\x12?\n" +
 	"\fimport_model\x18- \x01(\v2\x1a.spex.state.v1.ImportModelH\x00R\vimportModel\x12L\n" +
 	"\x11change_model_mode\x18. \x01(\v2\x1e.spex.state.v1.ChangeModelModeH\x00R\x0fchangeModelMode\x12?\n" +
-	"\freport_shard\x18/ \x01(\v2\x1a.spex.state.v1.ReportShardH\x00R\vreportShard\x12N\n" +
+	"\freport_shard\x18/ \x01(\v2\x1a.spex.state.v1.ReportShardH\x00R\vreportShard\x12H\n" +
+	"\x0fjudge_deviation\x18< \x01(\v2\x1d.spex.state.v1.JudgeDeviationH\x00R\x0ejudgeDeviation\x12N\n" +
 	"\x11accept_deviations\x18F \x01(\v2\x1f.spex.state.v1.AcceptDeviationsH\x00R\x10acceptDeviations\x12N\n" +
 	"\x11reject_deviations\x18G \x01(\v2\x1f.spex.state.v1.RejectDeviationsH\x00R\x10rejectDeviations\x12W\n" +
 	"\x14withdraw_acceptances\x18H \x01(\v2\".spex.state.v1.WithdrawAcceptancesH\x00R\x13withdrawAcceptancesB\x06\n" +
@@ -3138,10 +3348,18 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12!\n" +
 	"\ffrom_version\x18\x02 \x01(\x04R\vfromVersion\x12D\n" +
 	"\vtransitions\x18\x03 \x03(\v2\".spex.state.v1.VersionedTransitionR\vtransitions\x12\x1a\n" +
-	"\bcomplete\x18F \x01(\bR\bcomplete\"\x8d\x01\n" +
+	"\bcomplete\x18F \x01(\bR\bcomplete\"\xd2\x01\n" +
 	"\x14SpecificationContent\x12B\n" +
 	"\rspecification\x18\x01 \x01(\v2\x1c.spex.types.v1.SpecificationR\rspecification\x121\n" +
-	"\x05model\x18\x02 \x01(\v2\x1b.spex.state.v1.ModelContentR\x05model\"\xc7\x01\n" +
+	"\x05model\x18\x02 \x01(\v2\x1b.spex.state.v1.ModelContentR\x05model\x12C\n" +
+	"\x0efrontier_table\x18< \x01(\v2\x1c.spex.state.v1.FrontierTableR\rfrontierTable\"u\n" +
+	"\rFrontierTable\x12\x18\n" +
+	"\aactions\x18\x01 \x03(\tR\aactions\x12\x14\n" +
+	"\x05start\x18\x02 \x01(\rR\x05start\x124\n" +
+	"\x06places\x18\x03 \x03(\v2\x1c.spex.state.v1.FrontierPlaceR\x06places\"C\n" +
+	"\rFrontierPlace\x12\x18\n" +
+	"\aactions\x18\x01 \x03(\rR\aactions\x12\x18\n" +
+	"\atargets\x18\x02 \x03(\rR\atargets\"\xc7\x01\n" +
 	"\x14InstallSpecification\x12*\n" +
 	"\x04spec\x18\x01 \x01(\v2\x16.spex.state.v1.SpecKeyR\x04spec\x120\n" +
 	"\apayload\x18\x02 \x01(\v2\x16.spex.state.v1.PayloadR\apayload\x12,\n" +
@@ -3245,7 +3463,13 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\x10acknowledgements\x18\x03 \x03(\v2#.spex.state.v1.ModelAcknowledgementR\x10acknowledgements\"g\n" +
 	"\x14ModelAcknowledgement\x12*\n" +
 	"\x04spec\x18\x01 \x01(\v2\x16.spex.state.v1.SpecKeyR\x04spec\x12#\n" +
-	"\rmode_revision\x18\x02 \x01(\x04R\fmodeRevisionB4Z2github.com/spexio/spex/proto/spex/state/v1;statev1b\x06proto3"
+	"\rmode_revision\x18\x02 \x01(\x04R\fmodeRevision\"\xb4\x01\n" +
+	"\x0eJudgeDeviation\x12*\n" +
+	"\x04spec\x18\x01 \x01(\v2\x16.spex.state.v1.SpecKeyR\x04spec\x129\n" +
+	"\n" +
+	"transition\x18\x02 \x01(\v2\x19.spex.types.v1.TransitionR\n" +
+	"transition\x12;\n" +
+	"\tjudgement\x18\x03 \x01(\v2\x1d.spex.types.v1.JointJudgementR\tjudgementB4Z2github.com/spexio/spex/proto/spex/state/v1;statev1b\x06proto3"
 
 var (
 	file_spex_state_v1_command_proto_rawDescOnce sync.Once
@@ -3259,7 +3483,7 @@ func file_spex_state_v1_command_proto_rawDescGZIP() []byte {
 	return file_spex_state_v1_command_proto_rawDescData
 }
 
-var file_spex_state_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_spex_state_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_spex_state_v1_command_proto_goTypes = []any{
 	(*Entry)(nil),                // 0: spex.state.v1.Entry
 	(*Command)(nil),              // 1: spex.state.v1.Command
@@ -3279,35 +3503,39 @@ var file_spex_state_v1_command_proto_goTypes = []any{
 	(*VersionedTransition)(nil),  // 15: spex.state.v1.VersionedTransition
 	(*ModelContent)(nil),         // 16: spex.state.v1.ModelContent
 	(*SpecificationContent)(nil), // 17: spex.state.v1.SpecificationContent
-	(*InstallSpecification)(nil), // 18: spex.state.v1.InstallSpecification
-	(*ExtendModel)(nil),          // 19: spex.state.v1.ExtendModel
-	(*SetModelMode)(nil),         // 20: spex.state.v1.SetModelMode
-	(*AcknowledgeOutbox)(nil),    // 21: spex.state.v1.AcknowledgeOutbox
-	(*OutboxItem)(nil),           // 22: spex.state.v1.OutboxItem
-	(*Deviation)(nil),            // 23: spex.state.v1.Deviation
-	(*FormCluster)(nil),          // 24: spex.state.v1.FormCluster
-	(*SlotRange)(nil),            // 25: spex.state.v1.SlotRange
-	(*Node)(nil),                 // 26: spex.state.v1.Node
-	(*ShardPlacement)(nil),       // 27: spex.state.v1.ShardPlacement
-	(*RegisterNode)(nil),         // 28: spex.state.v1.RegisterNode
-	(*MarkShardFormed)(nil),      // 29: spex.state.v1.MarkShardFormed
-	(*ApplySpecification)(nil),   // 30: spex.state.v1.ApplySpecification
-	(*DeleteSpecification)(nil),  // 31: spex.state.v1.DeleteSpecification
-	(*ImportModel)(nil),          // 32: spex.state.v1.ImportModel
-	(*ModelImport)(nil),          // 33: spex.state.v1.ModelImport
-	(*AcceptDeviations)(nil),     // 34: spex.state.v1.AcceptDeviations
-	(*RejectDeviations)(nil),     // 35: spex.state.v1.RejectDeviations
-	(*WithdrawAcceptances)(nil),  // 36: spex.state.v1.WithdrawAcceptances
-	(*ChangeModelMode)(nil),      // 37: spex.state.v1.ChangeModelMode
-	(*ReportShard)(nil),          // 38: spex.state.v1.ReportShard
-	(*ModelAcknowledgement)(nil), // 39: spex.state.v1.ModelAcknowledgement
-	nil,                          // 40: spex.state.v1.InitInstance.MetaEntry
-	nil,                          // 41: spex.state.v1.MockInstance.MetaEntry
-	(*v1.Judgement)(nil),         // 42: spex.types.v1.Judgement
-	(*v1.Transition)(nil),        // 43: spex.types.v1.Transition
-	(*v1.Specification)(nil),     // 44: spex.types.v1.Specification
-	(v1.ModelMode)(0),            // 45: spex.types.v1.ModelMode
-	(v1.Verdict)(0),              // 46: spex.types.v1.Verdict
+	(*FrontierTable)(nil),        // 18: spex.state.v1.FrontierTable
+	(*FrontierPlace)(nil),        // 19: spex.state.v1.FrontierPlace
+	(*InstallSpecification)(nil), // 20: spex.state.v1.InstallSpecification
+	(*ExtendModel)(nil),          // 21: spex.state.v1.ExtendModel
+	(*SetModelMode)(nil),         // 22: spex.state.v1.SetModelMode
+	(*AcknowledgeOutbox)(nil),    // 23: spex.state.v1.AcknowledgeOutbox
+	(*OutboxItem)(nil),           // 24: spex.state.v1.OutboxItem
+	(*Deviation)(nil),            // 25: spex.state.v1.Deviation
+	(*FormCluster)(nil),          // 26: spex.state.v1.FormCluster
+	(*SlotRange)(nil),            // 27: spex.state.v1.SlotRange
+	(*Node)(nil),                 // 28: spex.state.v1.Node
+	(*ShardPlacement)(nil),       // 29: spex.state.v1.ShardPlacement
+	(*RegisterNode)(nil),         // 30: spex.state.v1.RegisterNode
+	(*MarkShardFormed)(nil),      // 31: spex.state.v1.MarkShardFormed
+	(*ApplySpecification)(nil),   // 32: spex.state.v1.ApplySpecification
+	(*DeleteSpecification)(nil),  // 33: spex.state.v1.DeleteSpecification
+	(*ImportModel)(nil),          // 34: spex.state.v1.ImportModel
+	(*ModelImport)(nil),          // 35: spex.state.v1.ModelImport
+	(*AcceptDeviations)(nil),     // 36: spex.state.v1.AcceptDeviations
+	(*RejectDeviations)(nil),     // 37: spex.state.v1.RejectDeviations
+	(*WithdrawAcceptances)(nil),  // 38: spex.state.v1.WithdrawAcceptances
+	(*ChangeModelMode)(nil),      // 39: spex.state.v1.ChangeModelMode
+	(*ReportShard)(nil),          // 40: spex.state.v1.ReportShard
+	(*ModelAcknowledgement)(nil), // 41: spex.state.v1.ModelAcknowledgement
+	(*JudgeDeviation)(nil),       // 42: spex.state.v1.JudgeDeviation
+	nil,                          // 43: spex.state.v1.InitInstance.MetaEntry
+	nil,                          // 44: spex.state.v1.MockInstance.MetaEntry
+	(*v1.Judgement)(nil),         // 45: spex.types.v1.Judgement
+	(*v1.Transition)(nil),        // 46: spex.types.v1.Transition
+	(*v1.Specification)(nil),     // 47: spex.types.v1.Specification
+	(v1.ModelMode)(0),            // 48: spex.types.v1.ModelMode
+	(v1.Verdict)(0),              // 49: spex.types.v1.Verdict
+	(*v1.JointJudgement)(nil),    // 50: spex.types.v1.JointJudgement
 }
 var file_spex_state_v1_command_proto_depIdxs = []int32{
 	1,  // 0: spex.state.v1.Entry.commands:type_name -> spex.state.v1.Command
@@ -3317,73 +3545,79 @@ var file_spex_state_v1_command_proto_depIdxs = []int32{
 	7,  // 4: spex.state.v1.Command.step:type_name -> spex.state.v1.Step
 	10, // 5: spex.state.v1.Command.record_verdict:type_name -> spex.state.v1.RecordVerdict
 	13, // 6: spex.state.v1.Command.delete_instance:type_name -> spex.state.v1.DeleteInstance
-	18, // 7: spex.state.v1.Command.install_specification:type_name -> spex.state.v1.InstallSpecification
-	19, // 8: spex.state.v1.Command.extend_model:type_name -> spex.state.v1.ExtendModel
-	20, // 9: spex.state.v1.Command.set_model_mode:type_name -> spex.state.v1.SetModelMode
-	21, // 10: spex.state.v1.Command.acknowledge_outbox:type_name -> spex.state.v1.AcknowledgeOutbox
+	20, // 7: spex.state.v1.Command.install_specification:type_name -> spex.state.v1.InstallSpecification
+	21, // 8: spex.state.v1.Command.extend_model:type_name -> spex.state.v1.ExtendModel
+	22, // 9: spex.state.v1.Command.set_model_mode:type_name -> spex.state.v1.SetModelMode
+	23, // 10: spex.state.v1.Command.acknowledge_outbox:type_name -> spex.state.v1.AcknowledgeOutbox
 	8,  // 11: spex.state.v1.Command.mock_instance:type_name -> spex.state.v1.MockInstance
 	11, // 12: spex.state.v1.Command.fire_timeout:type_name -> spex.state.v1.FireTimeout
 	12, // 13: spex.state.v1.Command.prune_instance:type_name -> spex.state.v1.PruneInstance
-	24, // 14: spex.state.v1.Command.form_cluster:type_name -> spex.state.v1.FormCluster
-	28, // 15: spex.state.v1.Command.register_node:type_name -> spex.state.v1.RegisterNode
-	29, // 16: spex.state.v1.Command.mark_shard_formed:type_name -> spex.state.v1.MarkShardFormed
-	30, // 17: spex.state.v1.Command.apply_specification:type_name -> spex.state.v1.ApplySpecification
-	31, // 18: spex.state.v1.Command.delete_specification:type_name -> spex.state.v1.DeleteSpecification
-	32, // 19: spex.state.v1.Command.import_model:type_name -> spex.state.v1.ImportModel
-	37, // 20: spex.state.v1.Command.change_model_mode:type_name -> spex.state.v1.ChangeModelMode
-	38, // 21: spex.state.v1.Command.report_shard:type_name -> spex.state.v1.ReportShard
-	34, // 22: spex.state.v1.Command.accept_deviations:type_name -> spex.state.v1.AcceptDeviations
-	35, // 23: spex.state.v1.Command.reject_deviations:type_name -> spex.state.v1.RejectDeviations
-	36, // 24: spex.state.v1.Command.withdraw_acceptances:type_name -> spex.state.v1.WithdrawAcceptances
-	5,  // 25: spex.state.v1.InitInstance.key:type_name -> spex.state.v1.Key
-	40, // 26: spex.state.v1.InitInstance.meta:type_name -> spex.state.v1.InitInstance.MetaEntry
-	5,  // 27: spex.state.v1.Step.key:type_name -> spex.state.v1.Key
-	5,  // 28: spex.state.v1.MockInstance.key:type_name -> spex.state.v1.Key
-	41, // 29: spex.state.v1.MockInstance.meta:type_name -> spex.state.v1.MockInstance.MetaEntry
-	5,  // 30: spex.state.v1.StepRef.key:type_name -> spex.state.v1.Key
-	9,  // 31: spex.state.v1.RecordVerdict.step:type_name -> spex.state.v1.StepRef
-	42, // 32: spex.state.v1.RecordVerdict.judgement:type_name -> spex.types.v1.Judgement
-	9,  // 33: spex.state.v1.FireTimeout.step:type_name -> spex.state.v1.StepRef
-	9,  // 34: spex.state.v1.PruneInstance.step:type_name -> spex.state.v1.StepRef
-	5,  // 35: spex.state.v1.DeleteInstance.key:type_name -> spex.state.v1.Key
-	43, // 36: spex.state.v1.VersionedTransition.transition:type_name -> spex.types.v1.Transition
-	15, // 37: spex.state.v1.ModelContent.transitions:type_name -> spex.state.v1.VersionedTransition
-	44, // 38: spex.state.v1.SpecificationContent.specification:type_name -> spex.types.v1.Specification
-	16, // 39: spex.state.v1.SpecificationContent.model:type_name -> spex.state.v1.ModelContent
-	14, // 40: spex.state.v1.InstallSpecification.spec:type_name -> spex.state.v1.SpecKey
-	4,  // 41: spex.state.v1.InstallSpecification.payload:type_name -> spex.state.v1.Payload
-	45, // 42: spex.state.v1.InstallSpecification.mode:type_name -> spex.types.v1.ModelMode
-	14, // 43: spex.state.v1.ExtendModel.spec:type_name -> spex.state.v1.SpecKey
-	4,  // 44: spex.state.v1.ExtendModel.payload:type_name -> spex.state.v1.Payload
-	14, // 45: spex.state.v1.SetModelMode.spec:type_name -> spex.state.v1.SpecKey
-	45, // 46: spex.state.v1.SetModelMode.mode:type_name -> spex.types.v1.ModelMode
-	14, // 47: spex.state.v1.OutboxItem.spec:type_name -> spex.state.v1.SpecKey
-	43, // 48: spex.state.v1.OutboxItem.transition:type_name -> spex.types.v1.Transition
-	23, // 49: spex.state.v1.OutboxItem.deviation:type_name -> spex.state.v1.Deviation
-	46, // 50: spex.state.v1.Deviation.verdict:type_name -> spex.types.v1.Verdict
-	9,  // 51: spex.state.v1.Deviation.first:type_name -> spex.state.v1.StepRef
-	26, // 52: spex.state.v1.FormCluster.nodes:type_name -> spex.state.v1.Node
-	27, // 53: spex.state.v1.FormCluster.placements:type_name -> spex.state.v1.ShardPlacement
-	25, // 54: spex.state.v1.FormCluster.slots:type_name -> spex.state.v1.SlotRange
-	26, // 55: spex.state.v1.RegisterNode.node:type_name -> spex.state.v1.Node
-	4,  // 56: spex.state.v1.ApplySpecification.payload:type_name -> spex.state.v1.Payload
-	4,  // 57: spex.state.v1.ImportModel.payload:type_name -> spex.state.v1.Payload
-	43, // 58: spex.state.v1.ModelImport.transitions:type_name -> spex.types.v1.Transition
-	14, // 59: spex.state.v1.AcceptDeviations.spec:type_name -> spex.state.v1.SpecKey
-	43, // 60: spex.state.v1.AcceptDeviations.transitions:type_name -> spex.types.v1.Transition
-	14, // 61: spex.state.v1.RejectDeviations.spec:type_name -> spex.state.v1.SpecKey
-	43, // 62: spex.state.v1.RejectDeviations.transitions:type_name -> spex.types.v1.Transition
-	14, // 63: spex.state.v1.WithdrawAcceptances.spec:type_name -> spex.state.v1.SpecKey
-	14, // 64: spex.state.v1.ChangeModelMode.spec:type_name -> spex.state.v1.SpecKey
-	45, // 65: spex.state.v1.ChangeModelMode.mode:type_name -> spex.types.v1.ModelMode
-	22, // 66: spex.state.v1.ReportShard.items:type_name -> spex.state.v1.OutboxItem
-	39, // 67: spex.state.v1.ReportShard.acknowledgements:type_name -> spex.state.v1.ModelAcknowledgement
-	14, // 68: spex.state.v1.ModelAcknowledgement.spec:type_name -> spex.state.v1.SpecKey
-	69, // [69:69] is the sub-list for method output_type
-	69, // [69:69] is the sub-list for method input_type
-	69, // [69:69] is the sub-list for extension type_name
-	69, // [69:69] is the sub-list for extension extendee
-	0,  // [0:69] is the sub-list for field type_name
+	26, // 14: spex.state.v1.Command.form_cluster:type_name -> spex.state.v1.FormCluster
+	30, // 15: spex.state.v1.Command.register_node:type_name -> spex.state.v1.RegisterNode
+	31, // 16: spex.state.v1.Command.mark_shard_formed:type_name -> spex.state.v1.MarkShardFormed
+	32, // 17: spex.state.v1.Command.apply_specification:type_name -> spex.state.v1.ApplySpecification
+	33, // 18: spex.state.v1.Command.delete_specification:type_name -> spex.state.v1.DeleteSpecification
+	34, // 19: spex.state.v1.Command.import_model:type_name -> spex.state.v1.ImportModel
+	39, // 20: spex.state.v1.Command.change_model_mode:type_name -> spex.state.v1.ChangeModelMode
+	40, // 21: spex.state.v1.Command.report_shard:type_name -> spex.state.v1.ReportShard
+	42, // 22: spex.state.v1.Command.judge_deviation:type_name -> spex.state.v1.JudgeDeviation
+	36, // 23: spex.state.v1.Command.accept_deviations:type_name -> spex.state.v1.AcceptDeviations
+	37, // 24: spex.state.v1.Command.reject_deviations:type_name -> spex.state.v1.RejectDeviations
+	38, // 25: spex.state.v1.Command.withdraw_acceptances:type_name -> spex.state.v1.WithdrawAcceptances
+	5,  // 26: spex.state.v1.InitInstance.key:type_name -> spex.state.v1.Key
+	43, // 27: spex.state.v1.InitInstance.meta:type_name -> spex.state.v1.InitInstance.MetaEntry
+	5,  // 28: spex.state.v1.Step.key:type_name -> spex.state.v1.Key
+	5,  // 29: spex.state.v1.MockInstance.key:type_name -> spex.state.v1.Key
+	44, // 30: spex.state.v1.MockInstance.meta:type_name -> spex.state.v1.MockInstance.MetaEntry
+	5,  // 31: spex.state.v1.StepRef.key:type_name -> spex.state.v1.Key
+	9,  // 32: spex.state.v1.RecordVerdict.step:type_name -> spex.state.v1.StepRef
+	45, // 33: spex.state.v1.RecordVerdict.judgement:type_name -> spex.types.v1.Judgement
+	9,  // 34: spex.state.v1.FireTimeout.step:type_name -> spex.state.v1.StepRef
+	9,  // 35: spex.state.v1.PruneInstance.step:type_name -> spex.state.v1.StepRef
+	5,  // 36: spex.state.v1.DeleteInstance.key:type_name -> spex.state.v1.Key
+	46, // 37: spex.state.v1.VersionedTransition.transition:type_name -> spex.types.v1.Transition
+	15, // 38: spex.state.v1.ModelContent.transitions:type_name -> spex.state.v1.VersionedTransition
+	47, // 39: spex.state.v1.SpecificationContent.specification:type_name -> spex.types.v1.Specification
+	16, // 40: spex.state.v1.SpecificationContent.model:type_name -> spex.state.v1.ModelContent
+	18, // 41: spex.state.v1.SpecificationContent.frontier_table:type_name -> spex.state.v1.FrontierTable
+	19, // 42: spex.state.v1.FrontierTable.places:type_name -> spex.state.v1.FrontierPlace
+	14, // 43: spex.state.v1.InstallSpecification.spec:type_name -> spex.state.v1.SpecKey
+	4,  // 44: spex.state.v1.InstallSpecification.payload:type_name -> spex.state.v1.Payload
+	48, // 45: spex.state.v1.InstallSpecification.mode:type_name -> spex.types.v1.ModelMode
+	14, // 46: spex.state.v1.ExtendModel.spec:type_name -> spex.state.v1.SpecKey
+	4,  // 47: spex.state.v1.ExtendModel.payload:type_name -> spex.state.v1.Payload
+	14, // 48: spex.state.v1.SetModelMode.spec:type_name -> spex.state.v1.SpecKey
+	48, // 49: spex.state.v1.SetModelMode.mode:type_name -> spex.types.v1.ModelMode
+	14, // 50: spex.state.v1.OutboxItem.spec:type_name -> spex.state.v1.SpecKey
+	46, // 51: spex.state.v1.OutboxItem.transition:type_name -> spex.types.v1.Transition
+	25, // 52: spex.state.v1.OutboxItem.deviation:type_name -> spex.state.v1.Deviation
+	49, // 53: spex.state.v1.Deviation.verdict:type_name -> spex.types.v1.Verdict
+	9,  // 54: spex.state.v1.Deviation.first:type_name -> spex.state.v1.StepRef
+	28, // 55: spex.state.v1.FormCluster.nodes:type_name -> spex.state.v1.Node
+	29, // 56: spex.state.v1.FormCluster.placements:type_name -> spex.state.v1.ShardPlacement
+	27, // 57: spex.state.v1.FormCluster.slots:type_name -> spex.state.v1.SlotRange
+	28, // 58: spex.state.v1.RegisterNode.node:type_name -> spex.state.v1.Node
+	4,  // 59: spex.state.v1.ApplySpecification.payload:type_name -> spex.state.v1.Payload
+	4,  // 60: spex.state.v1.ImportModel.payload:type_name -> spex.state.v1.Payload
+	46, // 61: spex.state.v1.ModelImport.transitions:type_name -> spex.types.v1.Transition
+	14, // 62: spex.state.v1.AcceptDeviations.spec:type_name -> spex.state.v1.SpecKey
+	46, // 63: spex.state.v1.AcceptDeviations.transitions:type_name -> spex.types.v1.Transition
+	14, // 64: spex.state.v1.RejectDeviations.spec:type_name -> spex.state.v1.SpecKey
+	46, // 65: spex.state.v1.RejectDeviations.transitions:type_name -> spex.types.v1.Transition
+	14, // 66: spex.state.v1.WithdrawAcceptances.spec:type_name -> spex.state.v1.SpecKey
+	14, // 67: spex.state.v1.ChangeModelMode.spec:type_name -> spex.state.v1.SpecKey
+	48, // 68: spex.state.v1.ChangeModelMode.mode:type_name -> spex.types.v1.ModelMode
+	24, // 69: spex.state.v1.ReportShard.items:type_name -> spex.state.v1.OutboxItem
+	41, // 70: spex.state.v1.ReportShard.acknowledgements:type_name -> spex.state.v1.ModelAcknowledgement
+	14, // 71: spex.state.v1.ModelAcknowledgement.spec:type_name -> spex.state.v1.SpecKey
+	14, // 72: spex.state.v1.JudgeDeviation.spec:type_name -> spex.state.v1.SpecKey
+	46, // 73: spex.state.v1.JudgeDeviation.transition:type_name -> spex.types.v1.Transition
+	50, // 74: spex.state.v1.JudgeDeviation.judgement:type_name -> spex.types.v1.JointJudgement
+	75, // [75:75] is the sub-list for method output_type
+	75, // [75:75] is the sub-list for method input_type
+	75, // [75:75] is the sub-list for extension type_name
+	75, // [75:75] is the sub-list for extension extendee
+	0,  // [0:75] is the sub-list for field type_name
 }
 
 func init() { file_spex_state_v1_command_proto_init() }
@@ -3413,6 +3647,7 @@ func file_spex_state_v1_command_proto_init() {
 		(*Command_ImportModel)(nil),
 		(*Command_ChangeModelMode)(nil),
 		(*Command_ReportShard)(nil),
+		(*Command_JudgeDeviation)(nil),
 		(*Command_AcceptDeviations)(nil),
 		(*Command_RejectDeviations)(nil),
 		(*Command_WithdrawAcceptances)(nil),
@@ -3427,7 +3662,7 @@ func file_spex_state_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spex_state_v1_command_proto_rawDesc), len(file_spex_state_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

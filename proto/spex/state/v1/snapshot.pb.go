@@ -711,6 +711,7 @@ type SpecRecord struct {
 	ModeRevision   uint64                 `protobuf:"varint,4,opt,name=mode_revision,json=modeRevision,proto3" json:"mode_revision,omitempty"`
 	ModelVersion   uint64                 `protobuf:"varint,5,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
 	PendingVersion uint64                 `protobuf:"varint,6,opt,name=pending_version,json=pendingVersion,proto3" json:"pending_version,omitempty"`
+	FrontierTable  *FrontierTable         `protobuf:"bytes,60,opt,name=frontier_table,json=frontierTable,proto3" json:"frontier_table,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -787,6 +788,13 @@ func (x *SpecRecord) GetPendingVersion() uint64 {
 	return 0
 }
 
+func (x *SpecRecord) GetFrontierTable() *FrontierTable {
+	if x != nil {
+		return x.FrontierTable
+	}
+	return nil
+}
+
 // ModelRecord is a run of transitions of the specification version before it.
 type ModelRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -842,17 +850,21 @@ func (x *ModelRecord) GetTransitions() []*VersionedTransition {
 
 // DeviationRecord counts a distinct deviating transition of the specification version before it.
 type DeviationRecord struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Transition    *v1.Transition         `protobuf:"bytes,1,opt,name=transition,proto3" json:"transition,omitempty"`
-	Verdict       v1.Verdict             `protobuf:"varint,2,opt,name=verdict,proto3,enum=spex.types.v1.Verdict" json:"verdict,omitempty"`
-	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	Explanation   string                 `protobuf:"bytes,4,opt,name=explanation,proto3" json:"explanation,omitempty"`
-	Count         uint64                 `protobuf:"varint,5,opt,name=count,proto3" json:"count,omitempty"`
-	First         *StepRef               `protobuf:"bytes,6,opt,name=first,proto3" json:"first,omitempty"`
-	FirstTime     int64                  `protobuf:"varint,7,opt,name=first_time,json=firstTime,proto3" json:"first_time,omitempty"`
-	Last          *StepRef               `protobuf:"bytes,8,opt,name=last,proto3" json:"last,omitempty"`
-	LastTime      int64                  `protobuf:"varint,9,opt,name=last_time,json=lastTime,proto3" json:"last_time,omitempty"`
-	Grade         string                 `protobuf:"bytes,10,opt,name=grade,proto3" json:"grade,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Transition  *v1.Transition         `protobuf:"bytes,1,opt,name=transition,proto3" json:"transition,omitempty"`
+	Verdict     v1.Verdict             `protobuf:"varint,2,opt,name=verdict,proto3,enum=spex.types.v1.Verdict" json:"verdict,omitempty"`
+	Reason      string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Explanation string                 `protobuf:"bytes,4,opt,name=explanation,proto3" json:"explanation,omitempty"`
+	Count       uint64                 `protobuf:"varint,5,opt,name=count,proto3" json:"count,omitempty"`
+	First       *StepRef               `protobuf:"bytes,6,opt,name=first,proto3" json:"first,omitempty"`
+	FirstTime   int64                  `protobuf:"varint,7,opt,name=first_time,json=firstTime,proto3" json:"first_time,omitempty"`
+	Last        *StepRef               `protobuf:"bytes,8,opt,name=last,proto3" json:"last,omitempty"`
+	LastTime    int64                  `protobuf:"varint,9,opt,name=last_time,json=lastTime,proto3" json:"last_time,omitempty"`
+	Grade       string                 `protobuf:"bytes,10,opt,name=grade,proto3" json:"grade,omitempty"`
+	// In the catalog: its place in the order of arrival, and what it does together
+	// with those before it, once that was judged.
+	Order         uint64             `protobuf:"varint,60,opt,name=order,proto3" json:"order,omitempty"`
+	Joint         *v1.JointJudgement `protobuf:"bytes,61,opt,name=joint,proto3" json:"joint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -957,6 +969,20 @@ func (x *DeviationRecord) GetGrade() string {
 	return ""
 }
 
+func (x *DeviationRecord) GetOrder() uint64 {
+	if x != nil {
+		return x.Order
+	}
+	return 0
+}
+
+func (x *DeviationRecord) GetJoint() *v1.JointJudgement {
+	if x != nil {
+		return x.Joint
+	}
+	return nil
+}
+
 type MetaEntry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -1029,9 +1055,15 @@ type InstanceRecord struct {
 	// The sequence number of the first step of the history records.
 	FirstKept uint64 `protobuf:"varint,15,opt,name=first_kept,json=firstKept,proto3" json:"first_kept,omitempty"`
 	// The sequence number of the last step whose timeout was reported.
-	TimedOutSeq   uint64 `protobuf:"varint,50,opt,name=timed_out_seq,json=timedOutSeq,proto3" json:"timed_out_seq,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	TimedOutSeq uint64 `protobuf:"varint,50,opt,name=timed_out_seq,json=timedOutSeq,proto3" json:"timed_out_seq,omitempty"`
+	// Where in the specification an instance may be that has left the model, as
+	// model.Frontier encodes it; empty for one that is not followed.
+	Frontier []byte `protobuf:"bytes,60,opt,name=frontier,proto3" json:"frontier,omitempty"`
+	// It was followed from the middle of its life.
+	FrontierAnywhere bool                  `protobuf:"varint,61,opt,name=frontier_anywhere,json=frontierAnywhere,proto3" json:"frontier_anywhere,omitempty"`
+	RunViolations    []*RunViolationRecord `protobuf:"bytes,62,rep,name=run_violations,json=runViolations,proto3" json:"run_violations,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *InstanceRecord) Reset() {
@@ -1176,6 +1208,130 @@ func (x *InstanceRecord) GetTimedOutSeq() uint64 {
 	return 0
 }
 
+func (x *InstanceRecord) GetFrontier() []byte {
+	if x != nil {
+		return x.Frontier
+	}
+	return nil
+}
+
+func (x *InstanceRecord) GetFrontierAnywhere() bool {
+	if x != nil {
+		return x.FrontierAnywhere
+	}
+	return false
+}
+
+func (x *InstanceRecord) GetRunViolations() []*RunViolationRecord {
+	if x != nil {
+		return x.RunViolations
+	}
+	return nil
+}
+
+// RunViolationRecord is what is needed to explain a violation at any later time.
+type RunViolationRecord struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Kind     v1.RunViolationKind    `protobuf:"varint,1,opt,name=kind,proto3,enum=spex.types.v1.RunViolationKind" json:"kind,omitempty"`
+	Seq      uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	FoundSeq uint64                 `protobuf:"varint,3,opt,name=found_seq,json=foundSeq,proto3" json:"found_seq,omitempty"`
+	// Where the instance could be before the step, and its action.
+	Before []byte `protobuf:"bytes,4,opt,name=before,proto3" json:"before,omitempty"`
+	Action string `protobuf:"bytes,5,opt,name=action,proto3" json:"action,omitempty"`
+	// The last actions before it, and how many there were.
+	LastActions   []string `protobuf:"bytes,6,rep,name=last_actions,json=lastActions,proto3" json:"last_actions,omitempty"`
+	Actions       uint64   `protobuf:"varint,7,opt,name=actions,proto3" json:"actions,omitempty"`
+	Anywhere      bool     `protobuf:"varint,8,opt,name=anywhere,proto3" json:"anywhere,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunViolationRecord) Reset() {
+	*x = RunViolationRecord{}
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunViolationRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunViolationRecord) ProtoMessage() {}
+
+func (x *RunViolationRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunViolationRecord.ProtoReflect.Descriptor instead.
+func (*RunViolationRecord) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RunViolationRecord) GetKind() v1.RunViolationKind {
+	if x != nil {
+		return x.Kind
+	}
+	return v1.RunViolationKind(0)
+}
+
+func (x *RunViolationRecord) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *RunViolationRecord) GetFoundSeq() uint64 {
+	if x != nil {
+		return x.FoundSeq
+	}
+	return 0
+}
+
+func (x *RunViolationRecord) GetBefore() []byte {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *RunViolationRecord) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *RunViolationRecord) GetLastActions() []string {
+	if x != nil {
+		return x.LastActions
+	}
+	return nil
+}
+
+func (x *RunViolationRecord) GetActions() uint64 {
+	if x != nil {
+		return x.Actions
+	}
+	return 0
+}
+
+func (x *RunViolationRecord) GetAnywhere() bool {
+	if x != nil {
+		return x.Anywhere
+	}
+	return false
+}
+
 type StepRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Transition    *v1.Transition         `protobuf:"bytes,1,opt,name=transition,proto3" json:"transition,omitempty"`
@@ -1189,7 +1345,7 @@ type StepRecord struct {
 
 func (x *StepRecord) Reset() {
 	*x = StepRecord{}
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[9]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1201,7 +1357,7 @@ func (x *StepRecord) String() string {
 func (*StepRecord) ProtoMessage() {}
 
 func (x *StepRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[9]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1214,7 +1370,7 @@ func (x *StepRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepRecord.ProtoReflect.Descriptor instead.
 func (*StepRecord) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{9}
+	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *StepRecord) GetTransition() *v1.Transition {
@@ -1261,7 +1417,7 @@ type HistoryRecord struct {
 
 func (x *HistoryRecord) Reset() {
 	*x = HistoryRecord{}
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[10]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1273,7 +1429,7 @@ func (x *HistoryRecord) String() string {
 func (*HistoryRecord) ProtoMessage() {}
 
 func (x *HistoryRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[10]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1286,7 +1442,7 @@ func (x *HistoryRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRecord.ProtoReflect.Descriptor instead.
 func (*HistoryRecord) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{10}
+	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *HistoryRecord) GetSteps() []*StepRecord {
@@ -1313,7 +1469,7 @@ type SeenRecord struct {
 
 func (x *SeenRecord) Reset() {
 	*x = SeenRecord{}
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[11]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1325,7 +1481,7 @@ func (x *SeenRecord) String() string {
 func (*SeenRecord) ProtoMessage() {}
 
 func (x *SeenRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[11]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1338,7 +1494,7 @@ func (x *SeenRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SeenRecord.ProtoReflect.Descriptor instead.
 func (*SeenRecord) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{11}
+	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SeenRecord) GetRequestId() string {
@@ -1413,7 +1569,7 @@ type WindowRecord struct {
 
 func (x *WindowRecord) Reset() {
 	*x = WindowRecord{}
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[12]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1425,7 +1581,7 @@ func (x *WindowRecord) String() string {
 func (*WindowRecord) ProtoMessage() {}
 
 func (x *WindowRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[12]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1438,7 +1594,7 @@ func (x *WindowRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WindowRecord.ProtoReflect.Descriptor instead.
 func (*WindowRecord) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{12}
+	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WindowRecord) GetEntries() []*SeenRecord {
@@ -1463,7 +1619,7 @@ type AwaitingRecord struct {
 
 func (x *AwaitingRecord) Reset() {
 	*x = AwaitingRecord{}
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[13]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1475,7 +1631,7 @@ func (x *AwaitingRecord) String() string {
 func (*AwaitingRecord) ProtoMessage() {}
 
 func (x *AwaitingRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[13]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1488,7 +1644,7 @@ func (x *AwaitingRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitingRecord.ProtoReflect.Descriptor instead.
 func (*AwaitingRecord) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{13}
+	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AwaitingRecord) GetStep() *StepRef {
@@ -1552,14 +1708,16 @@ type ReportRecord struct {
 	Mode         v1.ModelMode `protobuf:"varint,81,opt,name=mode,proto3,enum=spex.types.v1.ModelMode" json:"mode,omitempty"`
 	ModeRevision uint64       `protobuf:"varint,82,opt,name=mode_revision,json=modeRevision,proto3" json:"mode_revision,omitempty"`
 	// The state of the instance at the report.
-	State         string `protobuf:"bytes,83,opt,name=state,proto3" json:"state,omitempty"`
+	State string `protobuf:"bytes,83,opt,name=state,proto3" json:"state,omitempty"`
+	// For RUN_VIOLATION.
+	RunViolation  *RunViolationRecord `protobuf:"bytes,60,opt,name=run_violation,json=runViolation,proto3" json:"run_violation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReportRecord) Reset() {
 	*x = ReportRecord{}
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[14]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1571,7 +1729,7 @@ func (x *ReportRecord) String() string {
 func (*ReportRecord) ProtoMessage() {}
 
 func (x *ReportRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[14]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1584,7 +1742,7 @@ func (x *ReportRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRecord.ProtoReflect.Descriptor instead.
 func (*ReportRecord) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{14}
+	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReportRecord) GetId() uint64 {
@@ -1671,6 +1829,13 @@ func (x *ReportRecord) GetState() string {
 	return ""
 }
 
+func (x *ReportRecord) GetRunViolation() *RunViolationRecord {
+	if x != nil {
+		return x.RunViolation
+	}
+	return nil
+}
+
 type SpecVersionRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Spec          *SpecKey               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
@@ -1684,7 +1849,7 @@ type SpecVersionRecord struct {
 
 func (x *SpecVersionRecord) Reset() {
 	*x = SpecVersionRecord{}
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[15]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1696,7 +1861,7 @@ func (x *SpecVersionRecord) String() string {
 func (*SpecVersionRecord) ProtoMessage() {}
 
 func (x *SpecVersionRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[15]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1709,7 +1874,7 @@ func (x *SpecVersionRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpecVersionRecord.ProtoReflect.Descriptor instead.
 func (*SpecVersionRecord) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{15}
+	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SpecVersionRecord) GetSpec() *SpecKey {
@@ -1752,13 +1917,20 @@ type CatalogModelRecord struct {
 	Acknowledged []uint32 `protobuf:"varint,6,rep,packed,name=acknowledged,proto3" json:"acknowledged,omitempty"`
 	// The last version that took something out of the model.
 	ShrunkVersion uint64 `protobuf:"varint,70,opt,name=shrunk_version,json=shrunkVersion,proto3" json:"shrunk_version,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// The order that the next deviation gets.
+	NextOrder uint64 `protobuf:"varint,60,opt,name=next_order,json=nextOrder,proto3" json:"next_order,omitempty"`
+	// The model's version that deviations were judged together with, and up to
+	// which order they were; the pending set follows as a set of its own.
+	JointModelVersion   uint64 `protobuf:"varint,61,opt,name=joint_model_version,json=jointModelVersion,proto3" json:"joint_model_version,omitempty"`
+	JointThrough        uint64 `protobuf:"varint,62,opt,name=joint_through,json=jointThrough,proto3" json:"joint_through,omitempty"`
+	JointPendingVersion uint64 `protobuf:"varint,63,opt,name=joint_pending_version,json=jointPendingVersion,proto3" json:"joint_pending_version,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *CatalogModelRecord) Reset() {
 	*x = CatalogModelRecord{}
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[16]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1770,7 +1942,7 @@ func (x *CatalogModelRecord) String() string {
 func (*CatalogModelRecord) ProtoMessage() {}
 
 func (x *CatalogModelRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[16]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1783,7 +1955,7 @@ func (x *CatalogModelRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CatalogModelRecord.ProtoReflect.Descriptor instead.
 func (*CatalogModelRecord) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{16}
+	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CatalogModelRecord) GetSpec() *SpecKey {
@@ -1835,6 +2007,34 @@ func (x *CatalogModelRecord) GetShrunkVersion() uint64 {
 	return 0
 }
 
+func (x *CatalogModelRecord) GetNextOrder() uint64 {
+	if x != nil {
+		return x.NextOrder
+	}
+	return 0
+}
+
+func (x *CatalogModelRecord) GetJointModelVersion() uint64 {
+	if x != nil {
+		return x.JointModelVersion
+	}
+	return 0
+}
+
+func (x *CatalogModelRecord) GetJointThrough() uint64 {
+	if x != nil {
+		return x.JointThrough
+	}
+	return 0
+}
+
+func (x *CatalogModelRecord) GetJointPendingVersion() uint64 {
+	if x != nil {
+		return x.JointPendingVersion
+	}
+	return 0
+}
+
 // ReviewRecord is what somebody decided about a transition of the specification
 // version before it: accepted if the model has it, else rejected.
 type ReviewRecord struct {
@@ -1852,7 +2052,7 @@ type ReviewRecord struct {
 
 func (x *ReviewRecord) Reset() {
 	*x = ReviewRecord{}
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[17]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1864,7 +2064,7 @@ func (x *ReviewRecord) String() string {
 func (*ReviewRecord) ProtoMessage() {}
 
 func (x *ReviewRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[17]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1877,7 +2077,7 @@ func (x *ReviewRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReviewRecord.ProtoReflect.Descriptor instead.
 func (*ReviewRecord) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{17}
+	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReviewRecord) GetTransition() *v1.Transition {
@@ -1955,7 +2155,7 @@ type ModelEvent struct {
 
 func (x *ModelEvent) Reset() {
 	*x = ModelEvent{}
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[18]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1967,7 +2167,7 @@ func (x *ModelEvent) String() string {
 func (*ModelEvent) ProtoMessage() {}
 
 func (x *ModelEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_snapshot_proto_msgTypes[18]
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1980,7 +2180,7 @@ func (x *ModelEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelEvent.ProtoReflect.Descriptor instead.
 func (*ModelEvent) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{18}
+	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ModelEvent) GetKind() v1.ModelEventKind {
@@ -2121,7 +2321,7 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\x0etime_unix_nano\x18\x02 \x01(\x03R\ftimeUnixNano\x12\x14\n" +
 	"\x05count\x18\x03 \x01(\rR\x05count\x12\x14\n" +
 	"\x05index\x18\x04 \x01(\rR\x05index\x12\x12\n" +
-	"\x04data\x18\x05 \x01(\fR\x04data\"\x9d\x02\n" +
+	"\x04data\x18\x05 \x01(\fR\x04data\"\xe2\x02\n" +
 	"\n" +
 	"SpecRecord\x12*\n" +
 	"\x04spec\x18\x01 \x01(\v2\x16.spex.state.v1.SpecKeyR\x04spec\x12B\n" +
@@ -2129,7 +2329,8 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\x04mode\x18\x03 \x01(\x0e2\x18.spex.types.v1.ModelModeR\x04mode\x12#\n" +
 	"\rmode_revision\x18\x04 \x01(\x04R\fmodeRevision\x12#\n" +
 	"\rmodel_version\x18\x05 \x01(\x04R\fmodelVersion\x12'\n" +
-	"\x0fpending_version\x18\x06 \x01(\x04R\x0ependingVersion\"\xd2\x01\n" +
+	"\x0fpending_version\x18\x06 \x01(\x04R\x0ependingVersion\x12C\n" +
+	"\x0efrontier_table\x18< \x01(\v2\x1c.spex.state.v1.FrontierTableR\rfrontierTable\"\xd2\x01\n" +
 	"\vModelRecord\x120\n" +
 	"\x03set\x18\x01 \x01(\x0e2\x1e.spex.state.v1.ModelRecord.SetR\x03set\x12D\n" +
 	"\vtransitions\x18\x02 \x03(\v2\".spex.state.v1.VersionedTransitionR\vtransitions\"K\n" +
@@ -2137,7 +2338,7 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\x0fSET_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tSET_MODEL\x10\x01\x12\x0f\n" +
 	"\vSET_LEARNED\x10\x02\x12\x0f\n" +
-	"\vSET_PENDING\x10\x03\"\xfa\x02\n" +
+	"\vSET_PENDING\x10\x03\"\xc5\x03\n" +
 	"\x0fDeviationRecord\x129\n" +
 	"\n" +
 	"transition\x18\x01 \x01(\v2\x19.spex.types.v1.TransitionR\n" +
@@ -2152,10 +2353,12 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\x04last\x18\b \x01(\v2\x16.spex.state.v1.StepRefR\x04last\x12\x1b\n" +
 	"\tlast_time\x18\t \x01(\x03R\blastTime\x12\x14\n" +
 	"\x05grade\x18\n" +
-	" \x01(\tR\x05grade\"3\n" +
+	" \x01(\tR\x05grade\x12\x14\n" +
+	"\x05order\x18< \x01(\x04R\x05order\x123\n" +
+	"\x05joint\x18= \x01(\v2\x1d.spex.types.v1.JointJudgementR\x05joint\"3\n" +
 	"\tMetaEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\x96\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xa9\x05\n" +
 	"\x0eInstanceRecord\x12$\n" +
 	"\x03key\x18\x01 \x01(\v2\x12.spex.state.v1.KeyR\x03key\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x12\n" +
@@ -2176,7 +2379,19 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\x0fevicted_through\x18\x0e \x01(\x03R\x0eevictedThrough\x12\x1d\n" +
 	"\n" +
 	"first_kept\x18\x0f \x01(\x04R\tfirstKept\x12\"\n" +
-	"\rtimed_out_seq\x182 \x01(\x04R\vtimedOutSeq\"\xe4\x01\n" +
+	"\rtimed_out_seq\x182 \x01(\x04R\vtimedOutSeq\x12\x1a\n" +
+	"\bfrontier\x18< \x01(\fR\bfrontier\x12+\n" +
+	"\x11frontier_anywhere\x18= \x01(\bR\x10frontierAnywhere\x12H\n" +
+	"\x0erun_violations\x18> \x03(\v2!.spex.state.v1.RunViolationRecordR\rrunViolations\"\x81\x02\n" +
+	"\x12RunViolationRecord\x123\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1f.spex.types.v1.RunViolationKindR\x04kind\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x1b\n" +
+	"\tfound_seq\x18\x03 \x01(\x04R\bfoundSeq\x12\x16\n" +
+	"\x06before\x18\x04 \x01(\fR\x06before\x12\x16\n" +
+	"\x06action\x18\x05 \x01(\tR\x06action\x12!\n" +
+	"\flast_actions\x18\x06 \x03(\tR\vlastActions\x12\x18\n" +
+	"\aactions\x18\a \x01(\x04R\aactions\x12\x1a\n" +
+	"\banywhere\x18\b \x01(\bR\banywhere\"\xe4\x01\n" +
 	"\n" +
 	"StepRecord\x129\n" +
 	"\n" +
@@ -2212,7 +2427,7 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"transition\x12\x18\n" +
 	"\asettled\x18\x04 \x01(\bR\asettled\x12#\n" +
 	"\rmodel_version\x18\x05 \x01(\x04R\fmodelVersion\x12'\n" +
-	"\x0fpending_version\x18\x06 \x01(\x04R\x0ependingVersion\"\xcd\x03\n" +
+	"\x0fpending_version\x18\x06 \x01(\x04R\x0ependingVersion\"\x95\x04\n" +
 	"\fReportRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12*\n" +
@@ -2227,13 +2442,14 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\x04kind\x18P \x01(\x0e2\x19.spex.types.v1.ReportKindR\x04kind\x12,\n" +
 	"\x04mode\x18Q \x01(\x0e2\x18.spex.types.v1.ModelModeR\x04mode\x12#\n" +
 	"\rmode_revision\x18R \x01(\x04R\fmodeRevision\x12\x14\n" +
-	"\x05state\x18S \x01(\tR\x05state\"\xbc\x01\n" +
+	"\x05state\x18S \x01(\tR\x05state\x12F\n" +
+	"\rrun_violation\x18< \x01(\v2!.spex.state.v1.RunViolationRecordR\frunViolation\"\xbc\x01\n" +
 	"\x11SpecVersionRecord\x12*\n" +
 	"\x04spec\x18\x01 \x01(\v2\x16.spex.state.v1.SpecKeyR\x04spec\x12B\n" +
 	"\rspecification\x18\x02 \x01(\v2\x1c.spex.types.v1.SpecificationR\rspecification\x12\x1d\n" +
 	"\n" +
 	"applied_at\x18\x03 \x01(\x03R\tappliedAt\x12\x18\n" +
-	"\adeleted\x18\x04 \x01(\bR\adeleted\"\x9d\x02\n" +
+	"\adeleted\x18\x04 \x01(\bR\adeleted\"\xc5\x03\n" +
 	"\x12CatalogModelRecord\x12*\n" +
 	"\x04spec\x18\x01 \x01(\v2\x16.spex.state.v1.SpecKeyR\x04spec\x12,\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\x18.spex.types.v1.ModelModeR\x04mode\x12#\n" +
@@ -2241,7 +2457,12 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\aversion\x18\x04 \x01(\x04R\aversion\x12#\n" +
 	"\rseal_deadline\x18\x05 \x01(\x03R\fsealDeadline\x12\"\n" +
 	"\facknowledged\x18\x06 \x03(\rR\facknowledged\x12%\n" +
-	"\x0eshrunk_version\x18F \x01(\x04R\rshrunkVersion\"\xe4\x01\n" +
+	"\x0eshrunk_version\x18F \x01(\x04R\rshrunkVersion\x12\x1d\n" +
+	"\n" +
+	"next_order\x18< \x01(\x04R\tnextOrder\x12.\n" +
+	"\x13joint_model_version\x18= \x01(\x04R\x11jointModelVersion\x12#\n" +
+	"\rjoint_through\x18> \x01(\x04R\fjointThrough\x122\n" +
+	"\x15joint_pending_version\x18? \x01(\x04R\x13jointPendingVersion\"\xe4\x01\n" +
 	"\fReviewRecord\x129\n" +
 	"\n" +
 	"transition\x18\x01 \x01(\v2\x19.spex.types.v1.TransitionR\n" +
@@ -2284,7 +2505,7 @@ func file_spex_state_v1_snapshot_proto_rawDescGZIP() []byte {
 }
 
 var file_spex_state_v1_snapshot_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_spex_state_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_spex_state_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_spex_state_v1_snapshot_proto_goTypes = []any{
 	(ModelRecord_Set)(0),        // 0: spex.state.v1.ModelRecord.Set
 	(*Record)(nil),              // 1: spex.state.v1.Record
@@ -2296,31 +2517,35 @@ var file_spex_state_v1_snapshot_proto_goTypes = []any{
 	(*DeviationRecord)(nil),     // 7: spex.state.v1.DeviationRecord
 	(*MetaEntry)(nil),           // 8: spex.state.v1.MetaEntry
 	(*InstanceRecord)(nil),      // 9: spex.state.v1.InstanceRecord
-	(*StepRecord)(nil),          // 10: spex.state.v1.StepRecord
-	(*HistoryRecord)(nil),       // 11: spex.state.v1.HistoryRecord
-	(*SeenRecord)(nil),          // 12: spex.state.v1.SeenRecord
-	(*WindowRecord)(nil),        // 13: spex.state.v1.WindowRecord
-	(*AwaitingRecord)(nil),      // 14: spex.state.v1.AwaitingRecord
-	(*ReportRecord)(nil),        // 15: spex.state.v1.ReportRecord
-	(*SpecVersionRecord)(nil),   // 16: spex.state.v1.SpecVersionRecord
-	(*CatalogModelRecord)(nil),  // 17: spex.state.v1.CatalogModelRecord
-	(*ReviewRecord)(nil),        // 18: spex.state.v1.ReviewRecord
-	(*ModelEvent)(nil),          // 19: spex.state.v1.ModelEvent
-	(*OutboxItem)(nil),          // 20: spex.state.v1.OutboxItem
-	(*Node)(nil),                // 21: spex.state.v1.Node
-	(*ShardPlacement)(nil),      // 22: spex.state.v1.ShardPlacement
-	(*SlotRange)(nil),           // 23: spex.state.v1.SlotRange
-	(*SpecKey)(nil),             // 24: spex.state.v1.SpecKey
-	(*v1.Specification)(nil),    // 25: spex.types.v1.Specification
-	(v1.ModelMode)(0),           // 26: spex.types.v1.ModelMode
-	(*VersionedTransition)(nil), // 27: spex.state.v1.VersionedTransition
-	(*v1.Transition)(nil),       // 28: spex.types.v1.Transition
-	(v1.Verdict)(0),             // 29: spex.types.v1.Verdict
-	(*StepRef)(nil),             // 30: spex.state.v1.StepRef
-	(*Key)(nil),                 // 31: spex.state.v1.Key
-	(*v1.Judgement)(nil),        // 32: spex.types.v1.Judgement
-	(v1.ReportKind)(0),          // 33: spex.types.v1.ReportKind
-	(v1.ModelEventKind)(0),      // 34: spex.types.v1.ModelEventKind
+	(*RunViolationRecord)(nil),  // 10: spex.state.v1.RunViolationRecord
+	(*StepRecord)(nil),          // 11: spex.state.v1.StepRecord
+	(*HistoryRecord)(nil),       // 12: spex.state.v1.HistoryRecord
+	(*SeenRecord)(nil),          // 13: spex.state.v1.SeenRecord
+	(*WindowRecord)(nil),        // 14: spex.state.v1.WindowRecord
+	(*AwaitingRecord)(nil),      // 15: spex.state.v1.AwaitingRecord
+	(*ReportRecord)(nil),        // 16: spex.state.v1.ReportRecord
+	(*SpecVersionRecord)(nil),   // 17: spex.state.v1.SpecVersionRecord
+	(*CatalogModelRecord)(nil),  // 18: spex.state.v1.CatalogModelRecord
+	(*ReviewRecord)(nil),        // 19: spex.state.v1.ReviewRecord
+	(*ModelEvent)(nil),          // 20: spex.state.v1.ModelEvent
+	(*OutboxItem)(nil),          // 21: spex.state.v1.OutboxItem
+	(*Node)(nil),                // 22: spex.state.v1.Node
+	(*ShardPlacement)(nil),      // 23: spex.state.v1.ShardPlacement
+	(*SlotRange)(nil),           // 24: spex.state.v1.SlotRange
+	(*SpecKey)(nil),             // 25: spex.state.v1.SpecKey
+	(*v1.Specification)(nil),    // 26: spex.types.v1.Specification
+	(v1.ModelMode)(0),           // 27: spex.types.v1.ModelMode
+	(*FrontierTable)(nil),       // 28: spex.state.v1.FrontierTable
+	(*VersionedTransition)(nil), // 29: spex.state.v1.VersionedTransition
+	(*v1.Transition)(nil),       // 30: spex.types.v1.Transition
+	(v1.Verdict)(0),             // 31: spex.types.v1.Verdict
+	(*StepRef)(nil),             // 32: spex.state.v1.StepRef
+	(*v1.JointJudgement)(nil),   // 33: spex.types.v1.JointJudgement
+	(*Key)(nil),                 // 34: spex.state.v1.Key
+	(v1.RunViolationKind)(0),    // 35: spex.types.v1.RunViolationKind
+	(*v1.Judgement)(nil),        // 36: spex.types.v1.Judgement
+	(v1.ReportKind)(0),          // 37: spex.types.v1.ReportKind
+	(v1.ModelEventKind)(0),      // 38: spex.types.v1.ModelEventKind
 }
 var file_spex_state_v1_snapshot_proto_depIdxs = []int32{
 	2,  // 0: spex.state.v1.Record.shard_header:type_name -> spex.state.v1.ShardHeader
@@ -2330,57 +2555,62 @@ var file_spex_state_v1_snapshot_proto_depIdxs = []int32{
 	6,  // 4: spex.state.v1.Record.model:type_name -> spex.state.v1.ModelRecord
 	7,  // 5: spex.state.v1.Record.deviation:type_name -> spex.state.v1.DeviationRecord
 	9,  // 6: spex.state.v1.Record.instance:type_name -> spex.state.v1.InstanceRecord
-	11, // 7: spex.state.v1.Record.history:type_name -> spex.state.v1.HistoryRecord
-	13, // 8: spex.state.v1.Record.window:type_name -> spex.state.v1.WindowRecord
-	14, // 9: spex.state.v1.Record.awaiting:type_name -> spex.state.v1.AwaitingRecord
-	20, // 10: spex.state.v1.Record.outbox:type_name -> spex.state.v1.OutboxItem
-	15, // 11: spex.state.v1.Record.report:type_name -> spex.state.v1.ReportRecord
-	21, // 12: spex.state.v1.Record.node:type_name -> spex.state.v1.Node
-	22, // 13: spex.state.v1.Record.placement:type_name -> spex.state.v1.ShardPlacement
-	16, // 14: spex.state.v1.Record.spec_version:type_name -> spex.state.v1.SpecVersionRecord
-	17, // 15: spex.state.v1.Record.catalog_model:type_name -> spex.state.v1.CatalogModelRecord
-	18, // 16: spex.state.v1.Record.review:type_name -> spex.state.v1.ReviewRecord
-	19, // 17: spex.state.v1.Record.model_event:type_name -> spex.state.v1.ModelEvent
-	23, // 18: spex.state.v1.CatalogHeader.slots:type_name -> spex.state.v1.SlotRange
-	24, // 19: spex.state.v1.SpecRecord.spec:type_name -> spex.state.v1.SpecKey
-	25, // 20: spex.state.v1.SpecRecord.specification:type_name -> spex.types.v1.Specification
-	26, // 21: spex.state.v1.SpecRecord.mode:type_name -> spex.types.v1.ModelMode
-	0,  // 22: spex.state.v1.ModelRecord.set:type_name -> spex.state.v1.ModelRecord.Set
-	27, // 23: spex.state.v1.ModelRecord.transitions:type_name -> spex.state.v1.VersionedTransition
-	28, // 24: spex.state.v1.DeviationRecord.transition:type_name -> spex.types.v1.Transition
-	29, // 25: spex.state.v1.DeviationRecord.verdict:type_name -> spex.types.v1.Verdict
-	30, // 26: spex.state.v1.DeviationRecord.first:type_name -> spex.state.v1.StepRef
-	30, // 27: spex.state.v1.DeviationRecord.last:type_name -> spex.state.v1.StepRef
-	31, // 28: spex.state.v1.InstanceRecord.key:type_name -> spex.state.v1.Key
-	24, // 29: spex.state.v1.InstanceRecord.spec:type_name -> spex.state.v1.SpecKey
-	8,  // 30: spex.state.v1.InstanceRecord.meta:type_name -> spex.state.v1.MetaEntry
-	28, // 31: spex.state.v1.StepRecord.transition:type_name -> spex.types.v1.Transition
-	29, // 32: spex.state.v1.StepRecord.verdict:type_name -> spex.types.v1.Verdict
-	32, // 33: spex.state.v1.StepRecord.judgement:type_name -> spex.types.v1.Judgement
-	10, // 34: spex.state.v1.HistoryRecord.steps:type_name -> spex.state.v1.StepRecord
-	29, // 35: spex.state.v1.SeenRecord.verdict:type_name -> spex.types.v1.Verdict
-	12, // 36: spex.state.v1.WindowRecord.entries:type_name -> spex.state.v1.SeenRecord
-	30, // 37: spex.state.v1.AwaitingRecord.step:type_name -> spex.state.v1.StepRef
-	24, // 38: spex.state.v1.AwaitingRecord.spec:type_name -> spex.state.v1.SpecKey
-	28, // 39: spex.state.v1.AwaitingRecord.transition:type_name -> spex.types.v1.Transition
-	24, // 40: spex.state.v1.ReportRecord.spec:type_name -> spex.state.v1.SpecKey
-	30, // 41: spex.state.v1.ReportRecord.step:type_name -> spex.state.v1.StepRef
-	28, // 42: spex.state.v1.ReportRecord.transition:type_name -> spex.types.v1.Transition
-	32, // 43: spex.state.v1.ReportRecord.judgement:type_name -> spex.types.v1.Judgement
-	33, // 44: spex.state.v1.ReportRecord.kind:type_name -> spex.types.v1.ReportKind
-	26, // 45: spex.state.v1.ReportRecord.mode:type_name -> spex.types.v1.ModelMode
-	24, // 46: spex.state.v1.SpecVersionRecord.spec:type_name -> spex.state.v1.SpecKey
-	25, // 47: spex.state.v1.SpecVersionRecord.specification:type_name -> spex.types.v1.Specification
-	24, // 48: spex.state.v1.CatalogModelRecord.spec:type_name -> spex.state.v1.SpecKey
-	26, // 49: spex.state.v1.CatalogModelRecord.mode:type_name -> spex.types.v1.ModelMode
-	28, // 50: spex.state.v1.ReviewRecord.transition:type_name -> spex.types.v1.Transition
-	34, // 51: spex.state.v1.ModelEvent.kind:type_name -> spex.types.v1.ModelEventKind
-	28, // 52: spex.state.v1.ModelEvent.transitions:type_name -> spex.types.v1.Transition
-	53, // [53:53] is the sub-list for method output_type
-	53, // [53:53] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	12, // 7: spex.state.v1.Record.history:type_name -> spex.state.v1.HistoryRecord
+	14, // 8: spex.state.v1.Record.window:type_name -> spex.state.v1.WindowRecord
+	15, // 9: spex.state.v1.Record.awaiting:type_name -> spex.state.v1.AwaitingRecord
+	21, // 10: spex.state.v1.Record.outbox:type_name -> spex.state.v1.OutboxItem
+	16, // 11: spex.state.v1.Record.report:type_name -> spex.state.v1.ReportRecord
+	22, // 12: spex.state.v1.Record.node:type_name -> spex.state.v1.Node
+	23, // 13: spex.state.v1.Record.placement:type_name -> spex.state.v1.ShardPlacement
+	17, // 14: spex.state.v1.Record.spec_version:type_name -> spex.state.v1.SpecVersionRecord
+	18, // 15: spex.state.v1.Record.catalog_model:type_name -> spex.state.v1.CatalogModelRecord
+	19, // 16: spex.state.v1.Record.review:type_name -> spex.state.v1.ReviewRecord
+	20, // 17: spex.state.v1.Record.model_event:type_name -> spex.state.v1.ModelEvent
+	24, // 18: spex.state.v1.CatalogHeader.slots:type_name -> spex.state.v1.SlotRange
+	25, // 19: spex.state.v1.SpecRecord.spec:type_name -> spex.state.v1.SpecKey
+	26, // 20: spex.state.v1.SpecRecord.specification:type_name -> spex.types.v1.Specification
+	27, // 21: spex.state.v1.SpecRecord.mode:type_name -> spex.types.v1.ModelMode
+	28, // 22: spex.state.v1.SpecRecord.frontier_table:type_name -> spex.state.v1.FrontierTable
+	0,  // 23: spex.state.v1.ModelRecord.set:type_name -> spex.state.v1.ModelRecord.Set
+	29, // 24: spex.state.v1.ModelRecord.transitions:type_name -> spex.state.v1.VersionedTransition
+	30, // 25: spex.state.v1.DeviationRecord.transition:type_name -> spex.types.v1.Transition
+	31, // 26: spex.state.v1.DeviationRecord.verdict:type_name -> spex.types.v1.Verdict
+	32, // 27: spex.state.v1.DeviationRecord.first:type_name -> spex.state.v1.StepRef
+	32, // 28: spex.state.v1.DeviationRecord.last:type_name -> spex.state.v1.StepRef
+	33, // 29: spex.state.v1.DeviationRecord.joint:type_name -> spex.types.v1.JointJudgement
+	34, // 30: spex.state.v1.InstanceRecord.key:type_name -> spex.state.v1.Key
+	25, // 31: spex.state.v1.InstanceRecord.spec:type_name -> spex.state.v1.SpecKey
+	8,  // 32: spex.state.v1.InstanceRecord.meta:type_name -> spex.state.v1.MetaEntry
+	10, // 33: spex.state.v1.InstanceRecord.run_violations:type_name -> spex.state.v1.RunViolationRecord
+	35, // 34: spex.state.v1.RunViolationRecord.kind:type_name -> spex.types.v1.RunViolationKind
+	30, // 35: spex.state.v1.StepRecord.transition:type_name -> spex.types.v1.Transition
+	31, // 36: spex.state.v1.StepRecord.verdict:type_name -> spex.types.v1.Verdict
+	36, // 37: spex.state.v1.StepRecord.judgement:type_name -> spex.types.v1.Judgement
+	11, // 38: spex.state.v1.HistoryRecord.steps:type_name -> spex.state.v1.StepRecord
+	31, // 39: spex.state.v1.SeenRecord.verdict:type_name -> spex.types.v1.Verdict
+	13, // 40: spex.state.v1.WindowRecord.entries:type_name -> spex.state.v1.SeenRecord
+	32, // 41: spex.state.v1.AwaitingRecord.step:type_name -> spex.state.v1.StepRef
+	25, // 42: spex.state.v1.AwaitingRecord.spec:type_name -> spex.state.v1.SpecKey
+	30, // 43: spex.state.v1.AwaitingRecord.transition:type_name -> spex.types.v1.Transition
+	25, // 44: spex.state.v1.ReportRecord.spec:type_name -> spex.state.v1.SpecKey
+	32, // 45: spex.state.v1.ReportRecord.step:type_name -> spex.state.v1.StepRef
+	30, // 46: spex.state.v1.ReportRecord.transition:type_name -> spex.types.v1.Transition
+	36, // 47: spex.state.v1.ReportRecord.judgement:type_name -> spex.types.v1.Judgement
+	37, // 48: spex.state.v1.ReportRecord.kind:type_name -> spex.types.v1.ReportKind
+	27, // 49: spex.state.v1.ReportRecord.mode:type_name -> spex.types.v1.ModelMode
+	10, // 50: spex.state.v1.ReportRecord.run_violation:type_name -> spex.state.v1.RunViolationRecord
+	25, // 51: spex.state.v1.SpecVersionRecord.spec:type_name -> spex.state.v1.SpecKey
+	26, // 52: spex.state.v1.SpecVersionRecord.specification:type_name -> spex.types.v1.Specification
+	25, // 53: spex.state.v1.CatalogModelRecord.spec:type_name -> spex.state.v1.SpecKey
+	27, // 54: spex.state.v1.CatalogModelRecord.mode:type_name -> spex.types.v1.ModelMode
+	30, // 55: spex.state.v1.ReviewRecord.transition:type_name -> spex.types.v1.Transition
+	38, // 56: spex.state.v1.ModelEvent.kind:type_name -> spex.types.v1.ModelEventKind
+	30, // 57: spex.state.v1.ModelEvent.transitions:type_name -> spex.types.v1.Transition
+	58, // [58:58] is the sub-list for method output_type
+	58, // [58:58] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_spex_state_v1_snapshot_proto_init() }
@@ -2415,7 +2645,7 @@ func file_spex_state_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spex_state_v1_snapshot_proto_rawDesc), len(file_spex_state_v1_snapshot_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   19,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -158,6 +158,8 @@ const (
 	ReportKind_REPORT_KIND_TIMEOUT ReportKind = 2
 	// A joint effect of deviations was found after their own verdicts.
 	ReportKind_REPORT_KIND_JOINT_DEVIATION ReportKind = 3
+	// The steps of an instance prove by themselves that it does not behave as specified.
+	ReportKind_REPORT_KIND_RUN_VIOLATION ReportKind = 4
 	// An instance began.
 	ReportKind_REPORT_KIND_INITIALISED ReportKind = 16
 	// An instance was deleted on request.
@@ -175,6 +177,7 @@ var (
 		1:  "REPORT_KIND_DEVIATION",
 		2:  "REPORT_KIND_TIMEOUT",
 		3:  "REPORT_KIND_JOINT_DEVIATION",
+		4:  "REPORT_KIND_RUN_VIOLATION",
 		16: "REPORT_KIND_INITIALISED",
 		17: "REPORT_KIND_DELETED",
 		18: "REPORT_KIND_PRUNED",
@@ -185,6 +188,7 @@ var (
 		"REPORT_KIND_DEVIATION":       1,
 		"REPORT_KIND_TIMEOUT":         2,
 		"REPORT_KIND_JOINT_DEVIATION": 3,
+		"REPORT_KIND_RUN_VIOLATION":   4,
 		"REPORT_KIND_INITIALISED":     16,
 		"REPORT_KIND_DELETED":         17,
 		"REPORT_KIND_PRUNED":          18,
@@ -397,6 +401,60 @@ func (OnMissingModel) EnumDescriptor() ([]byte, []int) {
 	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{5}
 }
 
+// RunViolationKind is what the steps of an instance prove by themselves, whatever
+// its model holds. Greater ones are stronger.
+type RunViolationKind int32
+
+const (
+	RunViolationKind_RUN_VIOLATION_KIND_UNSPECIFIED RunViolationKind = 0
+	// No model with these steps is equivalent to the specification, although the
+	// specification can take the same visible actions in the same order.
+	RunViolationKind_RUN_VIOLATION_KIND_NOT_EQUIVALENT RunViolationKind = 1
+	// The specification cannot take these visible actions in this order.
+	RunViolationKind_RUN_VIOLATION_KIND_FORBIDDEN RunViolationKind = 2
+)
+
+// Enum value maps for RunViolationKind.
+var (
+	RunViolationKind_name = map[int32]string{
+		0: "RUN_VIOLATION_KIND_UNSPECIFIED",
+		1: "RUN_VIOLATION_KIND_NOT_EQUIVALENT",
+		2: "RUN_VIOLATION_KIND_FORBIDDEN",
+	}
+	RunViolationKind_value = map[string]int32{
+		"RUN_VIOLATION_KIND_UNSPECIFIED":    0,
+		"RUN_VIOLATION_KIND_NOT_EQUIVALENT": 1,
+		"RUN_VIOLATION_KIND_FORBIDDEN":      2,
+	}
+)
+
+func (x RunViolationKind) Enum() *RunViolationKind {
+	p := new(RunViolationKind)
+	*p = x
+	return p
+}
+
+func (x RunViolationKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RunViolationKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_spex_types_v1_types_proto_enumTypes[6].Descriptor()
+}
+
+func (RunViolationKind) Type() protoreflect.EnumType {
+	return &file_spex_types_v1_types_proto_enumTypes[6]
+}
+
+func (x RunViolationKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RunViolationKind.Descriptor instead.
+func (RunViolationKind) EnumDescriptor() ([]byte, []int) {
+	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{6}
+}
+
 // Reason is the machine-readable cause of an error.
 type Reason int32
 
@@ -534,11 +592,11 @@ func (x Reason) String() string {
 }
 
 func (Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_spex_types_v1_types_proto_enumTypes[6].Descriptor()
+	return file_spex_types_v1_types_proto_enumTypes[7].Descriptor()
 }
 
 func (Reason) Type() protoreflect.EnumType {
-	return &file_spex_types_v1_types_proto_enumTypes[6]
+	return &file_spex_types_v1_types_proto_enumTypes[7]
 }
 
 func (x Reason) Number() protoreflect.EnumNumber {
@@ -547,7 +605,7 @@ func (x Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Reason.Descriptor instead.
 func (Reason) EnumDescriptor() ([]byte, []int) {
-	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{6}
+	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{7}
 }
 
 type PrunableStates_Kind int32
@@ -589,11 +647,11 @@ func (x PrunableStates_Kind) String() string {
 }
 
 func (PrunableStates_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_spex_types_v1_types_proto_enumTypes[7].Descriptor()
+	return file_spex_types_v1_types_proto_enumTypes[8].Descriptor()
 }
 
 func (PrunableStates_Kind) Type() protoreflect.EnumType {
-	return &file_spex_types_v1_types_proto_enumTypes[7]
+	return &file_spex_types_v1_types_proto_enumTypes[8]
 }
 
 func (x PrunableStates_Kind) Number() protoreflect.EnumNumber {
@@ -1034,6 +1092,173 @@ func (x *Judgement) GetGrade() string {
 	return ""
 }
 
+// RunViolation says that the steps of an instance violate the specification by
+// themselves. Instances are followed from when they leave the model.
+type RunViolation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  RunViolationKind       `protobuf:"varint,1,opt,name=kind,proto3,enum=spex.types.v1.RunViolationKind" json:"kind,omitempty"`
+	// The step that proved it.
+	Seq uint64 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	// The step at which it was noticed: seq, or a later one when the instance was
+	// not followed before.
+	FoundSeq uint64 `protobuf:"varint,3,opt,name=found_seq,json=foundSeq,proto3" json:"found_seq,omitempty"`
+	// One sentence for people.
+	Explanation   string `protobuf:"bytes,4,opt,name=explanation,proto3" json:"explanation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunViolation) Reset() {
+	*x = RunViolation{}
+	mi := &file_spex_types_v1_types_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunViolation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunViolation) ProtoMessage() {}
+
+func (x *RunViolation) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_types_v1_types_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunViolation.ProtoReflect.Descriptor instead.
+func (*RunViolation) Descriptor() ([]byte, []int) {
+	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RunViolation) GetKind() RunViolationKind {
+	if x != nil {
+		return x.Kind
+	}
+	return RunViolationKind_RUN_VIOLATION_KIND_UNSPECIFIED
+}
+
+func (x *RunViolation) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *RunViolation) GetFoundSeq() uint64 {
+	if x != nil {
+		return x.FoundSeq
+	}
+	return 0
+}
+
+func (x *RunViolation) GetExplanation() string {
+	if x != nil {
+		return x.Explanation
+	}
+	return ""
+}
+
+// JointJudgement is what the catalog found when it judged a deviation of any
+// shard together with those that came before it (B2).
+type JointJudgement struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The verdict about the model with the pending deviations of all shards and this one.
+	Verdict Verdict `protobuf:"varint,1,opt,name=verdict,proto3,enum=spex.types.v1.Verdict" json:"verdict,omitempty"`
+	// Set when the deviation violates the specification together with others,
+	// and does not alone.
+	Joint bool `protobuf:"varint,2,opt,name=joint,proto3" json:"joint,omitempty"`
+	// For a joint one: those that it violates the specification with. Without any
+	// of them it would not. Empty when they were too many to find out.
+	With []*Transition `protobuf:"bytes,3,rep,name=with,proto3" json:"with,omitempty"`
+	// One sentence for people.
+	Explanation string `protobuf:"bytes,4,opt,name=explanation,proto3" json:"explanation,omitempty"`
+	// The versions of the model and of the catalog's pending set that it was judged with.
+	ModelVersion   uint64 `protobuf:"varint,5,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
+	PendingVersion uint64 `protobuf:"varint,6,opt,name=pending_version,json=pendingVersion,proto3" json:"pending_version,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *JointJudgement) Reset() {
+	*x = JointJudgement{}
+	mi := &file_spex_types_v1_types_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JointJudgement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JointJudgement) ProtoMessage() {}
+
+func (x *JointJudgement) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_types_v1_types_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JointJudgement.ProtoReflect.Descriptor instead.
+func (*JointJudgement) Descriptor() ([]byte, []int) {
+	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *JointJudgement) GetVerdict() Verdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return Verdict_VERDICT_UNSPECIFIED
+}
+
+func (x *JointJudgement) GetJoint() bool {
+	if x != nil {
+		return x.Joint
+	}
+	return false
+}
+
+func (x *JointJudgement) GetWith() []*Transition {
+	if x != nil {
+		return x.With
+	}
+	return nil
+}
+
+func (x *JointJudgement) GetExplanation() string {
+	if x != nil {
+		return x.Explanation
+	}
+	return ""
+}
+
+func (x *JointJudgement) GetModelVersion() uint64 {
+	if x != nil {
+		return x.ModelVersion
+	}
+	return 0
+}
+
+func (x *JointJudgement) GetPendingVersion() uint64 {
+	if x != nil {
+		return x.PendingVersion
+	}
+	return 0
+}
+
 // ErrorDetail travels as a status detail with every error of the API.
 type ErrorDetail struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -1053,7 +1278,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_spex_types_v1_types_proto_msgTypes[5]
+	mi := &file_spex_types_v1_types_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1290,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_types_v1_types_proto_msgTypes[5]
+	mi := &file_spex_types_v1_types_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1303,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{5}
+	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ErrorDetail) GetReason() Reason {
@@ -1175,7 +1400,19 @@ const file_spex_types_v1_types_proto_rawDesc = "" +
 	"\x0fpending_version\x18\b \x01(\x04R\x0ependingVersion\x12\x12\n" +
 	"\x04rule\x18\t \x01(\tR\x04rule\x12\x14\n" +
 	"\x05grade\x18\n" +
-	" \x01(\tR\x05grade\"\xf2\x01\n" +
+	" \x01(\tR\x05grade\"\x94\x01\n" +
+	"\fRunViolation\x123\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1f.spex.types.v1.RunViolationKindR\x04kind\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x1b\n" +
+	"\tfound_seq\x18\x03 \x01(\x04R\bfoundSeq\x12 \n" +
+	"\vexplanation\x18\x04 \x01(\tR\vexplanation\"\xf7\x01\n" +
+	"\x0eJointJudgement\x120\n" +
+	"\averdict\x18\x01 \x01(\x0e2\x16.spex.types.v1.VerdictR\averdict\x12\x14\n" +
+	"\x05joint\x18\x02 \x01(\bR\x05joint\x12-\n" +
+	"\x04with\x18\x03 \x03(\v2\x19.spex.types.v1.TransitionR\x04with\x12 \n" +
+	"\vexplanation\x18\x04 \x01(\tR\vexplanation\x12#\n" +
+	"\rmodel_version\x18\x05 \x01(\x04R\fmodelVersion\x12'\n" +
+	"\x0fpending_version\x18\x06 \x01(\x04R\x0ependingVersion\"\xf2\x01\n" +
 	"\vErrorDetail\x12-\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x15.spex.types.v1.ReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x1b\n" +
@@ -1198,13 +1435,14 @@ const file_spex_types_v1_types_proto_rawDesc = "" +
 	"\x11MODEL_MODE_ABSENT\x10\x01\x12\x17\n" +
 	"\x13MODEL_MODE_LEARNING\x10\x02\x12\x16\n" +
 	"\x12MODEL_MODE_SEALING\x10\x03\x12\x15\n" +
-	"\x11MODEL_MODE_SEALED\x10\x04*\xe8\x01\n" +
+	"\x11MODEL_MODE_SEALED\x10\x04*\x87\x02\n" +
 	"\n" +
 	"ReportKind\x12\x1b\n" +
 	"\x17REPORT_KIND_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15REPORT_KIND_DEVIATION\x10\x01\x12\x17\n" +
 	"\x13REPORT_KIND_TIMEOUT\x10\x02\x12\x1f\n" +
-	"\x1bREPORT_KIND_JOINT_DEVIATION\x10\x03\x12\x1b\n" +
+	"\x1bREPORT_KIND_JOINT_DEVIATION\x10\x03\x12\x1d\n" +
+	"\x19REPORT_KIND_RUN_VIOLATION\x10\x04\x12\x1b\n" +
 	"\x17REPORT_KIND_INITIALISED\x10\x10\x12\x17\n" +
 	"\x13REPORT_KIND_DELETED\x10\x11\x12\x16\n" +
 	"\x12REPORT_KIND_PRUNED\x10\x12\x12\x1a\n" +
@@ -1227,7 +1465,11 @@ const file_spex_types_v1_types_proto_rawDesc = "" +
 	"\x0eOnMissingModel\x12 \n" +
 	"\x1cON_MISSING_MODEL_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16ON_MISSING_MODEL_LEARN\x10\x01\x12\x1b\n" +
-	"\x17ON_MISSING_MODEL_REJECT\x10\x02*\xe5\x06\n" +
+	"\x17ON_MISSING_MODEL_REJECT\x10\x02*\x7f\n" +
+	"\x10RunViolationKind\x12\"\n" +
+	"\x1eRUN_VIOLATION_KIND_UNSPECIFIED\x10\x00\x12%\n" +
+	"!RUN_VIOLATION_KIND_NOT_EQUIVALENT\x10\x01\x12 \n" +
+	"\x1cRUN_VIOLATION_KIND_FORBIDDEN\x10\x02*\xe5\x06\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17REASON_INVALID_ARGUMENT\x10\x01\x12\x19\n" +
@@ -1273,8 +1515,8 @@ func file_spex_types_v1_types_proto_rawDescGZIP() []byte {
 	return file_spex_types_v1_types_proto_rawDescData
 }
 
-var file_spex_types_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_spex_types_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_spex_types_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
+var file_spex_types_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_spex_types_v1_types_proto_goTypes = []any{
 	(Verdict)(0),                // 0: spex.types.v1.Verdict
 	(ModelMode)(0),              // 1: spex.types.v1.ModelMode
@@ -1282,35 +1524,41 @@ var file_spex_types_v1_types_proto_goTypes = []any{
 	(ModelEventKind)(0),         // 3: spex.types.v1.ModelEventKind
 	(ErrorAction)(0),            // 4: spex.types.v1.ErrorAction
 	(OnMissingModel)(0),         // 5: spex.types.v1.OnMissingModel
-	(Reason)(0),                 // 6: spex.types.v1.Reason
-	(PrunableStates_Kind)(0),    // 7: spex.types.v1.PrunableStates.Kind
-	(*Transition)(nil),          // 8: spex.types.v1.Transition
-	(*ErrorPolicy)(nil),         // 9: spex.types.v1.ErrorPolicy
-	(*PrunableStates)(nil),      // 10: spex.types.v1.PrunableStates
-	(*Specification)(nil),       // 11: spex.types.v1.Specification
-	(*Judgement)(nil),           // 12: spex.types.v1.Judgement
-	(*ErrorDetail)(nil),         // 13: spex.types.v1.ErrorDetail
-	(*durationpb.Duration)(nil), // 14: google.protobuf.Duration
+	(RunViolationKind)(0),       // 6: spex.types.v1.RunViolationKind
+	(Reason)(0),                 // 7: spex.types.v1.Reason
+	(PrunableStates_Kind)(0),    // 8: spex.types.v1.PrunableStates.Kind
+	(*Transition)(nil),          // 9: spex.types.v1.Transition
+	(*ErrorPolicy)(nil),         // 10: spex.types.v1.ErrorPolicy
+	(*PrunableStates)(nil),      // 11: spex.types.v1.PrunableStates
+	(*Specification)(nil),       // 12: spex.types.v1.Specification
+	(*Judgement)(nil),           // 13: spex.types.v1.Judgement
+	(*RunViolation)(nil),        // 14: spex.types.v1.RunViolation
+	(*JointJudgement)(nil),      // 15: spex.types.v1.JointJudgement
+	(*ErrorDetail)(nil),         // 16: spex.types.v1.ErrorDetail
+	(*durationpb.Duration)(nil), // 17: google.protobuf.Duration
 }
 var file_spex_types_v1_types_proto_depIdxs = []int32{
 	4,  // 0: spex.types.v1.ErrorPolicy.deviation_still_equivalent:type_name -> spex.types.v1.ErrorAction
 	4,  // 1: spex.types.v1.ErrorPolicy.deviation_not_equivalent:type_name -> spex.types.v1.ErrorAction
 	4,  // 2: spex.types.v1.ErrorPolicy.transition_timeout:type_name -> spex.types.v1.ErrorAction
-	7,  // 3: spex.types.v1.PrunableStates.kind:type_name -> spex.types.v1.PrunableStates.Kind
-	8,  // 4: spex.types.v1.Specification.transitions:type_name -> spex.types.v1.Transition
-	14, // 5: spex.types.v1.Specification.transition_timeout:type_name -> google.protobuf.Duration
-	14, // 6: spex.types.v1.Specification.prune_timeout:type_name -> google.protobuf.Duration
-	10, // 7: spex.types.v1.Specification.prunable_states:type_name -> spex.types.v1.PrunableStates
+	8,  // 3: spex.types.v1.PrunableStates.kind:type_name -> spex.types.v1.PrunableStates.Kind
+	9,  // 4: spex.types.v1.Specification.transitions:type_name -> spex.types.v1.Transition
+	17, // 5: spex.types.v1.Specification.transition_timeout:type_name -> google.protobuf.Duration
+	17, // 6: spex.types.v1.Specification.prune_timeout:type_name -> google.protobuf.Duration
+	11, // 7: spex.types.v1.Specification.prunable_states:type_name -> spex.types.v1.PrunableStates
 	5,  // 8: spex.types.v1.Specification.on_missing_model:type_name -> spex.types.v1.OnMissingModel
-	9,  // 9: spex.types.v1.Specification.error_policy:type_name -> spex.types.v1.ErrorPolicy
+	10, // 9: spex.types.v1.Specification.error_policy:type_name -> spex.types.v1.ErrorPolicy
 	0,  // 10: spex.types.v1.Judgement.verdict:type_name -> spex.types.v1.Verdict
 	0,  // 11: spex.types.v1.Judgement.with_pending:type_name -> spex.types.v1.Verdict
-	6,  // 12: spex.types.v1.ErrorDetail.reason:type_name -> spex.types.v1.Reason
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	6,  // 12: spex.types.v1.RunViolation.kind:type_name -> spex.types.v1.RunViolationKind
+	0,  // 13: spex.types.v1.JointJudgement.verdict:type_name -> spex.types.v1.Verdict
+	9,  // 14: spex.types.v1.JointJudgement.with:type_name -> spex.types.v1.Transition
+	7,  // 15: spex.types.v1.ErrorDetail.reason:type_name -> spex.types.v1.Reason
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_spex_types_v1_types_proto_init() }
@@ -1323,8 +1571,8 @@ func file_spex_types_v1_types_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spex_types_v1_types_proto_rawDesc), len(file_spex_types_v1_types_proto_rawDesc)),
-			NumEnums:      8,
-			NumMessages:   6,
+			NumEnums:      9,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
