@@ -312,6 +312,15 @@ type ListFilter struct {
 	Spec string
 	// State is the current state.
 	State string
+	// Where is a CEL expression of type bool over the instance, such as
+	//
+	//	state == "pending" && age > duration("1h")
+	//
+	// of up to 4 KiB. An instance for which it has no value does not match; see UnevaluatedError.
+	Where string
+	// Stuck, when above 0, selects instances whose last step is longer ago, and
+	// whose state the model can leave.
+	Stuck time.Duration
 	// Limit is how many instances are yielded at most; 0 means all.
 	Limit int
 	// Stale lets any replica of each shard answer.
@@ -320,22 +329,29 @@ type ListFilter struct {
 	PageSize uint32
 }
 
-// List yields the instances that match, ordered by shard, then by id. Shards
-// that did not answer are reported by one *PartialError at the end, after what
-// the others have; every other error ends the iteration.
-func (c *Client) List(ctx context.Context, filter ListFilter) iter.Seq2[*spexv1.Instance, error] {
+// request makes the request for the first page.
+func (f ListFilter) request(namespace string) *spexv1.ListInstancesRequest {
 	req := &spexv1.ListInstancesRequest{
-		Namespace: c.opts.Namespace, Spec: filter.Spec, State: filter.State,
-		Consistency: spexv1.Consistency_CONSISTENCY_LINEARIZABLE, PageSize: filter.PageSize,
+		Namespace: namespace, Spec: f.Spec, State: f.State, Where: f.Where, StuckNanos: int64(f.Stuck),
+		Consistency: spexv1.Consistency_CONSISTENCY_LINEARIZABLE, PageSize: f.PageSize,
 	}
-	if filter.Stale {
+	if f.Stale {
 		req.Consistency = spexv1.Consistency_CONSISTENCY_STALE
 	}
-	if req.PageSize == 0 && filter.Limit > 0 {
-		req.PageSize = uint32(min(filter.Limit, MaxPage))
+	if req.PageSize == 0 && f.Limit > 0 {
+		req.PageSize = uint32(min(f.Limit, MaxPage))
 	}
+	return req
+}
+
+// List yields the instances that match, ordered by shard, then by id. Shards
+// that did not answer are reported by one *PartialError at the end, after what
+// the others have, and instances for which Where had no value by one
+// *UnevaluatedError behind it; every other error ends the iteration.
+func (c *Client) List(ctx context.Context, filter ListFilter) iter.Seq2[*spexv1.Instance, error] {
+	req := filter.request(c.opts.Namespace)
 	return func(yield func(*spexv1.Instance, error) bool) {
-		var failures []*spexv1.ShardFailure
+		var missing incompleteness
 		left := filter.Limit
 		for token := ""; ; {
 			page, err := c.listPage(ctx, req, token)
@@ -343,7 +359,7 @@ func (c *Client) List(ctx context.Context, filter ListFilter) iter.Seq2[*spexv1.
 				yield(nil, err)
 				return
 			}
-			failures = append(failures, page.GetFailures()...)
+			missing.add(page)
 			for _, in := range page.GetInstances() {
 				if !yield(in, nil) {
 					return
@@ -357,8 +373,10 @@ func (c *Client) List(ctx context.Context, filter ListFilter) iter.Seq2[*spexv1.
 				break
 			}
 		}
-		if len(failures) > 0 {
-			yield(nil, &PartialError{Failures: failures})
+		for _, err := range missing.errors() {
+			if !yield(nil, err) {
+				return
+			}
 		}
 	}
 }
@@ -366,7 +384,7 @@ func (c *Client) List(ctx context.Context, filter ListFilter) iter.Seq2[*spexv1.
 // listPage reads one page of List.
 func (c *Client) listPage(ctx context.Context, base *spexv1.ListInstancesRequest, token string) (*spexv1.ListInstancesResponse, error) {
 	req := &spexv1.ListInstancesRequest{
-		Namespace: base.Namespace, Spec: base.Spec, State: base.State,
+		Namespace: base.Namespace, Spec: base.Spec, State: base.State, Where: base.Where, StuckNanos: base.StuckNanos,
 		Consistency: base.Consistency, PageSize: base.PageSize, PageToken: token,
 	}
 	return unary(ctx, c, call{name: "ListInstances"}, req, func(ep *endpoint) rpc[spexv1.ListInstancesRequest, spexv1.ListInstancesResponse] {

@@ -13,6 +13,7 @@ import (
 	"github.com/spexio/spex/internal/failpoint"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+	"github.com/spexio/spex/query"
 	"github.com/spexio/spex/shard"
 	"github.com/spexio/spex/shard/store"
 )
@@ -81,6 +82,8 @@ type Node struct {
 	router  *router
 	// judge computes verdicts for all shards that this node leads.
 	judge *judge
+	// queries keeps the expressions of lists and deletions.
+	queries query.Cache
 
 	// ctx ends when the node closes; tasks waits for what runs under it.
 	ctx   context.Context

@@ -226,7 +226,7 @@ func (r *router) onShard(ctx context.Context, id uint32, req *peerv1.ForwardRequ
 
 func effectOf(req *peerv1.ForwardRequest) effect {
 	switch req.GetRequest().(type) {
-	case *peerv1.ForwardRequest_Init, *peerv1.ForwardRequest_Steps, *peerv1.ForwardRequest_Delete:
+	case *peerv1.ForwardRequest_Init, *peerv1.ForwardRequest_Steps, *peerv1.ForwardRequest_Delete, *peerv1.ForwardRequest_DeleteMatching:
 		return writes
 	}
 	return reads

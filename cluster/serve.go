@@ -43,6 +43,9 @@ func (r *replica) serve(ctx context.Context, req *peerv1.ForwardRequest) (*peerv
 	case *peerv1.ForwardRequest_Deviations:
 		resp, err := r.serveDeviations(ctx, kind.Deviations)
 		return &peerv1.ForwardResponse{Response: &peerv1.ForwardResponse_Deviations{Deviations: resp}}, err
+	case *peerv1.ForwardRequest_DeleteMatching:
+		resp, err := r.serveDeleteMatching(ctx, req.GetPrincipal(), kind.DeleteMatching)
+		return &peerv1.ForwardResponse{Response: &peerv1.ForwardResponse_DeleteMatching{DeleteMatching: resp}}, err
 	case *peerv1.ForwardRequest_Reports:
 		resp, err := r.serveReports(ctx, kind.Reports)
 		return &peerv1.ForwardResponse{Response: &peerv1.ForwardResponse_Reports{Reports: resp}}, err
@@ -410,13 +413,19 @@ func (r *replica) serveList(ctx context.Context, req *spexv1.ListInstancesReques
 	if err != nil {
 		return nil, err
 	}
-	list, last, more := r.machine.List(req.GetNamespace(), req.GetSpec(), req.GetState(), req.GetPageToken(), int(req.GetPageSize()))
-	resp := &spexv1.ListInstancesResponse{Reads: []*spexv1.ReadInfo{info}}
-	for _, v := range list {
+	page, err := r.examine(ctx, req, req.GetPageToken(), int(req.GetPageSize()))
+	if err != nil {
+		return nil, err
+	}
+	resp := &spexv1.ListInstancesResponse{
+		Reads: []*spexv1.ReadInfo{info}, Examined: uint64(page.Examined),
+		Unevaluated: uint64(page.Unevaluated), UnevaluatedError: page.Problem,
+	}
+	for _, v := range page.Matched {
 		resp.Instances = append(resp.Instances, instanceMessage(r.id, v))
 	}
-	if more {
-		resp.NextPageToken = last
+	if page.More {
+		resp.NextPageToken = page.Last
 	}
 	return resp, nil
 }

@@ -124,13 +124,18 @@ func (n *Node) ListInstances(ctx context.Context, req *spexv1.ListInstancesReque
 	if !ok || id > shards {
 		return nil, badToken()
 	}
+	if _, err := n.selection(req); err != nil {
+		return nil, err
+	}
 	resp := &spexv1.ListInstancesResponse{}
 	size := int(req.GetPageSize())
+	paced, cancel := answerContext(ctx)
+	defer cancel()
 	for ; id <= shards; id, after = id+1, "" {
 		for {
 			page := &spexv1.ListInstancesRequest{
 				Namespace: req.GetNamespace(), Spec: req.GetSpec(), State: req.GetState(), Consistency: req.GetConsistency(),
-				PageSize: uint32(size - len(resp.Instances)), PageToken: after,
+				PageSize: uint32(size - len(resp.Instances)), PageToken: after, Where: req.GetWhere(), StuckNanos: req.GetStuckNanos(),
 			}
 			// A shard that does not answer must leave time for the others.
 			call, cancel := shareOf(ctx, listShare)
@@ -139,15 +144,21 @@ func (n *Node) ListInstances(ctx context.Context, req *spexv1.ListInstancesReque
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
+			list := answer.GetList()
+			if err == nil && filtered(req) && uint64(len(list.GetInstances())) > list.GetExamined() {
+				err = fsm.Errorf(typesv1.Reason_REASON_FEATURE_LEVEL, "a node of shard %d does not know expressions: it runs an older release", id)
+			}
+			if err != nil && refusesFilter(err) {
+				return nil, err
+			}
 			if err != nil {
 				resp.Failures = append(resp.Failures, &spexv1.ShardFailure{Shard: id, Error: errorDetail(err)})
 				break
 			}
-			list := answer.GetList()
-			resp.Instances = append(resp.Instances, list.GetInstances()...)
-			resp.Reads = append(resp.Reads, list.GetReads()...)
+			addList(resp, list)
 			after = list.GetNextPageToken()
-			if len(resp.Instances) >= size {
+			enough := filtered(req) && (resp.Examined >= maxCallExamined || paced.Err() != nil)
+			if len(resp.Instances) >= size || enough {
 				if after != "" {
 					resp.NextPageToken = listToken(id, after)
 				} else if id < shards {
@@ -161,6 +172,15 @@ func (n *Node) ListInstances(ctx context.Context, req *spexv1.ListInstancesReque
 		}
 	}
 	return resp, nil
+}
+
+func addList(sum, page *spexv1.ListInstancesResponse) {
+	sum.Instances = append(sum.Instances, page.GetInstances()...)
+	sum.Reads = append(sum.Reads, page.GetReads()...)
+	sum.Examined += page.GetExamined()
+	if sum.Unevaluated += page.GetUnevaluated(); sum.UnevaluatedError == "" {
+		sum.UnevaluatedError = page.GetUnevaluatedError()
+	}
 }
 
 func listToken(id uint32, after string) string {
@@ -225,6 +245,7 @@ func (n *Node) ListDeviations(ctx context.Context, req *spexv1.ListDeviationsReq
 	if limit := int(req.GetLimit()); len(resp.Deviations) > limit {
 		resp.Deviations, resp.Truncated = resp.Deviations[:limit], true
 	}
+	n.noteRejections(ctx, req, resp.Deviations)
 	boundDeviations(resp)
 	return resp, nil
 }

@@ -220,7 +220,11 @@ func (s *Shard) take(next *record, sp *specState, t model.Transition, req reques
 func (s *Shard) applyDelete(c *statev1.DeleteInstance) Result {
 	key := KeyOf(c.GetKey())
 	rec := s.record(key)
-	hash := hashBody(requestDelete, strconv.FormatUint(c.GetIncarnation(), 10))
+	body := []string{strconv.FormatUint(c.GetIncarnation(), 10)}
+	if c.GetLastSeq() != 0 {
+		body = append(body, strconv.FormatUint(c.GetLastSeq(), 10))
+	}
+	hash := hashBody(requestDelete, body...)
 	if rec != nil {
 		if e, ok := rec.window.find(c.GetRequestId()); ok && c.GetRequestId() != "" {
 			if e.kind != requestDelete || e.hash != hash {
@@ -240,7 +244,8 @@ func (s *Shard) applyDelete(c *statev1.DeleteInstance) Result {
 	}
 	res := &DeleteResult{Index: s.applied}
 	done := seen{id: c.GetRequestId(), hash: hash, at: s.now, kind: requestDelete, index: s.applied}
-	if next.live != nil && (c.GetIncarnation() == 0 || c.GetIncarnation() == next.incarnation) {
+	if next.live != nil && (c.GetIncarnation() == 0 || c.GetIncarnation() == next.incarnation) &&
+		(c.GetLastSeq() == 0 || c.GetLastSeq() == next.live.seq) {
 		res.Deleted, res.Incarnation = true, next.incarnation
 		s.report(&statev1.ReportRecord{Kind: typesv1.ReportKind_REPORT_KIND_DELETED, Spec: next.spec.Proto(), Step: next.live.ref(key).Proto(), State: next.live.state})
 		// A seq of 0 in the window means that there was nothing to delete.

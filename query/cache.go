@@ -17,12 +17,12 @@ const cached = 64
 // Compile is like the function Compile, and keeps what it made.
 func (c *Cache) Compile(source string) (*Expression, error) {
 	c.mu.Lock()
-	e := c.recent[source]
-	if e == nil {
-		e = c.older[source]
-	}
+	e, old := c.recent[source], c.older[source]
 	c.mu.Unlock()
-	if e == nil {
+	if e != nil {
+		return e, nil
+	}
+	if e = old; e == nil {
 		var err error
 		if e, err = Compile(source); err != nil {
 			return nil, err

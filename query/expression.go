@@ -157,7 +157,7 @@ func (e *Expression) String() string { return e.source }
 var ErrCost = errors.New("evaluating the expression for one instance costs too much: use fewer or shorter patterns and loops")
 
 // Match evaluates the expression for an instance and tells what it cost, at
-// least 1. The error wraps ErrCost, or says why the expression has no value for
+// least 1. The error is ErrCost, or says why the expression has no value for
 // the instance, for example because its meta lacks a key.
 func (e *Expression) Match(in *Instance) (matches bool, cost uint64, err error) {
 	value, details, err := e.program.Eval((*activation)(in))

@@ -30,8 +30,10 @@ func patterns(tree *celast.AST) (map[string]int, error) {
 		at := e
 		problem := "matches needs a pattern that is written in the expression, in quotes"
 		limit := false
-		if n := len(args); n > 0 && args[n-1].Kind() == celast.LiteralKind {
+		if n := len(args); n > 0 {
 			at = args[n-1]
+		}
+		if at.Kind() == celast.LiteralKind {
 			if text, ok := at.AsLiteral().(types.String); ok {
 				size, err := patternSize(string(text))
 				switch {

@@ -40,6 +40,9 @@ type Backend interface {
 	GetHistory(ctx context.Context, req *spexv1.GetHistoryRequest) (*spexv1.GetHistoryResponse, error)
 	ListInstances(ctx context.Context, req *spexv1.ListInstancesRequest) (*spexv1.ListInstancesResponse, error)
 	DeleteInstance(ctx context.Context, req *spexv1.DeleteInstanceRequest) (*spexv1.DeleteInstanceResponse, error)
+	// DeleteMatching has a where that is not empty, and compiles it, as
+	// ListInstances does.
+	DeleteMatching(ctx context.Context, req *spexv1.DeleteMatchingRequest) (*spexv1.DeleteMatchingResponse, error)
 
 	// ApplySpecification takes a specification that spec.FromProto accepts, in canonical form.
 	ApplySpecification(ctx context.Context, namespace string, s *typesv1.Specification) (*spexv1.ApplySpecificationResponse, error)

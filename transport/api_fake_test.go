@@ -123,6 +123,10 @@ func (b *fakeBackend) DeleteInstance(ctx context.Context, r *spexv1.DeleteInstan
 	return fakeAnswer(b.enter(ctx, "DeleteInstance", r), &spexv1.DeleteInstanceResponse{Deleted: true})
 }
 
+func (b *fakeBackend) DeleteMatching(ctx context.Context, r *spexv1.DeleteMatchingRequest) (*spexv1.DeleteMatchingResponse, error) {
+	return fakeAnswer(b.enter(ctx, "DeleteMatching", r), &spexv1.DeleteMatchingResponse{Deleted: 3, NextPageToken: "next"})
+}
+
 func (b *fakeBackend) ApplySpecification(ctx context.Context, namespace string, s *typesv1.Specification) (*spexv1.ApplySpecificationResponse, error) {
 	err := b.enter(ctx, "ApplySpecification", namespace)
 	b.mu.Lock()

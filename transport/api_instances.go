@@ -105,6 +105,14 @@ func (s *apiServer) DeleteInstance(ctx context.Context, req *spexv1.DeleteInstan
 	return s.backend.DeleteInstance(ctx, req)
 }
 
+// DeleteMatching deletes a page of the instances that an expression selects.
+func (s *apiServer) DeleteMatching(ctx context.Context, req *spexv1.DeleteMatchingRequest) (*spexv1.DeleteMatchingResponse, error) {
+	if err := normalizeDeleteMatching(req); err != nil {
+		return nil, err
+	}
+	return s.backend.DeleteMatching(ctx, req)
+}
+
 // instanceKey names an instance.
 type instanceKey struct{ namespace, id string }
 

@@ -87,6 +87,10 @@ var apiCalls = []apiCall{
 		r, err := h.instances.DeleteInstance(ctx, &spexv1.DeleteInstanceRequest{Id: "i1"})
 		return r.GetDeleted(), err
 	}, true},
+	{"DeleteMatching", func(ctx context.Context, h *apiHarness) (any, error) {
+		r, err := h.instances.DeleteMatching(ctx, &spexv1.DeleteMatchingRequest{Where: "true"})
+		return r.GetDeleted(), err
+	}, uint64(3)},
 	{"ApplySpecification", func(ctx context.Context, h *apiHarness) (any, error) {
 		r, err := applySpec(ctx, h, "", mustMarshal(treeSpec))
 		return r.GetName(), err

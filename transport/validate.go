@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/proto"
@@ -13,6 +14,7 @@ import (
 	"github.com/spexio/spex/fsm"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
+	"github.com/spexio/spex/query"
 	"github.com/spexio/spex/spec"
 )
 
@@ -112,6 +114,22 @@ func (c *checks) pageToken(v string) {
 	if len(v) > MaxPageTokenBytes {
 		c.add(overLimit("page_token", fmt.Sprintf("is %d bytes long, the limit is %d", len(v), MaxPageTokenBytes),
 			"pass the next_page_token of the answer before"))
+	}
+}
+
+// where checks the length of an expression; what it says is for the backend.
+func (c *checks) where(v string) {
+	if len(v) > query.MaxBytes {
+		c.add(overLimit("where", fmt.Sprintf("is %d bytes long, the limit is %d", len(v), query.MaxBytes), "write a shorter expression"))
+	}
+	if !utf8.ValidString(v) {
+		c.add(malformed("where", "is not valid UTF-8", "write text"))
+	}
+}
+
+func (c *checks) stuck(v int64) {
+	if v < 0 {
+		c.add(malformed("stuck_nanos", fmt.Sprintf("is %d", v), "give a duration above 0, or 0 for instances of any age"))
 	}
 }
 
@@ -239,6 +257,26 @@ func normalizeList(r *spexv1.ListInstancesRequest) error {
 	c.consistency(&r.Consistency)
 	c.count("page_size", &r.PageSize, DefaultListPage, spec.MaxPage)
 	c.pageToken(r.PageToken)
+	c.where(r.Where)
+	c.stuck(r.StuckNanos)
+	return c.err
+}
+
+func normalizeDeleteMatching(r *spexv1.DeleteMatchingRequest) error {
+	var c checks
+	c.namespace(&r.Namespace)
+	if r.Spec != "" {
+		c.add(spec.CheckSpecName("spec", r.Spec))
+	}
+	if r.State != "" {
+		c.add(spec.CheckState("state", r.State))
+	}
+	if r.Where == "" {
+		c.add(malformed("where", "is empty", `write "true" to delete every instance of the namespace`))
+	}
+	c.pageToken(r.PageToken)
+	c.where(r.Where)
+	c.stuck(r.StuckNanos)
 	return c.err
 }
 

@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/proto"
@@ -83,6 +84,13 @@ var (
 	untimed = []string{"order-1", "01910b0e-9c3a-4def-8123-456789abcdef", "01910b0e9c3a7def8123456789abcdef",
 		"{01910b0e-9c3a-7def-8123-456789abcdef}", "01910b0e-9c3a-7def-0123-456789abcdef", "01910b0e-9c3a-7def-8123-456789abcdeg"}
 )
+
+var stuckTimes = []fieldValue{{"none", int64(0), fine}, {"an hour", int64(time.Hour), fine}, {"negative", int64(-1), invalid}}
+
+// wheres are not compiled here, so that any text will do.
+func wheres(empty typesv1.Reason) []fieldValue {
+	return []fieldValue{{"empty", "", empty}, {"full length", text(4096), fine}, {"too long", text(4097), limit}, {"not UTF-8", "a\xff", invalid}}
+}
 
 func counts(max uint32) []fieldValue {
 	return []fieldValue{{"none", uint32(0), fine}, {"one", uint32(1), fine}, {"the limit", max, fine},
@@ -169,7 +177,14 @@ func apiRules() map[string]requestRules {
 			func(m proto.Message) error { return normalizeList(m.(*spexv1.ListInstancesRequest)) },
 			map[string][]fieldValue{"namespace": namespaces, "spec": also([]fieldValue{{"empty", "", fine}}, specNames[1:]...),
 				"state": also([]fieldValue{{"empty", "", fine}}, states[1:]...), "consistency": consistencies,
-				"page_size": counts(1000), "page_token": pageTokens},
+				"page_size": counts(1000), "page_token": pageTokens, "where": wheres(fine), "stuck_nanos": stuckTimes},
+		},
+		"DeleteMatching": {
+			&spexv1.DeleteMatchingRequest{Where: "true"},
+			func(m proto.Message) error { return normalizeDeleteMatching(m.(*spexv1.DeleteMatchingRequest)) },
+			map[string][]fieldValue{"namespace": namespaces, "spec": also([]fieldValue{{"empty", "", fine}}, specNames[1:]...),
+				"state": also([]fieldValue{{"empty", "", fine}}, states[1:]...), "where": wheres(invalid), "stuck_nanos": stuckTimes,
+				"dry_run": nil, "page_token": pageTokens},
 		},
 		"ListDeviations": {
 			&spexv1.ListDeviationsRequest{},

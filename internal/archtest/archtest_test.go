@@ -24,8 +24,9 @@ const module = "github.com/spexio/spex"
 // so may internal packages below the ones that internalUsers restricts.
 var layers = map[string][]string{
 	"cmd/spex":    {"transport", "cluster", "shard", "client", "ring", "model", "spec", "lts", "lts/hml", "lts/ltsfile", "lts/explain"},
-	"transport":   {"cluster", "shard", "shard/store", "fsm", "model", "spec", "ring"},
-	"cluster":     {"shard", "shard/store", "fsm", "model", "spec", "ring"},
+	"transport":   {"cluster", "query", "shard", "shard/store", "fsm", "model", "spec", "ring"},
+	"cluster":     {"shard", "query", "shard/store", "fsm", "model", "spec", "ring"},
+	"query":       {"fsm"},
 	"shard":       {"fsm", "spec"},
 	"shard/store": {},
 	"fsm":         {"model", "spec", "lts", "ring"},
@@ -42,7 +43,7 @@ var layers = map[string][]string{
 
 // pure are the packages whose results depend on their arguments alone: replicas
 // of different releases must stay identical.
-var pure = []string{"fsm", "model", "spec", "lts", "lts/hml", "lts/explain", "ring"}
+var pure = []string{"query", "fsm", "model", "spec", "lts", "lts/hml", "lts/explain", "ring"}
 
 // impure is what a pure package may not import itself.
 var impure = []string{
@@ -70,6 +71,7 @@ var only = map[string][]string{
 	"github.com/hashicorp/memberlist":     {"cluster"},
 	"github.com/buraksezer/consistent":    {"ring"},
 	"github.com/spf13/":                   {"cmd/spex"},
+	"github.com/google/cel-go/":           {"query"},
 }
 
 type pkg struct {
