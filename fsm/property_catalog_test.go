@@ -44,6 +44,7 @@ func TestCatalogProperty(t *testing.T) {
 			if hash(t, a) != hash(t, b) {
 				rt.Fatalf("entry %d: the states differ", l.index)
 			}
+			checkCounts(rt, a)
 		}
 	})
 }
@@ -53,7 +54,7 @@ func catalogCommand(t *testing.T, rt *rapid.T) *statev1.Command {
 	key := SpecKey{"default", name, uint64(rapid.IntRange(1, 3).Draw(rt, "version"))}
 	tr := model.Transition{From: "s", Action: "a", To: rapid.SampledFrom([]string{"p", "q", "r"}).Draw(rt, "to")}
 	shard := uint32(rapid.IntRange(0, 3).Draw(rt, "shard"))
-	switch rapid.IntRange(0, 8).Draw(rt, "kind") {
+	switch rapid.IntRange(0, 12).Draw(rt, "kind") {
 	case 0:
 		def := order()
 		def.Name, def.HistoryLimit = name, uint32(rapid.IntRange(1, 2).Draw(rt, "limit"))
@@ -62,7 +63,9 @@ func catalogCommand(t *testing.T, rt *rapid.T) *statev1.Command {
 	case 1:
 		return &statev1.Command{Kind: &statev1.Command_DeleteSpecification{DeleteSpecification: &statev1.DeleteSpecification{Namespace: "default", Name: name}}}
 	case 2:
-		return importCommand(name, inline(t, &statev1.ModelImport{Learning: rapid.Bool().Draw(rt, "learning"), Transitions: []*typesv1.Transition{transitionProto(tr)}}))
+		return importCommand(name, inline(t, &statev1.ModelImport{
+			Learning: rapid.Bool().Draw(rt, "learning"), Replace: rapid.IntRange(0, 2).Draw(rt, "replace") == 0, Transitions: []*typesv1.Transition{transitionProto(tr)},
+		}))
 	case 3, 4:
 		mode := rapid.SampledFrom([]typesv1.ModelMode{learning, sealing, sealing, sealed}).Draw(rt, "mode")
 		return changeModeCommand(key, mode, time.Minute, uint64(rapid.IntRange(0, 2).Draw(rt, "if")))
@@ -74,6 +77,8 @@ func catalogCommand(t *testing.T, rt *rapid.T) *statev1.Command {
 		return reportCommand(shard, []*statev1.OutboxItem{item})
 	case 6:
 		return reportCommand(shard, nil, &statev1.ModelAcknowledgement{Spec: key.Proto(), ModeRevision: uint64(rapid.IntRange(1, 6).Draw(rt, "revision"))})
+	case 8, 9, 10, 11:
+		return reviewOf(rt, key, tr)
 	case 7:
 		return registerCommand(&statev1.Node{Id: name, PeerAddress: tr.To})
 	}

@@ -189,12 +189,32 @@ func (w *world) extend() {
 		list = append(list, sortedTransitions(sp.learned)...)
 	}
 	c := &statev1.ModelContent{FromVersion: sp.version, Version: version}
+	if c.Complete = rapid.IntRange(0, 3).Draw(w.T, "complete") == 0; c.Complete {
+		// Something is taken out: some of what there was stays.
+		c.FromVersion = 0
+		for _, t := range sortedTransitions(sp.model) {
+			if rapid.Bool().Draw(w.T, "stays") {
+				list = append(list, t)
+			}
+		}
+		list = model.Union(list)
+	}
 	for _, t := range list {
 		c.Transitions = append(c.Transitions, &statev1.VersionedTransition{Transition: transitionProto(t), Version: version})
 	}
 	cmd := extendCommand(key, inline(w.t, c))
+	var waits []model.Transition // to be handed over
+	for _, item := range w.s.Outbox(1 << 20) {
+		if item.GetDeviation() == nil && SpecKeyOf(item.GetSpec()) == key {
+			waits = append(waits, transitionOf(item.GetTransition()))
+		}
+	}
 	w.entry(cmd, cmd) // twice is once
-	w.ref.extend(key, version, list)
+	w.ref.extend(key, version, list, c.Complete)
+	if c.Complete {
+		// What was handed over and is not in the model has to be learned anew.
+		maps.DeleteFunc(sp.learned, func(t model.Transition, _ bool) bool { return !slices.Contains(waits, t) })
+	}
 }
 
 func sortedTransitions[V any](set map[model.Transition]V) []model.Transition {
@@ -279,6 +299,12 @@ func (w *world) compare() {
 	if len(items) > 0 && items[0].GetId() <= w.acked {
 		w.Fatalf("entry %d: item %d was acknowledged", w.index, items[0].GetId())
 	}
+	for _, st := range w.ref.awaiting {
+		sp := w.ref.specs[st.spec]
+		if e, have := w.s.Evidence(st.spec, st.version, st.before); st.settled && (!have || !slices.Equal(e.Model, sp.models[st.version]) || !slices.Equal(e.Pending, sp.pendings[st.before])) {
+			w.Fatalf("entry %d: %v is judged by %v, want %v and %v", w.index, st.t, e, sp.models[st.version], sp.pendings[st.before])
+		}
+	}
 	for key, sp := range w.ref.specs {
 		st, _ := w.s.Spec(key)
 		e, _ := w.s.Evidence(key, sp.version, sp.pendingVersions)
@@ -293,6 +319,9 @@ func (w *world) compare() {
 		}
 		if w.s.Unsent(key) != (len(unsent[key]) > 0) {
 			w.Fatalf("entry %d: unsent=%t of %v", w.index, w.s.Unsent(key), unsent[key])
+		}
+		if got := len(w.s.Deviations(key.Namespace, key.Name)); got != len(sp.deviations) {
+			w.Fatalf("entry %d: %d deviations, want %v", w.index, got, sp.deviations)
 		}
 		for _, d := range w.s.Deviations(key.Namespace, key.Name) {
 			if sp.deviations[d.Transition] != d.Count {

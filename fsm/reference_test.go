@@ -3,6 +3,7 @@ package fsm
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -34,6 +35,13 @@ type refSpec struct {
 	pending         map[model.Transition]bool
 	pendingVersions uint64
 	deviations      map[model.Transition]uint64
+	// models and pendings are what every version was.
+	models, pendings map[uint64][]model.Transition
+}
+
+// remember keeps the content of the versions that are in force.
+func (sp *refSpec) remember() {
+	sp.models[sp.version], sp.pendings[sp.pendingVersions] = sortedTransitions(sp.model), sortedTransitions(sp.pending)
 }
 
 type refIdent struct {
@@ -321,10 +329,14 @@ func (r *reference) checkVerdict(c *statev1.RecordVerdict, res Result) {
 		return
 	}
 	sp := r.specs[st.spec]
+	if _, accepted := sp.model[st.t]; accepted {
+		return
+	}
 	sp.deviations[st.t]++
 	if st.verdict == still && j.GetWithPending() != not && !sp.pending[st.t] {
 		sp.pending[st.t] = true
 		sp.pendingVersions++
+		sp.remember()
 	}
 }
 
@@ -376,16 +388,28 @@ func (r *reference) install(key SpecKey, def *typesv1.Specification, mode typesv
 	r.specs[key] = &refSpec{
 		def: def, mode: mode, revision: 1, model: map[model.Transition]uint64{}, learned: map[model.Transition]bool{},
 		pending: map[model.Transition]bool{}, deviations: map[model.Transition]uint64{},
+		models: map[uint64][]model.Transition{}, pendings: map[uint64][]model.Transition{},
 	}
+	r.specs[key].remember()
 }
 
-func (r *reference) extend(key SpecKey, version uint64, transitions []model.Transition) {
+// extend brings transitions, and takes all others out if they are complete.
+func (r *reference) extend(key SpecKey, version uint64, transitions []model.Transition, complete bool) {
 	sp := r.specs[key]
 	sp.version = version
+	defer sp.remember()
+	if complete {
+		maps.DeleteFunc(sp.model, func(t model.Transition, _ uint64) bool { return !slices.Contains(transitions, t) })
+	}
+	if slices.ContainsFunc(transitions, func(t model.Transition) bool { return sp.pending[t] }) {
+		sp.pendingVersions++
+	}
 	for _, t := range transitions {
 		if _, known := sp.model[t]; !known {
 			sp.model[t] = version
 		}
 		delete(sp.learned, t)
+		delete(sp.pending, t)
+		delete(sp.deviations, t)
 	}
 }

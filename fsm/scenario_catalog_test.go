@@ -46,7 +46,8 @@ func catalogLine(a args) *statev1.Command {
 	case "remove":
 		return &statev1.Command{Kind: &statev1.Command_DeleteSpecification{DeleteSpecification: &statev1.DeleteSpecification{Namespace: "default", Name: a.word(1)}}}
 	case "import":
-		i := &statev1.ModelImport{Learning: a.words[len(a.words)-1] == "learning"}
+		last := a.words[len(a.words)-1]
+		i := &statev1.ModelImport{Learning: last == "learning", Replace: last == "replace"}
 		for _, t := range a.transitions("t") {
 			i.Transitions = append(i.Transitions, initialisation(t))
 		}
@@ -67,6 +68,8 @@ func catalogLine(a args) *statev1.Command {
 		return &statev1.Command{Kind: &statev1.Command_ChangeModelMode{ChangeModelMode: c}}
 	case "report":
 		return a.report()
+	case "accept", "reject", "withdraw":
+		return a.reviewCommand()
 	case "lead":
 		return leadCommand(a.number("term"))
 	}
@@ -172,6 +175,8 @@ func askCatalog(a args, m *Catalog) {
 			list = append(list, fmt.Sprintf("%s@%d", v.GetTransition().GetAction(), v.GetVersion()))
 		}
 		s.printf("found=%t from %d to %d, rev %d: %v", found, c.GetFromVersion(), c.GetVersion(), st.ModeRevision, list)
+	case "history", "review":
+		askReviews(a, m)
 	default:
 		s.Fatalf("%s: %q is nothing that a catalog knows", a.at, a.word(0))
 	}

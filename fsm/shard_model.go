@@ -155,12 +155,16 @@ func (s *Shard) extend(p *specState, content *statev1.ModelContent) {
 	if content.GetVersion() <= p.modelVersion {
 		return
 	}
+	if content.GetComplete() {
+		s.shrink(p, content)
+	}
 	for _, v := range content.GetTransitions() {
 		t := transitionOf(v.GetTransition())
 		p.model.add(t, v.GetVersion())
 		p.learned.remove(t)
 	}
 	p.modelVersion = content.GetVersion()
+	s.settleReviews(p, content)
 	s.soonest = 0
 }
 

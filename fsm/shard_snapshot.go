@@ -100,14 +100,17 @@ func (s transitionSet) records(id statev1.ModelRecord_Set, emit func(*statev1.Re
 		run = &statev1.ModelRecord{Set: id}
 		return err
 	}
-	err := each(s.tree, func(v *versioned) error {
-		run.Transitions = append(run.Transitions, &statev1.VersionedTransition{Transition: transitionProto(v.Transition), Version: v.version})
+	add := func(v *versioned) error {
+		run.Transitions = append(run.Transitions, &statev1.VersionedTransition{Transition: transitionProto(v.Transition), Version: v.version, RemovedVersion: v.removed})
 		if len(run.Transitions) == recordRun {
 			return flush()
 		}
 		return nil
-	})
-	if err != nil {
+	}
+	if err := each(s.tree, add); err != nil {
+		return err
+	}
+	if err := each(s.gone, add); err != nil {
 		return err
 	}
 	return flush()
@@ -316,6 +319,10 @@ func (b *shardRestore) restoreModel(m *statev1.ModelRecord) error {
 		return fmt.Errorf("unknown set %d", m.GetSet())
 	}
 	for _, v := range m.GetTransitions() {
+		if v.GetRemovedVersion() != 0 {
+			set.gone.Set(&versioned{Transition: transitionOf(v.GetTransition()), version: v.GetVersion(), removed: v.GetRemovedVersion()})
+			continue
+		}
 		set.add(transitionOf(v.GetTransition()), v.GetVersion())
 	}
 	return nil

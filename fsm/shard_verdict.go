@@ -77,6 +77,9 @@ func (s *Shard) settle(w *awaitingStep, j *typesv1.Judgement) {
 func (s *Shard) deviate(w *awaitingStep, j *typesv1.Judgement, at int64) {
 	p := s.spec(w.spec)
 	t := *w.transition
+	// The transition may have been accepted since the step was taken: then it
+	// was a deviation, and is none to review.
+	_, known := p.model.get(t)
 	d := &deviation{
 		t: t, first: w.ref, firstAt: at, last: w.ref, lastAt: at,
 		verdict: j.GetVerdict(), reason: j.GetReason(), explanation: j.GetExplanation(), grade: j.GetGrade(),
@@ -86,7 +89,7 @@ func (s *Shard) deviate(w *awaitingStep, j *typesv1.Judgement, at int64) {
 		if v := worse(old.verdict, j.GetVerdict()); v != old.verdict {
 			d.verdict, d.reason, d.explanation, d.grade = v, j.GetReason(), j.GetExplanation(), j.GetGrade()
 		}
-	} else if p.deviations.Len() < MaxDeviations {
+	} else if !known && p.deviations.Len() < MaxDeviations {
 		s.send(&statev1.OutboxItem{Spec: w.spec.Proto(), Transition: transitionProto(t), Deviation: &statev1.Deviation{
 			Verdict: j.GetVerdict(), Reason: j.GetReason(), Explanation: j.GetExplanation(), Grade: j.GetGrade(), First: w.ref.Proto(), TimeUnixNano: at,
 		}})
@@ -98,12 +101,12 @@ func (s *Shard) deviate(w *awaitingStep, j *typesv1.Judgement, at int64) {
 	if at >= d.lastAt {
 		d.last, d.lastAt = w.ref, at
 	}
-	if d.count > 1 || p.deviations.Len() < MaxDeviations {
+	if !known && (d.count > 1 || p.deviations.Len() < MaxDeviations) {
 		p.deviations.Set(d)
 	}
 
 	violates := j.GetVerdict() == typesv1.Verdict_VERDICT_DEVIATION_NOT_EQUIVALENT || j.GetWithPending() == typesv1.Verdict_VERDICT_DEVIATION_NOT_EQUIVALENT
-	if !violates && p.pending.len() < MaxPending && p.pending.add(t, p.pendingVersion+1) {
+	if !violates && !known && p.pending.len() < MaxPending && p.pending.add(t, p.pendingVersion+1) {
 		p.pendingVersion++
 	}
 

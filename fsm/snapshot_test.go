@@ -40,6 +40,11 @@ func busyCatalog(t testing.TB) (*log, *Catalog) {
 	}))
 	l.do(changeModeCommand(orderKey, sealing, time.Minute, 0))
 	l.do(reportCommand(2, nil, &statev1.ModelAcknowledgement{Spec: orderKey.Proto(), ModeRevision: 2}))
+	l.do(changeModeCommand(orderKey, learning, 0, 0))
+	for _, kind := range []string{"accept", "reject"} {
+		a := args{at: "busy", words: []string{kind, "order", "t=x/" + kind + "/z", "owner=ops", "reason=r", "expires=1h"}}
+		l.do(a.reviewCommand())
+	}
 	return l, c
 }
 
