@@ -57,7 +57,7 @@ func (c *catalog) propose(ctx context.Context, cmd *statev1.Command) (*fsm.Catal
 	if err := c.group.WaitApplied(ctx, resp.GetIndex()); err != nil {
 		return nil, c.node.inEffect(err)
 	}
-	return &fsm.CatalogResult{Index: resp.GetIndex(), Version: resp.GetVersion(), Changed: resp.GetChanged(), Added: int(resp.GetAdded())}, nil
+	return &fsm.CatalogResult{Index: resp.GetIndex(), Version: resp.GetVersion(), Changed: resp.GetChanged(), Added: int(resp.GetAdded()), Removed: int(resp.GetRemoved())}, nil
 }
 
 // send is propose without the wait for this node's own replica.
@@ -93,7 +93,7 @@ func (c *catalog) proposeHere(ctx context.Context, cmd *statev1.Command) (*peerv
 	if applied.Result.Err != nil {
 		resp.Error = applied.Result.Err.Detail()
 	} else if r, ok := applied.Result.Value.(*fsm.CatalogResult); ok {
-		resp.Version, resp.Changed, resp.Added = r.Version, r.Changed, uint32(r.Added)
+		resp.Version, resp.Changed, resp.Added, resp.Removed = r.Version, r.Changed, uint32(r.Added), uint32(r.Removed)
 	}
 	return resp, nil
 }
@@ -211,7 +211,7 @@ func (c *catalog) await(ctx context.Context, cond func() (done bool, err error))
 }
 
 // leadLoop does what only the catalog's leader has to do: it gives up seals
-// whose deadline is over. It also takes one snapshot after the cluster was
+// whose deadline is over, and withdraws what was accepted for a time. It also takes one snapshot after the cluster was
 // formed, so that a node that restarts while the catalog has no quorum still
 // knows which shard an instance belongs to.
 func (c *catalog) leadLoop(ctx context.Context) {
@@ -236,6 +236,7 @@ func (c *catalog) leadLoop(ctx context.Context) {
 			continue
 		}
 		for _, m := range c.machine.Models() {
+			c.withdraw(ctx, m)
 			if m.Mode == typesv1.ModelMode_MODEL_MODE_SEALING && c.node.cfg.Now().After(m.SealDeadline) {
 				if err := c.abortSeal(ctx, m); err != nil {
 					c.node.log.Warn("could not give up a seal", "spec", m.Key.Name, "error", err)

@@ -174,6 +174,15 @@ func (n *Node) GetModel(ctx context.Context, namespace, name string, version uin
 // ImportModel adds transitions to the model of the newest version of a
 // specification. When the model is sealed it answers after every shard has them.
 func (n *Node) ImportModel(ctx context.Context, namespace, name string, learning bool, transitions []*typesv1.Transition) (*spexv1.ImportModelResponse, error) {
+	return n.importModel(ctx, namespace, name, &statev1.ModelImport{Transitions: transitions, Learning: learning})
+}
+
+// ReplaceModel is ImportModel that takes everything else out of the model.
+func (n *Node) ReplaceModel(ctx context.Context, namespace, name string, learning bool, transitions []*typesv1.Transition) (*spexv1.ImportModelResponse, error) {
+	return n.importModel(ctx, namespace, name, &statev1.ModelImport{Transitions: transitions, Learning: learning, Replace: true})
+}
+
+func (n *Node) importModel(ctx context.Context, namespace, name string, content *statev1.ModelImport) (*spexv1.ImportModelResponse, error) {
 	if err := n.catalog.refresh(ctx); err != nil {
 		return nil, err
 	}
@@ -181,7 +190,7 @@ func (n *Node) ImportModel(ctx context.Context, namespace, name string, learning
 	if err != nil {
 		return nil, err
 	}
-	res, err := n.catalog.proposePayload(ctx, &statev1.ModelImport{Transitions: transitions, Learning: learning}, func(p *statev1.Payload) *statev1.Command {
+	res, err := n.catalog.proposePayload(ctx, content, func(p *statev1.Payload) *statev1.Command {
 		return &statev1.Command{Kind: &statev1.Command_ImportModel{ImportModel: &statev1.ImportModel{Namespace: namespace, Spec: name, Payload: p}}}
 	})
 	if err != nil {
@@ -192,7 +201,7 @@ func (n *Node) ImportModel(ctx context.Context, namespace, name string, learning
 		return nil, err
 	}
 	v.Model = m
-	return &spexv1.ImportModelResponse{Model: n.checkedInfo(ctx, v), Added: uint32(res.Added), CatalogIndex: res.Index}, nil
+	return &spexv1.ImportModelResponse{Model: n.checkedInfo(ctx, v), Added: uint32(res.Added), Removed: uint32(res.Removed), CatalogIndex: res.Index}, nil
 }
 
 // SealModel ends the learning of the newest version of a specification, in the
