@@ -29,6 +29,9 @@ type ServerConfig struct {
 	// for clients, for the other nodes' requests and Raft, and for gossip. Port 0
 	// lets the system choose. Gossip may be empty for a cluster of one node.
 	Listen, PeerListen, Gossip string
+	// HTTPListen is the host:port for clients that speak HTTP with JSON; empty
+	// means that there is no such listener.
+	HTTPListen string
 	// Join lists the gossip addresses of other nodes.
 	Join []string
 	// Expect is the number of servers that form a new cluster together; 0 means
@@ -74,6 +77,7 @@ type Server struct {
 	self     cluster.Member
 
 	listener, peerListener net.Listener
+	http                   *httpFront // nil without HTTPListen
 	api, peer              *grpc.Server
 	lifecycle              *Lifecycle
 	gate                   *gate
@@ -141,6 +145,11 @@ func (s *Server) start() (err error) {
 	if s.peerListener, err = net.Listen("tcp", cfg.PeerListen); err != nil {
 		return fmt.Errorf("listen for peers (--peer-listen %s): %w", cfg.PeerListen, err)
 	}
+	if cfg.HTTPListen != "" {
+		if s.http, err = listenHTTP(cfg.HTTPListen); err != nil {
+			return err
+		}
+	}
 	s.self = cluster.Member{
 		ID: s.identity.NodeID(), ClientAddress: s.listener.Addr().String(), PeerAddress: s.peerListener.Addr().String(),
 		ClusterID: s.identity.ClusterID(), Version: cfg.Version, FeatureLevel: fsm.FeatureLevel,
@@ -169,6 +178,12 @@ func (s *Server) start() (err error) {
 	s.api = s.newAPI()
 	s.task(func() { _ = s.peer.Serve(s.peerListener) })
 	s.task(func() { _ = s.api.Serve(s.listener) })
+	if s.http != nil {
+		s.task(func() { _ = s.api.Serve(s.http.inner) })
+		if err := s.http.serve(s); err != nil {
+			return err
+		}
+	}
 	s.ran = make(chan struct{})
 	s.task(func() {
 		defer close(s.ran)
@@ -305,6 +320,14 @@ func (s *Server) NodeID() string { return s.self.ID }
 // Addr is the address of the listener for clients, with the port that the system chose.
 func (s *Server) Addr() string { return s.self.ClientAddress }
 
+// HTTPAddr is the address of the listener for HTTP, "" without one.
+func (s *Server) HTTPAddr() string {
+	if s.http == nil {
+		return ""
+	}
+	return s.http.listener.Addr().String()
+}
+
 // PeerAddr is the address of the listener for other nodes.
 func (s *Server) PeerAddr() string { return s.self.PeerAddress }
 
@@ -335,6 +358,9 @@ func (s *Server) close(ctx context.Context) error {
 		// Requests that still come are passed on to the new leaders.
 		errs = append(errs, s.gate.Node.Close(ctx))
 	}
+	if s.http != nil {
+		s.closeHTTP(ctx)
+	}
 	if s.api != nil {
 		stopGRPC(ctx, s.api)
 		s.lifecycle.Wait()
@@ -364,9 +390,18 @@ func (s *Server) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// stopPatience is how long calls may take to finish once their listener is closed.
+const stopPatience = 2 * time.Second
+
+func (s *Server) closeHTTP(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, stopPatience)
+	defer cancel()
+	s.http.close(ctx)
+}
+
 // stopGRPC lets calls finish for a while.
 func stopGRPC(ctx context.Context, g *grpc.Server) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, stopPatience)
 	defer cancel()
 	done := make(chan struct{})
 	go func() {

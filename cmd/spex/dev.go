@@ -17,14 +17,22 @@ import (
 	"github.com/spexio/spex/transport"
 )
 
+// defaultHTTPAddr is where the first node of spex dev answers over HTTP.
+const defaultHTTPAddr = "127.0.0.1:7380"
+
 // devOptions are the settings of a cluster in one process.
 type devOptions struct {
 	nodes, shards int
 	dataDir       string
 	listen        string
-	demo          bool
-	demoFor       time.Duration
-	log           logOptions
+	httpListen    string
+	httpGiven     bool
+	// httpHost and httpFirst are httpListen in parts; httpFirst is -1 without HTTP.
+	httpHost  string
+	httpFirst int
+	demo      bool
+	demoFor   time.Duration
+	log       logOptions
 }
 
 func newDevCommand(a *app) *cobra.Command {
@@ -41,6 +49,7 @@ its specification.`,
 		Example: "  spex dev --demo",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.httpGiven = cmd.Flags().Changed("http-listen")
 			return a.runDev(cmd.Context(), o)
 		},
 	}
@@ -49,6 +58,7 @@ its specification.`,
 	f.IntVar(&o.shards, "shards", 4, "`number` of shards of a new cluster")
 	f.StringVar(&o.dataDir, "data-dir", "", "`directory` that keeps the data; use the same --nodes each time")
 	f.StringVar(&o.listen, "listen", defaultAddr, "`host:port` of the first node for clients; the other nodes get the next ports")
+	f.StringVar(&o.httpListen, "http-listen", defaultHTTPAddr, "`host:port` of the first node for HTTP with JSON, like --listen; empty: none")
 	f.BoolVar(&o.demo, "demo", false, "run an order workflow with occasional deviations")
 	f.DurationVar(&o.demoFor, "demo-for", 0, "stop after this `time`; 0: run until interrupted")
 	o.log.flags(cmd)
@@ -66,6 +76,9 @@ func (a *app) runDev(ctx context.Context, o *devOptions) (err error) {
 	host, first, err := splitPort(o.listen)
 	if err != nil {
 		return usagef("--listen %q: %v", o.listen, err)
+	}
+	if err := o.httpPorts(first); err != nil {
+		return err
 	}
 	logger, err := o.log.logger(a.stderr)
 	if err != nil {
@@ -109,6 +122,33 @@ func (a *app) runDev(ctx context.Context, o *devOptions) (err error) {
 	return nil
 }
 
+// httpPorts takes --http-listen apart. Whoever lets the system choose the ports
+// runs more than one cluster here: the default would be taken.
+func (o *devOptions) httpPorts(first int) (err error) {
+	if o.httpListen == "" {
+		o.httpFirst = -1
+		return nil
+	}
+	if o.httpHost, o.httpFirst, err = splitPort(o.httpListen); err != nil {
+		return usagef("--http-listen %q: %v", o.httpListen, err)
+	}
+	if first == 0 && !o.httpGiven {
+		o.httpFirst = 0
+	}
+	return nil
+}
+
+// httpAddress is where node i, from 0, listens for HTTP.
+func (o *devOptions) httpAddress(i int) string {
+	switch {
+	case o.httpFirst < 0:
+		return ""
+	case o.httpFirst == 0:
+		i = 0
+	}
+	return net.JoinHostPort(o.httpHost, strconv.Itoa(o.httpFirst+i))
+}
+
 func splitPort(addr string) (host string, port int, err error) {
 	host, text, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -138,7 +178,7 @@ func startDevNodes(o *devOptions, host string, first int, dir string, logger *sl
 		name := fmt.Sprintf("n%d", i+1)
 		s, err := transport.StartServer(transport.ServerConfig{
 			Name: name, ClusterName: "dev", DataDir: filepath.Join(dir, name),
-			Listen: net.JoinHostPort(host, strconv.Itoa(port)), PeerListen: net.JoinHostPort(host, "0"), Gossip: net.JoinHostPort(host, "0"),
+			Listen: net.JoinHostPort(host, strconv.Itoa(port)), HTTPListen: o.httpAddress(i), PeerListen: net.JoinHostPort(host, "0"), Gossip: net.JoinHostPort(host, "0"),
 			Join: join, Expect: o.nodes, Shards: o.shards, Replicas: 3, Timing: raftTiming, GossipTimings: gossipTimings,
 			Version: buildVersion().Version, Logger: logger, OnFatal: fatal(logger),
 		})
@@ -172,7 +212,11 @@ func closeAll(nodes []*transport.Server) error {
 func (a *app) sayDev(nodes []*transport.Server, o *devOptions, dir string) {
 	fmt.Fprintf(a.stdout, "spex: a cluster of %d nodes with %d shards is ready\n", len(nodes), o.shards)
 	for _, s := range nodes {
-		fmt.Fprintf(a.stdout, "  %-12s %s\n", s.NodeID(), s.Addr())
+		http := ""
+		if s.HTTPAddr() != "" {
+			http = "  http://" + s.HTTPAddr()
+		}
+		fmt.Fprintf(a.stdout, "  %-12s %s%s\n", s.NodeID(), s.Addr(), http)
 	}
 	if o.dataDir == "" {
 		fmt.Fprintf(a.stdout, "  data         %s (removed at the end)\n", dir)

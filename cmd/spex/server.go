@@ -31,6 +31,7 @@ type serverOptions struct {
 	cluster    string
 	dataDir    string
 	listen     string
+	httpListen string
 	peerListen string
 	gossip     string
 	join       []string
@@ -81,6 +82,7 @@ when the storage has failed: the node then has to be looked at.`,
 	f.StringVar(&o.cluster, "cluster", "spex", "`name` of the cluster; nodes of another name are not heard")
 	f.StringVar(&o.dataDir, "data-dir", "", "`directory` of this node alone")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:7300", "`host:port` for clients")
+	f.StringVar(&o.httpListen, "http-listen", "", "`host:port` for clients that speak HTTP with JSON; empty: none")
 	f.StringVar(&o.peerListen, "peer-listen", "127.0.0.1:7500", "`host:port` for the other nodes")
 	f.StringVar(&o.gossip, "gossip", "127.0.0.1:7400", "`host:port` for gossip, over TCP and UDP")
 	f.StringSliceVar(&o.join, "join", nil, "gossip `host:port` of other nodes, comma separated; this node's own is fine too")
@@ -143,7 +145,10 @@ func (o *serverOptions) validate() error {
 	if err := cluster.CheckName("--cluster", o.cluster); err != nil {
 		return usagef("%v", err)
 	}
-	for flag, addr := range map[string]string{"--listen": o.listen, "--peer-listen": o.peerListen, "--gossip": o.gossip} {
+	for flag, addr := range map[string]string{"--listen": o.listen, "--http-listen": o.httpListen, "--peer-listen": o.peerListen, "--gossip": o.gossip} {
+		if addr == "" && flag == "--http-listen" {
+			continue
+		}
 		if err := checkAddress(addr); err != nil {
 			return usagef("%s %q: %v: give host:port", flag, addr, err)
 		}
@@ -172,7 +177,7 @@ func (a *app) runServer(ctx context.Context, o *serverOptions) error {
 		return usagef("%v", err)
 	}
 	s, err := transport.StartServer(transport.ServerConfig{
-		Name: o.name, ClusterName: o.cluster, DataDir: o.dataDir, Listen: o.listen, PeerListen: o.peerListen, Gossip: o.gossip, Join: o.join,
+		Name: o.name, ClusterName: o.cluster, DataDir: o.dataDir, Listen: o.listen, HTTPListen: o.httpListen, PeerListen: o.peerListen, Gossip: o.gossip, Join: o.join,
 		Expect: o.expect, Shards: o.shards, Replicas: o.replicas, Timing: raftTiming, GossipTimings: gossipTimings,
 		Version: buildVersion().Version, Logger: logger, OnFatal: fatal(logger),
 	})
@@ -205,12 +210,20 @@ func fatal(logger *slog.Logger) func(error) {
 // sayReady prints the one line that scripts wait for.
 func (a *app) sayReady(s *transport.Server) {
 	if a.opts.output == outputJSON {
-		_ = json.NewEncoder(a.stdout).Encode(map[string]string{
+		line := map[string]string{
 			"node_id": s.NodeID(), "listen": s.Addr(), "peer_listen": s.PeerAddr(), "gossip": s.GossipAddr(),
-		})
+		}
+		if s.HTTPAddr() != "" {
+			line["http_listen"] = s.HTTPAddr()
+		}
+		_ = json.NewEncoder(a.stdout).Encode(line)
 		return
 	}
-	fmt.Fprintf(a.stdout, "spex: node %s is ready for clients on %s\n", s.NodeID(), s.Addr())
+	http := ""
+	if s.HTTPAddr() != "" {
+		http = ", and over HTTP on " + s.HTTPAddr()
+	}
+	fmt.Fprintf(a.stdout, "spex: node %s is ready for clients on %s%s\n", s.NodeID(), s.Addr(), http)
 }
 
 // settingName is the environment variable of a flag.

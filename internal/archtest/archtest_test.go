@@ -23,20 +23,21 @@ const module = "github.com/spexio/spex"
 // it belongs. Proto packages are data and may be imported from everywhere, and
 // so may internal packages below the ones that internalUsers restricts.
 var layers = map[string][]string{
-	"cmd/spex":    {"transport", "cluster", "shard", "client", "ring", "model", "spec", "lts", "lts/hml", "lts/ltsfile", "lts/explain"},
-	"transport":   {"cluster", "query", "shard", "shard/store", "fsm", "model", "spec", "ring"},
-	"cluster":     {"shard", "query", "shard/store", "fsm", "model", "spec", "ring"},
-	"query":       {"fsm"},
-	"shard":       {"fsm", "spec"},
-	"shard/store": {},
-	"fsm":         {"model", "spec", "lts", "ring"},
-	"model":       {"spec", "lts", "lts/hml", "lts/explain"},
-	"spec":        {"lts"},
-	"lts/explain": {"lts", "lts/hml"},
-	"lts/hml":     {"lts"},
-	"lts/ltsfile": {"lts"},
-	"lts":         {},
-	"ring":        {},
+	"cmd/spex":          {"transport", "cluster", "shard", "client", "ring", "model", "spec", "lts", "lts/hml", "lts/ltsfile", "lts/explain"},
+	"transport":         {"transport/httpapi", "cluster", "query", "shard", "shard/store", "fsm", "model", "spec", "ring"},
+	"transport/httpapi": {"model", "spec"},
+	"cluster":           {"shard", "query", "shard/store", "fsm", "model", "spec", "ring"},
+	"query":             {"fsm"},
+	"shard":             {"fsm", "spec"},
+	"shard/store":       {},
+	"fsm":               {"model", "spec", "lts", "ring"},
+	"model":             {"spec", "lts", "lts/hml", "lts/explain"},
+	"spec":              {"lts"},
+	"lts/explain":       {"lts", "lts/hml"},
+	"lts/hml":           {"lts"},
+	"lts/ltsfile":       {"lts"},
+	"lts":               {},
+	"ring":              {},
 	// The engine is for the manager that runs in the caller's process.
 	"client": {"model", "spec", "lts", "lts/explain"},
 }
@@ -71,7 +72,9 @@ var only = map[string][]string{
 	"github.com/hashicorp/memberlist":     {"cluster"},
 	"github.com/buraksezer/consistent":    {"ring"},
 	"github.com/spf13/":                   {"cmd/spex"},
-	"github.com/google/cel-go/":           {"query"},
+	// Clients must not inherit it.
+	"github.com/grpc-ecosystem/": {"transport/httpapi", "proto/gateway/spex/v1"},
+	"github.com/google/cel-go/":  {"query"},
 }
 
 type pkg struct {
