@@ -121,6 +121,11 @@ func (r *replica) follow(ctx context.Context, models []fsm.ModelStatus) error {
 				continue
 			}
 		}
+		if st.Installed && !st.Followed {
+			if err := r.addTable(ctx, m); err != nil {
+				errs = append(errs, fmt.Errorf("follow the instances of version %d of %q: %w", m.Key.Version, m.Key.Name, err))
+			}
+		}
 		if st.ModeRevision < m.ModeRevision {
 			modes = append(modes, &statev1.Command{Principal: "spex/sync", Kind: &statev1.Command_SetModelMode{SetModelMode: &statev1.SetModelMode{
 				Spec: m.Key.Proto(), Mode: m.Mode, ModeRevision: m.ModeRevision, ModelVersion: m.Version,
@@ -133,6 +138,24 @@ func (r *replica) follow(ctx context.Context, models []fsm.ModelStatus) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// addTable brings the frontier table of a specification that was installed
+// before there were any.
+func (r *replica) addTable(ctx context.Context, m fsm.ModelStatus) error {
+	view, ok := r.node.catalog.machine.Spec(m.Key.Namespace, m.Key.Name, m.Key.Version)
+	if !ok {
+		return errors.New("the catalog does not have it")
+	}
+	table, err := fsm.FrontierTableOf(view.Definition)
+	if err != nil {
+		return err
+	}
+	return r.proposePayload(ctx, &statev1.SpecificationContent{Specification: view.Definition, FrontierTable: table}, func(p *statev1.Payload) *statev1.Command {
+		return &statev1.Command{Kind: &statev1.Command_InstallSpecification{InstallSpecification: &statev1.InstallSpecification{
+			Spec: m.Key.Proto(), Payload: p, Mode: m.Mode, ModeRevision: m.ModeRevision,
+		}}}
+	})
 }
 
 // closing tells the modes that every shard has to log before they count, whether
@@ -282,7 +305,11 @@ func (r *replica) installNow(ctx context.Context, key fsm.SpecKey) error {
 		if !ok {
 			return r.node.unavailable("the catalog has no model for version %d of %q", key.Version, key.Name)
 		}
-		err = r.proposePayload(ctx, &statev1.SpecificationContent{Specification: view.Definition, Model: content}, func(p *statev1.Payload) *statev1.Command {
+		table, err := fsm.FrontierTableOf(view.Definition)
+		if err != nil {
+			return err
+		}
+		err = r.proposePayload(ctx, &statev1.SpecificationContent{Specification: view.Definition, Model: content, FrontierTable: table}, func(p *statev1.Payload) *statev1.Command {
 			return &statev1.Command{Kind: &statev1.Command_InstallSpecification{InstallSpecification: &statev1.InstallSpecification{
 				Spec: key.Proto(), Payload: p, Mode: m.Mode, ModeRevision: m.ModeRevision,
 			}}}

@@ -82,6 +82,8 @@ type instance struct {
 	offModel bool
 	// timedOut is the sequence number of the last step whose timeout was reported, 0 for none.
 	timedOut uint64
+	// trail is nil until the instance leaves the model.
+	trail *trail
 	// awaiting counts the steps of this incarnation that have no verdict.
 	awaiting uint32
 	// The request that began the incarnation is remembered for as long as it lives.

@@ -24,7 +24,10 @@ type StepResult struct {
 	// Duplicate is set when an earlier request stored the step.
 	Duplicate bool
 	OffModel  bool
-	Spec      SpecKey
+	// RunViolation is set from the step on at which it was noticed that the steps
+	// of the instance violate the specification by themselves.
+	RunViolation *typesv1.RunViolation
+	Spec         SpecKey
 	// ModelVersion is the version of the model that the shard had.
 	ModelVersion uint64
 	Index        uint64
@@ -206,6 +209,7 @@ func (s *Shard) take(next *record, sp *specState, t model.Transition, req reques
 	inst.seq++
 	inst.state = st.t.To
 	inst.history = inst.history.append(st, historyLimit(sp.definition))
+	s.follow(sp, next.key, inst, wait != nil && wait.settled)
 	s.schedule(next.key, inst)
 	done := seen{id: req.id, hash: req.hash, at: s.now, kind: req.kind, ref: inst.incarnation, seq: inst.seq, from: st.t.From, verdict: st.verdict, index: s.applied}
 	if req.id != "" {
@@ -310,8 +314,10 @@ func (s *Shard) firstAnswer(rec *record, e seen, asked model.Transition) *StepRe
 		From: e.from, Action: asked.Action, State: asked.To,
 		Verdict: e.verdict, Duplicate: true, Index: e.index,
 	}
+	noticed := false
 	if inst := rec.live; inst != nil && inst.incarnation == e.ref {
 		res.OffModel = inst.offModel
+		res.RunViolation, noticed = inst.trail.violationBy(e.seq)
 		if inst.history.has(e.seq) {
 			st := inst.history.at(e.seq)
 			res.From, res.Action, res.State = st.t.From, st.t.Action, st.t.To
@@ -328,7 +334,8 @@ func (s *Shard) firstAnswer(rec *record, e seen, asked model.Transition) *StepRe
 	if e.kind == requestInit && res.State == "" {
 		res.State = definition.GetInitialState()
 	}
-	res.Rejected = rejects(definition.GetErrorPolicy(), res.Verdict)
+	res.Rejected = rejects(definition.GetErrorPolicy(), res.Verdict) ||
+		noticed && rejects(definition.GetErrorPolicy(), typesv1.Verdict_VERDICT_DEVIATION_NOT_EQUIVALENT)
 	return res
 }
 

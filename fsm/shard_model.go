@@ -30,6 +30,10 @@ type specState struct {
 	pending        transitionSet
 	pendingVersion uint64
 	deviations     *btree.BTreeG[*deviation]
+	// frontiers is the table in use; both are nil when the specification was
+	// installed without one, and never change once they are there.
+	frontiers     *model.Frontiers
+	frontierTable *statev1.FrontierTable
 }
 
 // deviation counts a distinct deviating transition. Values are immutable.
@@ -121,7 +125,11 @@ func (s *Shard) applyInstall(c *statev1.InstallSpecification) Result {
 	if content.GetSpecification() == nil || key.Version == 0 || c.GetMode() == typesv1.ModelMode_MODEL_MODE_UNSPECIFIED {
 		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "the content of %q has no specification, no version or no mode", key.Name)
 	}
+	if _, err := frontiersOf(key.Name, content.GetFrontierTable()); err != nil {
+		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "%v", err)
+	}
 	if p := s.spec(key); p != nil && p.definition != nil {
+		_ = p.track(content.GetFrontierTable()) // it was checked
 		return Result{}
 	} else if p != nil && c.GetModeRevision() < p.modeRevision {
 		// The barrier of a seal: a leader with an old view of the catalog must
@@ -130,6 +138,7 @@ func (s *Shard) applyInstall(c *statev1.InstallSpecification) Result {
 	}
 	p := s.specOrNew(key)
 	p.define(content.GetSpecification())
+	_ = p.track(content.GetFrontierTable()) // it was checked
 	p.mode, p.modeRevision = c.GetMode(), c.GetModeRevision()
 	s.extend(p, content.GetModel())
 	return Result{}

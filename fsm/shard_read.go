@@ -28,7 +28,10 @@ type InstanceView struct {
 	TimedOut bool
 	// PruneAt is from when on the instance is pruned, zero when it is not in its state.
 	PruneAt time.Time
-	history history
+	// RunViolation is set once the steps violate the specification by themselves.
+	RunViolation *typesv1.RunViolation
+	history      history
+	trail        *trail
 }
 
 // StepView is one step of a history.
@@ -40,14 +43,18 @@ type StepView struct {
 	EventTime time.Time
 	Verdict   typesv1.Verdict
 	Judgement *typesv1.Judgement
+	// RunViolation is set when the step proves that the steps of the instance
+	// violate the specification by themselves.
+	RunViolation *typesv1.RunViolation
 }
 
 func viewOf(r *record) *InstanceView {
 	in := r.live
 	v := &InstanceView{
 		Key: r.key, Incarnation: in.incarnation, Spec: in.spec, CreatedAt: time.Unix(0, in.createdAt),
-		Seq: in.seq, State: in.state, OffModel: in.offModel, Awaiting: in.awaiting, FirstKept: in.history.first, history: in.history,
+		Seq: in.seq, State: in.state, OffModel: in.offModel, Awaiting: in.awaiting, FirstKept: in.history.first, history: in.history, trail: in.trail,
 	}
+	v.RunViolation, _ = in.trail.violationBy(in.seq)
 	if v.UpdatedAt = v.CreatedAt; in.history.has(in.seq) {
 		v.UpdatedAt = time.Unix(0, in.history.at(in.seq).time)
 	}
@@ -67,6 +74,7 @@ func (v *InstanceView) Step(seq uint64) (StepView, bool) {
 	}
 	st := v.history.at(seq)
 	s := StepView{Seq: seq, From: st.t.From, Action: st.t.Action, State: st.t.To, Time: time.Unix(0, st.time), Verdict: st.verdict, Judgement: st.judgement}
+	s.RunViolation = v.trail.violationOf(seq)
 	if st.eventTime != 0 {
 		s.EventTime = time.Unix(0, st.eventTime)
 	}
@@ -168,6 +176,8 @@ type SpecStatus struct {
 	Mode         typesv1.ModelMode
 	ModeRevision uint64
 	ModelVersion uint64
+	// Followed is set when the shard has the frontier table of the version.
+	Followed bool
 	// Learned counts the transitions that the catalog's model did not have yet.
 	Learned int
 }
@@ -195,7 +205,7 @@ func (s *Shard) Spec(key SpecKey) (SpecStatus, bool) {
 }
 
 func (p *specState) status() SpecStatus {
-	return SpecStatus{Key: p.key, Installed: p.definition != nil, Mode: p.mode, ModeRevision: p.modeRevision, ModelVersion: p.modelVersion, Learned: p.learned.len()}
+	return SpecStatus{Key: p.key, Installed: p.definition != nil, Mode: p.mode, ModeRevision: p.modeRevision, ModelVersion: p.modelVersion, Learned: p.learned.len(), Followed: p.frontiers != nil}
 }
 
 // Outbox lists up to limit items that the catalog has not acknowledged, oldest first.

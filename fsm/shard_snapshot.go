@@ -75,7 +75,7 @@ func each[T any](tree *btree.BTreeG[T], f func(T) error) error {
 }
 
 func (p *specState) records(emit func(*statev1.Record) error) error {
-	rec := &statev1.SpecRecord{Spec: p.key.Proto(), Specification: p.definition, Mode: p.mode, ModeRevision: p.modeRevision, ModelVersion: p.modelVersion, PendingVersion: p.pendingVersion}
+	rec := &statev1.SpecRecord{Spec: p.key.Proto(), Specification: p.definition, Mode: p.mode, ModeRevision: p.modeRevision, ModelVersion: p.modelVersion, PendingVersion: p.pendingVersion, FrontierTable: p.frontierTable}
 	if err := emit(&statev1.Record{Kind: &statev1.Record_Spec{Spec: rec}}); err != nil {
 		return err
 	}
@@ -130,6 +130,7 @@ func (r *record) records(emit func(*statev1.Record) error) error {
 		rec.CreatedAt, rec.OffModel, rec.Awaiting = in.createdAt, in.offModel, in.awaiting
 		rec.InitRequestId, rec.InitHash, rec.FirstKept = in.initRequest, in.initHash, in.history.first
 		rec.TimedOutSeq = in.timedOut
+		in.trail.write(rec)
 	}
 	if err := emit(&statev1.Record{Kind: &statev1.Record_Instance{Instance: rec}}); err != nil {
 		return err
@@ -274,6 +275,9 @@ func (b *shardRestore) apply(r *statev1.Record) error {
 		c := kind.Spec
 		b.spec = newSpecState(SpecKeyOf(c.GetSpec()))
 		b.spec.define(c.GetSpecification())
+		if err := b.spec.track(c.GetFrontierTable()); err != nil {
+			return err
+		}
 		b.spec.mode, b.spec.modeRevision = c.GetMode(), c.GetModeRevision()
 		b.spec.modelVersion, b.spec.pendingVersion = c.GetModelVersion(), c.GetPendingVersion()
 		b.specs.Set(b.spec)
@@ -289,6 +293,11 @@ func (b *shardRestore) apply(r *statev1.Record) error {
 			return err
 		}
 		b.rec = restoreInstance(kind.Instance)
+		if b.rec.live != nil {
+			var err error
+			b.rec.live.trail, err = b.Shard.spec(b.rec.spec).restoreTrail(kind.Instance)
+			return err
+		}
 	case *statev1.Record_History:
 		return b.restoreHistory(kind.History)
 	case *statev1.Record_Window:

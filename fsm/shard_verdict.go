@@ -61,6 +61,9 @@ func (s *Shard) settle(w *awaitingStep, j *typesv1.Judgement) {
 				}
 				live.history = live.history.set(w.ref.Seq, st)
 			}
+			if deviates && live.trail == nil {
+				s.follow(s.spec(live.spec), w.ref.Key, &live, true)
+			}
 			next.live = &live
 		}
 		s.records.Set(&next)

@@ -136,19 +136,24 @@ func (fs *Frontiers) Follow(from Frontier, run []string) Finding {
 	}
 	out.Frontier = f
 	if out.At < len(run) {
-		out.Sentence = fs.explain(before, run[:out.At], run[out.At], out.Violation, len(from.Strict) == len(fs.every) && len(fs.every) > 1)
+		out.Sentence = fs.Explain(before, out.At, run[:out.At], run[out.At], out.Violation, len(from.Strict) == len(fs.every) && len(fs.every) > 1)
 	}
 	return out
 }
 
-// explain says why the action is a violation after the run.
-func (fs *Frontiers) explain(before Frontier, run []string, action string, v Violation, anywhere bool) string {
+// Explain is the sentence of Follow for a caller that kept less than the whole run: steps
+// were taken from where it began to the frontier before, the last of them by the actions in last,
+// and then the action was the violation v. anywhere says that the run began at Anywhere.
+func (fs *Frontiers) Explain(before Frontier, steps int, last []string, action string, v Violation, anywhere bool) string {
 	var b strings.Builder
-	switch n := len(run); {
-	case n > maxListed:
-		fmt.Fprintf(&b, "After %d steps, the last of them %s,", n, actionList(run[n-maxListed:]))
-	case n > 0:
-		fmt.Fprintf(&b, "After %s", actionList(run))
+	last = last[max(0, len(last)-maxListed):]
+	switch {
+	case steps > len(last) && len(last) > 0:
+		fmt.Fprintf(&b, "After %d steps, the last of them %s,", steps, actionList(last))
+	case steps > len(last):
+		fmt.Fprintf(&b, "After %d steps", steps)
+	case steps > 0:
+		fmt.Fprintf(&b, "After %s", actionList(last))
 	default:
 		b.WriteString("At its start")
 	}

@@ -1062,8 +1062,10 @@ type InstanceRecord struct {
 	// It was followed from the middle of its life.
 	FrontierAnywhere bool                  `protobuf:"varint,61,opt,name=frontier_anywhere,json=frontierAnywhere,proto3" json:"frontier_anywhere,omitempty"`
 	RunViolations    []*RunViolationRecord `protobuf:"bytes,62,rep,name=run_violations,json=runViolations,proto3" json:"run_violations,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The sequence number of the first step that was followed.
+	FrontierFrom  uint64 `protobuf:"varint,63,opt,name=frontier_from,json=frontierFrom,proto3" json:"frontier_from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *InstanceRecord) Reset() {
@@ -1227,6 +1229,13 @@ func (x *InstanceRecord) GetRunViolations() []*RunViolationRecord {
 		return x.RunViolations
 	}
 	return nil
+}
+
+func (x *InstanceRecord) GetFrontierFrom() uint64 {
+	if x != nil {
+		return x.FrontierFrom
+	}
+	return 0
 }
 
 // RunViolationRecord is what is needed to explain a violation at any later time.
@@ -2358,7 +2367,7 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\x05joint\x18= \x01(\v2\x1d.spex.types.v1.JointJudgementR\x05joint\"3\n" +
 	"\tMetaEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xa9\x05\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xce\x05\n" +
 	"\x0eInstanceRecord\x12$\n" +
 	"\x03key\x18\x01 \x01(\v2\x12.spex.state.v1.KeyR\x03key\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x12\n" +
@@ -2382,7 +2391,8 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\rtimed_out_seq\x182 \x01(\x04R\vtimedOutSeq\x12\x1a\n" +
 	"\bfrontier\x18< \x01(\fR\bfrontier\x12+\n" +
 	"\x11frontier_anywhere\x18= \x01(\bR\x10frontierAnywhere\x12H\n" +
-	"\x0erun_violations\x18> \x03(\v2!.spex.state.v1.RunViolationRecordR\rrunViolations\"\x81\x02\n" +
+	"\x0erun_violations\x18> \x03(\v2!.spex.state.v1.RunViolationRecordR\rrunViolations\x12#\n" +
+	"\rfrontier_from\x18? \x01(\x04R\ffrontierFrom\"\x81\x02\n" +
 	"\x12RunViolationRecord\x123\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1f.spex.types.v1.RunViolationKindR\x04kind\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x1b\n" +
