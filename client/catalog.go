@@ -189,7 +189,11 @@ func (c *Client) GetModel(ctx context.Context, spec string, specVersion uint64) 
 // ImportModel adds transitions to the model of the newest version of a
 // specification, and says whether the model is learning afterwards.
 func (c *Client) ImportModel(ctx context.Context, spec string, learning bool, transitions []*typesv1.Transition) (*spexv1.ImportModelResponse, error) {
-	cl := call{name: "ImportModel", write: true, unbounded: true}
+	return c.importModel(ctx, "ImportModel", spexv1.ImportMode_IMPORT_MODE_MERGE, spec, learning, transitions)
+}
+
+func (c *Client) importModel(ctx context.Context, name string, mode spexv1.ImportMode, spec string, learning bool, transitions []*typesv1.Transition) (*spexv1.ImportModelResponse, error) {
+	cl := call{name: name, write: true, unbounded: true}
 	var resp *spexv1.ImportModelResponse
 	err := c.do(ctx, cl, func(ctx context.Context, ep *endpoint) (bool, error) {
 		stream, err := spexv1.NewModelServiceClient(ep.conn).ImportModel(ctx)
@@ -197,7 +201,7 @@ func (c *Client) ImportModel(ctx context.Context, spec string, learning bool, tr
 			return false, err
 		}
 		piece, rest := cut(transitions)
-		first := &spexv1.ImportModelRequest{Namespace: c.opts.Namespace, Spec: spec, Learning: learning, Transitions: piece}
+		first := &spexv1.ImportModelRequest{Namespace: c.opts.Namespace, Spec: spec, Learning: learning, Mode: mode, Transitions: piece}
 		resp, err = upload(stream, first, func() *spexv1.ImportModelRequest {
 			if len(rest) == 0 {
 				return nil

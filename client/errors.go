@@ -42,6 +42,9 @@ var (
 	ErrDeserialisationFailed     = errors.New("client: deserialisation failed")
 	ErrInternal                  = errors.New("client: internal error of the server")
 	ErrUploadIncomplete          = errors.New("client: upload incomplete")
+	ErrDeviationNotFound         = errors.New("client: deviation not found")
+	ErrModelNotEquivalent        = errors.New("client: model would not be equivalent to its specification")
+	ErrModelChanged              = errors.New("client: model has changed since it was looked at")
 )
 
 // Sentinels for what is not a reason of an ErrorDetail.
@@ -100,6 +103,9 @@ var reasons = map[typesv1.Reason]reasonInfo{
 	typesv1.Reason_REASON_DESERIALISATION_FAILED:             {sentinel: ErrDeserialisationFailed},
 	typesv1.Reason_REASON_INTERNAL:                           {sentinel: ErrInternal},
 	typesv1.Reason_REASON_UPLOAD_INCOMPLETE:                  {sentinel: ErrUploadIncomplete, retry: true, stay: true},
+	typesv1.Reason_REASON_DEVIATION_NOT_FOUND:                {sentinel: ErrDeviationNotFound},
+	typesv1.Reason_REASON_MODEL_NOT_EQUIVALENT:               {sentinel: ErrModelNotEquivalent},
+	typesv1.Reason_REASON_MODEL_CHANGED:                      {sentinel: ErrModelChanged, retry: true, stay: true},
 }
 
 // Error is a call that failed. It matches the sentinel of its Reason, and

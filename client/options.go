@@ -49,7 +49,8 @@ type Options struct {
 	Timeout time.Duration
 	// AttemptTimeout bounds one attempt of a call that can be retried; 0 means
 	// DefaultAttemptTimeout, a negative value means no bound but the deadline.
-	// ApplySpecification, ImportModel, SealModel and LearnModel have no such bound.
+	// ApplySpecification, ImportModel, ReplaceModel, SealModel, LearnModel and
+	// AcceptDeviations have no such bound.
 	AttemptTimeout time.Duration
 	// BackoffBase and BackoffMax bound the waits between attempts: the n-th wait is
 	// random between 0 and the smaller of BackoffMax and BackoffBase times 2^n.

@@ -58,9 +58,15 @@ type Backend interface {
 	GetModel(ctx context.Context, namespace, spec string, version uint64) (*spexv1.ModelInfo, []*typesv1.Transition, error)
 	// ImportModel takes well-named transitions, at most spec.MaxModelTransitions, perhaps with repetitions.
 	ImportModel(ctx context.Context, namespace, spec string, learning bool, transitions []*typesv1.Transition) (*spexv1.ImportModelResponse, error)
+	// ReplaceModel is ImportModel that takes everything else out of the model.
+	ReplaceModel(ctx context.Context, namespace, spec string, learning bool, transitions []*typesv1.Transition) (*spexv1.ImportModelResponse, error)
 	SealModel(ctx context.Context, req *spexv1.SealModelRequest) (*spexv1.SealModelResponse, error)
 	LearnModel(ctx context.Context, req *spexv1.LearnModelRequest) (*spexv1.LearnModelResponse, error)
 	ListDeviations(ctx context.Context, req *spexv1.ListDeviationsRequest) (*spexv1.ListDeviationsResponse, error)
+	// AcceptDeviations and RejectDeviations take well-named transitions, 1 to MaxReviewed.
+	AcceptDeviations(ctx context.Context, req *spexv1.AcceptDeviationsRequest) (*spexv1.AcceptDeviationsResponse, error)
+	RejectDeviations(ctx context.Context, req *spexv1.RejectDeviationsRequest) (*spexv1.RejectDeviationsResponse, error)
+	ListModelHistory(ctx context.Context, req *spexv1.ListModelHistoryRequest) (*spexv1.ListModelHistoryResponse, error)
 
 	// Watch sends the reports of all shards until ctx ends or send fails, and
 	// returns why. It must not call send concurrently.

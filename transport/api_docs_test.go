@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
+	"github.com/spexio/spex/fsm"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
 	"github.com/spexio/spex/spec"
@@ -89,6 +90,11 @@ func TestPageNamesTheLimits(t *testing.T) {
 		fmt.Sprintf("| `page_size` | up to %d; by default %d for `ListInstances`, %d for `GetHistory` |", spec.MaxPage, DefaultListPage, spec.MaxPage),
 		fmt.Sprintf("| `page_token` | up to %d bytes |", MaxPageTokenBytes),
 		fmt.Sprintf("| `limit` of `ListDeviations` | up to %d; by default %d |", MaxDeviations, DefaultDeviations),
+		fmt.Sprintf("| transitions of one acceptance or rejection | 1 to %d |", MaxReviewed),
+		fmt.Sprintf("| `owner` of a review | 1 to %d bytes |", MaxOwnerBytes),
+		fmt.Sprintf("| `reason` of a review | 1 to %d bytes |", MaxReasonBytes),
+		fmt.Sprintf("| transitions of a specification's version with a review | up to %d |", fsm.MaxReviews),
+		fmt.Sprintf("| `limit` of `ListModelHistory`, and what is kept | up to %d; by default %d |", MaxModelEvents, MaxModelEvents),
 		fmt.Sprintf("| transitions of a specification | up to %d |", spec.MaxTransitions),
 		fmt.Sprintf("| an encoded specification | up to %d bytes |", MaxUploadBytes),
 		fmt.Sprintf("| transitions of a model, and of one import | up to %d |", spec.MaxModelTransitions),

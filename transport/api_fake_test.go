@@ -169,6 +169,23 @@ func (b *fakeBackend) ImportModel(ctx context.Context, namespace, spec string, l
 	return fakeAnswer(err, &spexv1.ImportModelResponse{Model: &spexv1.ModelInfo{Spec: spec, Mode: mode}, Added: uint32(len(transitions))})
 }
 
+func (b *fakeBackend) ReplaceModel(ctx context.Context, namespace, spec string, _ bool, transitions []*typesv1.Transition) (*spexv1.ImportModelResponse, error) {
+	err := b.enter(ctx, "ReplaceModel", namespace)
+	return fakeAnswer(err, &spexv1.ImportModelResponse{Model: &spexv1.ModelInfo{Spec: spec}, Removed: uint32(len(transitions))})
+}
+
+func (b *fakeBackend) AcceptDeviations(ctx context.Context, r *spexv1.AcceptDeviationsRequest) (*spexv1.AcceptDeviationsResponse, error) {
+	return fakeAnswer(b.enter(ctx, "AcceptDeviations", r), &spexv1.AcceptDeviationsResponse{Added: uint32(len(r.Transitions))})
+}
+
+func (b *fakeBackend) RejectDeviations(ctx context.Context, r *spexv1.RejectDeviationsRequest) (*spexv1.RejectDeviationsResponse, error) {
+	return fakeAnswer(b.enter(ctx, "RejectDeviations", r), &spexv1.RejectDeviationsResponse{CatalogIndex: 8})
+}
+
+func (b *fakeBackend) ListModelHistory(ctx context.Context, r *spexv1.ListModelHistoryRequest) (*spexv1.ListModelHistoryResponse, error) {
+	return fakeAnswer(b.enter(ctx, "ListModelHistory", r), &spexv1.ListModelHistoryResponse{Events: make([]*spexv1.ModelEvent, 0), Truncated: r.Limit == MaxModelEvents})
+}
+
 func (b *fakeBackend) SealModel(ctx context.Context, r *spexv1.SealModelRequest) (*spexv1.SealModelResponse, error) {
 	return fakeAnswer(b.enter(ctx, "SealModel", r), &spexv1.SealModelResponse{CatalogIndex: 6})
 }

@@ -127,6 +127,22 @@ var apiCalls = []apiCall{
 		r, err := importModel(ctx, h, &spexv1.ImportModelRequest{Spec: "tree", Learning: true, Transitions: treeSpec.Transitions})
 		return r.GetModel().GetMode(), err
 	}, typesv1.ModelMode_MODEL_MODE_LEARNING},
+	{"ReplaceModel", func(ctx context.Context, h *apiHarness) (any, error) {
+		r, err := importModel(ctx, h, &spexv1.ImportModelRequest{Spec: "tree", Mode: spexv1.ImportMode_IMPORT_MODE_REPLACE, Transitions: treeSpec.Transitions})
+		return int(r.GetRemoved()), err
+	}, len(treeSpec.Transitions)},
+	{"AcceptDeviations", func(ctx context.Context, h *apiHarness) (any, error) {
+		r, err := h.models.AcceptDeviations(ctx, &spexv1.AcceptDeviationsRequest{Spec: "tree", Owner: "o", Reason: "r", Transitions: treeSpec.Transitions})
+		return int(r.GetAdded()), err
+	}, len(treeSpec.Transitions)},
+	{"RejectDeviations", func(ctx context.Context, h *apiHarness) (any, error) {
+		r, err := h.models.RejectDeviations(ctx, &spexv1.RejectDeviationsRequest{Spec: "tree", Owner: "o", Reason: "r", Transitions: treeSpec.Transitions})
+		return r.GetCatalogIndex(), err
+	}, uint64(8)},
+	{"ListModelHistory", func(ctx context.Context, h *apiHarness) (any, error) {
+		r, err := h.models.ListModelHistory(ctx, &spexv1.ListModelHistoryRequest{Spec: "tree"})
+		return r.GetTruncated(), err
+	}, true},
 	{"SealModel", func(ctx context.Context, h *apiHarness) (any, error) {
 		r, err := h.models.SealModel(ctx, &spexv1.SealModelRequest{Spec: "tree"})
 		return r.GetCatalogIndex(), err

@@ -90,8 +90,11 @@ func (s *apiServer) ImportModel(stream grpc.ClientStreamingServer[spexv1.ImportM
 			if err := normalizeNamed(&first.Namespace, "spec", first.Spec); err != nil {
 				return err
 			}
-		} else if piece.GetNamespace() != "" || piece.GetSpec() != "" || piece.GetLearning() {
-			return refusal(malformed("namespace, spec or learning", "is set after the first message", "set them in the first message only"))
+			if mode := first.Mode; mode < spexv1.ImportMode_IMPORT_MODE_UNSPECIFIED || mode > spexv1.ImportMode_IMPORT_MODE_REPLACE {
+				return refusal(malformed("mode", fmt.Sprintf("has the unknown value %d", mode), "use MERGE (1) or REPLACE (2)"))
+			}
+		} else if piece.GetNamespace() != "" || piece.GetSpec() != "" || piece.GetLearning() || piece.GetMode() != 0 {
+			return refusal(malformed("namespace, spec, learning or mode", "is set after the first message", "set them in the first message only"))
 		}
 		if len(transitions)+len(piece.GetTransitions()) > spec.MaxModelTransitions {
 			return refusal(overLimit("transitions", fmt.Sprintf("are more than %d in all, which is the limit", spec.MaxModelTransitions),
@@ -108,7 +111,11 @@ func (s *apiServer) ImportModel(stream grpc.ClientStreamingServer[spexv1.ImportM
 		return fsm.Errorf(typesv1.Reason_REASON_UPLOAD_INCOMPLETE,
 			"nothing was sent; name the specification in the first message before closing the stream")
 	}
-	response, err := s.backend.ImportModel(stream.Context(), first.Namespace, first.Spec, first.Learning, transitions)
+	take := s.backend.ImportModel
+	if first.Mode == spexv1.ImportMode_IMPORT_MODE_REPLACE {
+		take = s.backend.ReplaceModel
+	}
+	response, err := take(stream.Context(), first.Namespace, first.Spec, first.Learning, transitions)
 	if err != nil {
 		return err
 	}

@@ -165,6 +165,8 @@ func TestImportModel(t *testing.T) {
 		{"no specification", []*spexv1.ImportModelRequest{{}}, invalid},
 		{"a second name", []*spexv1.ImportModelRequest{{Spec: "tree"}, {Spec: "cycle"}}, invalid},
 		{"a second namespace", []*spexv1.ImportModelRequest{{Spec: "tree"}, {Namespace: "n"}}, invalid},
+		{"a mode that is not there", []*spexv1.ImportModelRequest{{Spec: "tree", Mode: 3}}, invalid},
+		{"a mode later on", []*spexv1.ImportModelRequest{{Spec: "tree"}, {Mode: spexv1.ImportMode_IMPORT_MODE_MERGE}}, invalid},
 		{"learning later on", []*spexv1.ImportModelRequest{{Spec: "tree"}, {Learning: true}}, invalid},
 	} {
 		t.Run(c.name, func(t *testing.T) {

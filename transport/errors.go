@@ -43,6 +43,9 @@ var codeOf = map[typesv1.Reason]codes.Code{
 	typesv1.Reason_REASON_DESERIALISATION_FAILED:             codes.InvalidArgument,
 	typesv1.Reason_REASON_INTERNAL:                           codes.Internal,
 	typesv1.Reason_REASON_UPLOAD_INCOMPLETE:                  codes.Aborted,
+	typesv1.Reason_REASON_DEVIATION_NOT_FOUND:                codes.NotFound,
+	typesv1.Reason_REASON_MODEL_NOT_EQUIVALENT:               codes.FailedPrecondition,
+	typesv1.Reason_REASON_MODEL_CHANGED:                      codes.Aborted,
 }
 
 // CodeOf returns the gRPC code that errors with the reason travel under, and
