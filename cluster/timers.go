@@ -104,15 +104,7 @@ func (t *timers) pass(ctx context.Context) time.Duration {
 // newTimers makes the timers of a shard on this node; clock is what stamps its entries.
 func (r *replica) newTimers(clock func() time.Time) *timers {
 	t := &timers{
-		due: r.machine.Due, wake: newWake(),
-		// The time of an entry is never before that of the entry before it.
-		now: func() time.Time {
-			now := clock()
-			if log := r.machine.Time(); log.After(now) {
-				return log
-			}
-			return now
-		},
+		due: r.machine.Due, wake: newWake(), now: entryClock(r.machine, clock),
 		propose: r.proposeDeadlines,
 		failed: func(err error) {
 			r.log.Warn("timeouts and prunes could not be recorded; they will be tried again", "error", err)
@@ -122,6 +114,18 @@ func (r *replica) newTimers(clock func() time.Time) *timers {
 		t.before = func(due []fsm.Due) { hook(r.id, due) }
 	}
 	return t
+}
+
+// entryClock tells the time that an entry would have which is stamped with the
+// clock: never before that of the entry before it.
+func entryClock(machine *fsm.Shard, clock func() time.Time) func() time.Time {
+	return func() time.Time {
+		now := clock()
+		if log := machine.Time(); log.After(now) {
+			return log
+		}
+		return now
+	}
 }
 
 // proposeDeadlines has timeouts and prunes applied.
