@@ -64,6 +64,8 @@ type ServerHooks struct {
 	Judge func(fsm.Case)
 	// Deadlines: see BeforeDeadlines in cluster.NodeConfig.
 	Deadlines func(shard uint32, due []fsm.Due)
+	// Now is the clock of the node's groups instead of time.Now.
+	Now func() time.Time
 }
 
 // Server is one node with its listeners. Start it with StartServer.
@@ -240,7 +242,7 @@ func (s *Server) run() error {
 	s.setClusterID(outcome.ClusterID)
 	node, err := cluster.OpenNode(cluster.NodeConfig{
 		Self: s.self.Node(), Version: s.cfg.Version, Store: st, Peers: s.net.Peers(), Members: s.members, Timing: s.cfg.Timing, Logger: s.log,
-		Attach: s.attach, RouteBudget: s.cfg.RouteBudget, JudgeBudget: s.cfg.JudgeBudget, BeforeJudge: s.cfg.Hooks.Judge, BeforeDeadlines: s.cfg.Hooks.Deadlines,
+		Attach: s.attach, RouteBudget: s.cfg.RouteBudget, JudgeBudget: s.cfg.JudgeBudget, BeforeJudge: s.cfg.Hooks.Judge, Now: s.cfg.Hooks.Now, BeforeDeadlines: s.cfg.Hooks.Deadlines,
 	})
 	if err != nil {
 		return err
