@@ -14,36 +14,37 @@ import (
 // documentedTypes are the JSON documents of the commands, by the heading of their
 // section in docs/json.md.
 var documentedTypes = map[string]any{
-	"spex spec apply":          []specAppliedJSON{},
-	"spex spec get":            specJSON{},
-	"spex spec discover":       specJSON{},
-	"spex spec list":           []specInfoJSON{},
-	"spex spec delete":         specDeletedJSON{},
-	"spex spec lint":           []lintJSON{},
-	"spex instance init":       stepResultJSON{},
-	"spex instance transition": stepResultJSON{},
-	"spex instance get":        instanceHistoryJSON{},
-	"spex instance list":       []instanceJSON{},
-	"spex instance delete":     deletedJSON{},
-	"spex model list":          []modelJSON{},
-	"spex model get":           modelContentJSON{},
-	"spex model export":        []modelExportJSON{},
-	"spex model import":        []modelImportJSON{},
-	"spex model seal":          modelJSON{},
-	"spex model learn":         modelJSON{},
-	"spex replay":              replayJSON{},
-	"spex check":               checkJSON{},
-	"spex diff":                reportJSON{},
-	"spex lts info":            []ltsInfoJSON{},
-	"spex deviations":          []deviationJSON{},
-	"spex cluster status":      statusJSON{},
-	"spex bench":               benchJSON{},
-	"spex version":             versionJSON{},
+	"spex spec apply":              []specAppliedJSON{},
+	"spex spec get":                specJSON{},
+	"spex spec discover":           specJSON{},
+	"spex spec list":               []specInfoJSON{},
+	"spex spec delete":             specDeletedJSON{},
+	"spex spec lint":               []lintJSON{},
+	"spex instance init":           stepResultJSON{},
+	"spex instance transition":     stepResultJSON{},
+	"spex instance get":            instanceHistoryJSON{},
+	"spex instance list":           []instanceJSON{},
+	"spex instance delete":         deletedJSON{},
+	"spex instance delete --where": deletedMatchingJSON{},
+	"spex model list":              []modelJSON{},
+	"spex model get":               modelContentJSON{},
+	"spex model export":            []modelExportJSON{},
+	"spex model import":            []modelImportJSON{},
+	"spex model seal":              modelJSON{},
+	"spex model learn":             modelJSON{},
+	"spex replay":                  replayJSON{},
+	"spex check":                   checkJSON{},
+	"spex diff":                    reportJSON{},
+	"spex lts info":                []ltsInfoJSON{},
+	"spex deviations":              []deviationJSON{},
+	"spex cluster status":          statusJSON{},
+	"spex bench":                   benchJSON{},
+	"spex version":                 versionJSON{},
 }
 
 var (
 	docSection = regexp.MustCompile("(?m)^## (`.*)$")
-	docCommand = regexp.MustCompile("`(spex [a-z ]+)`")
+	docCommand = regexp.MustCompile("`(spex [a-z -]+)`")
 	docExample = regexp.MustCompile("(?s)```json\n(.*?)```")
 )
 

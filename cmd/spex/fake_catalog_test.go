@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -43,10 +44,14 @@ func (f *fakeCluster) GetHistory(_ context.Context, req *spexv1.GetHistoryReques
 	if in == nil {
 		return nil, refusal(codes.NotFound, typesv1.Reason_REASON_INSTANCE_IDENTIFIER_NOT_FOUND, "there is no instance %q", req.GetId())
 	}
+	steps := slices.Clone(in.steps)
+	if req.GetNewestFirst() {
+		slices.Reverse(steps)
+	}
 	from := len(req.GetPageToken()) * 2
-	to := min(from+2, len(in.steps))
+	to := min(from+2, len(steps))
 	resp := &spexv1.GetHistoryResponse{Instance: proto.CloneOf(in.info), FirstKeptSeq: 1, Read: f.readLocked(req.GetConsistency())}
-	for _, s := range in.steps[from:to] {
+	for _, s := range steps[from:to] {
 		resp.Steps = append(resp.Steps, proto.CloneOf(s))
 	}
 	if to < len(in.steps) {
@@ -59,12 +64,35 @@ func (f *fakeCluster) ListInstances(_ context.Context, req *spexv1.ListInstances
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	resp := &spexv1.ListInstancesResponse{Failures: f.listFailures}
+	if req.GetWhere() != "" {
+		resp.Unevaluated, resp.UnevaluatedError = 2, "no such key: customer"
+	}
 	for _, id := range f.order {
 		in := f.instances[id]
 		if in == nil || req.GetSpec() != "" && req.GetSpec() != in.info.GetSpec() || req.GetState() != "" && req.GetState() != in.info.GetState() {
 			continue
 		}
 		resp.Instances = append(resp.Instances, proto.CloneOf(in.info))
+	}
+	return resp, nil
+}
+
+// DeleteMatching knows one kind of expression, which names an id, and is
+// otherwise what a cluster makes of it.
+func (f *fakeCluster) DeleteMatching(_ context.Context, req *spexv1.DeleteMatchingRequest) (*spexv1.DeleteMatchingResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	id, ok := strings.CutPrefix(req.GetWhere(), "id == ")
+	if !ok {
+		return nil, refusal(codes.InvalidArgument, typesv1.Reason_REASON_INVALID_ARGUMENT, "where: line 1, column 1: undeclared reference to '%s'", req.GetWhere())
+	}
+	resp := &spexv1.DeleteMatchingResponse{Examined: uint64(len(f.instances)), Failures: f.listFailures, Unevaluated: 1, UnevaluatedError: "no such key: customer"}
+	if _, ok := f.instances[strings.Trim(id, `"`)]; ok {
+		resp.Matched = 1
+		if !req.GetDryRun() {
+			resp.Deleted = 1
+			delete(f.instances, strings.Trim(id, `"`))
+		}
 	}
 	return resp, nil
 }

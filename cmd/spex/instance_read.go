@@ -17,24 +17,43 @@ import (
 
 func newInstanceGetCommand(a *app) *cobra.Command {
 	var stale bool
+	var newest int
+	var page string
 	cmd := &cobra.Command{
 		Use:   "get ID",
 		Short: "Show an instance and its history",
 		Long: `Show an instance and its kept steps, oldest first.
 
+With --history N only the last N steps are shown, newest first, and how to ask for
+the ones before.
+
 The answer reflects every write that was acknowledged before. With --stale any
 replica answers from what it has, also when its shard has no leader.`,
 		Args: exactArgs("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if newest < 0 || newest > client.MaxPage {
+				return usagef("--history must be from 1 to %d, or 0 for all kept steps", client.MaxPage)
+			}
+			if page != "" && newest == 0 {
+				return usagef("--page goes on with a history that --history N has begun: give the same N")
+			}
 			return a.withClient(cmd.Context(), func(c *client.Client) error {
-				out, err := readInstance(cmd.Context(), c, args[0], stale)
+				read := readInstance
+				if newest > 0 {
+					read = func(ctx context.Context, c *client.Client, id string, stale bool) (instanceHistoryJSON, error) {
+						return readNewest(ctx, c, id, stale, newest, page)
+					}
+				}
+				out, err := read(cmd.Context(), c, args[0], stale)
 				if err != nil {
 					return err
 				}
-				return a.emit(out, func(w io.Writer, p painter) { drawInstance(w, p, out) })
+				return a.emit(out, func(w io.Writer, p painter) { drawInstance(w, p, out, newest) })
 			})
 		},
 	}
+	cmd.Flags().IntVar(&newest, "history", 0, "show the last `N` steps, newest first (default: all, oldest first)")
+	cmd.Flags().StringVar(&page, "page", "", "with --history: go on where the page before ended")
 	cmd.Flags().BoolVar(&stale, "stale", false, "take the answer of any replica, which may be behind")
 	return cmd
 }
@@ -71,7 +90,31 @@ func readInstance(ctx context.Context, c *client.Client, id string, stale bool) 
 	return out, nil
 }
 
-func drawInstance(w io.Writer, p painter, i instanceHistoryJSON) {
+// readNewest reads a page of the history from its end, in one request.
+func readNewest(ctx context.Context, c *client.Client, id string, stale bool, n int, page string) (instanceHistoryJSON, error) {
+	opts := []client.ReadOption{client.NewestFirst(), client.PageSize(uint32(n))}
+	if stale {
+		opts = append(opts, client.Stale())
+	}
+	got, err := c.HistoryPage(ctx, id, page, opts...)
+	if err != nil {
+		return instanceHistoryJSON{}, err
+	}
+	out := instanceHistoryJSON{
+		instanceJSON: instanceToJSON(got.GetInstance()),
+		FirstKeptSeq: got.GetFirstKeptSeq(),
+		History:      []stepJSON{},
+		NextPage:     got.GetNextPageToken(),
+		Read:         readToJSON(got.GetRead(), stale),
+	}
+	for _, step := range got.GetSteps() {
+		out.History = append(out.History, stepToJSON(step))
+	}
+	return out, nil
+}
+
+// drawInstance shows an instance; newest is 0 when the history is all of it.
+func drawInstance(w io.Writer, p painter, i instanceHistoryJSON, newest int) {
 	var l pairs
 	l.add("id", i.ID)
 	l.add("spec", fmt.Sprintf("%s version %d", i.Spec, i.SpecVersion))
@@ -113,6 +156,10 @@ func drawInstance(w io.Writer, p painter, i instanceHistoryJSON) {
 		}
 	}
 	t.write(w, p)
+	if i.NextPage != "" {
+		fmt.Fprintf(w, "Older steps: spex instance get %s --history %d --page %s\n", i.ID, newest, i.NextPage)
+		return
+	}
 	if i.FirstKeptSeq > 1 {
 		fmt.Fprintf(w, "Steps before %d are no longer kept.\n", i.FirstKeptSeq)
 	}
@@ -124,8 +171,20 @@ func newInstanceListCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List instances, by shard and then by id",
-		Args:  cobra.NoArgs,
+		Long: `List instances, by shard and then by id.
+
+--where takes a CEL expression over the instance: id, spec, spec_version, state, seq,
+meta, created, updated, age (since the last step), off_model, awaiting, terminal.
+--stuck is for instances that should go on and do not: it leaves out those in
+terminal states.`,
+		Example: `  spex instance list --stuck 1h
+  spex instance list --where 'state == "pending" && age > duration("1h")'
+  spex instance list --spec order --where 'has(meta.customer) && meta.customer == "acme"'`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if filter.Stuck < 0 {
+				return usagef("--stuck must not be negative")
+			}
 			if limit < 0 {
 				return usagef("--limit must not be negative: 0 means all")
 			}
@@ -137,6 +196,8 @@ func newInstanceListCommand(a *app) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&filter.Spec, "spec", "", "only instances of this specification")
 	cmd.Flags().StringVar(&filter.State, "state", "", "only instances in this state")
+	cmd.Flags().StringVar(&filter.Where, "where", "", "only instances for which this CEL `expression` is true")
+	cmd.Flags().DurationVar(&filter.Stuck, "stuck", 0, "only instances without a step for longer than this, in a state that the model can leave")
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many; 0 means all")
 	return cmd
 }
@@ -144,8 +205,9 @@ func newInstanceListCommand(a *app) *cobra.Command {
 func (a *app) listInstances(ctx context.Context, c *client.Client, filter client.ListFilter) error {
 	out := []instanceJSON{}
 	var partial *client.PartialError
+	var unevaluated *client.UnevaluatedError
 	for i, err := range c.List(ctx, filter) {
-		if errors.As(err, &partial) {
+		if errors.As(err, &partial) || errors.As(err, &unevaluated) {
 			continue
 		}
 		if err != nil {
@@ -170,6 +232,7 @@ func (a *app) listInstances(ctx context.Context, c *client.Client, filter client
 	if filter.Limit > 0 && len(out) == filter.Limit {
 		a.notef("Shown are the first %d; there may be more: raise --limit.", filter.Limit)
 	}
+	a.noteUnevaluated(unevaluated)
 	return incomplete(partial)
 }
 
@@ -190,34 +253,4 @@ func instanceNote(i instanceJSON) cell {
 		notes = append(notes, plural(i.Awaiting, "verdict")+" awaited")
 	}
 	return cell{text: strings.Join(notes, ", "), style: styleWarn}
-}
-
-func newInstanceDeleteCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "delete ID",
-		Short: "Delete an instance; it is no error when there is none",
-		Args:  exactArgs("ID"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withClient(cmd.Context(), func(c *client.Client) error {
-				resp, err := c.Delete(cmd.Context(), args[0])
-				if err != nil {
-					return err
-				}
-				out := deletedJSON{
-					Namespace:   a.namespace(),
-					ID:          args[0],
-					Deleted:     resp.GetDeleted(),
-					Incarnation: resp.GetIncarnation(),
-					Duplicate:   resp.GetDuplicate(),
-				}
-				return a.emit(out, func(w io.Writer, _ painter) {
-					if out.Deleted {
-						fmt.Fprintf(w, "deleted %s\n", out.ID)
-					} else {
-						fmt.Fprintf(w, "%s: there is no such instance\n", out.ID)
-					}
-				})
-			})
-		},
-	}
 }

@@ -109,11 +109,12 @@ type readJSON struct {
 }
 
 // instanceHistoryJSON is the answer of instance get: the instance and its
-// kept steps, oldest first.
+// kept steps, oldest first, or with --history a page of them, newest first.
 type instanceHistoryJSON struct {
 	instanceJSON
 	FirstKeptSeq uint64     `json:"first_kept_seq"`
 	History      []stepJSON `json:"history"`
+	NextPage     string     `json:"next_page"`
 	Read         readJSON   `json:"read"`
 }
 
@@ -124,6 +125,17 @@ type deletedJSON struct {
 	Deleted     bool   `json:"deleted"`
 	Incarnation uint64 `json:"incarnation"`
 	Duplicate   bool   `json:"duplicate"`
+}
+
+// deletedMatchingJSON is the answer of instance delete --where.
+type deletedMatchingJSON struct {
+	Namespace   string `json:"namespace"`
+	DryRun      bool   `json:"dry_run"`
+	Matched     uint64 `json:"matched"`
+	Deleted     uint64 `json:"deleted"`
+	MovedOn     uint64 `json:"moved_on"`
+	Examined    uint64 `json:"examined"`
+	Unevaluated uint64 `json:"unevaluated"`
 }
 
 // specAppliedJSON is one element of the answer of spec apply.
