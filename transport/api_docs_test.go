@@ -14,6 +14,7 @@ import (
 	"github.com/spexio/spex/fsm"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
+	"github.com/spexio/spex/query"
 	"github.com/spexio/spex/spec"
 )
 
@@ -89,6 +90,7 @@ func TestPageNamesTheLimits(t *testing.T) {
 		fmt.Sprintf("| steps of a batch | up to %d |", spec.MaxBatch),
 		fmt.Sprintf("| `page_size` | up to %d; by default %d for `ListInstances`, %d for `GetHistory` |", spec.MaxPage, DefaultListPage, spec.MaxPage),
 		fmt.Sprintf("| `page_token` | up to %d bytes |", MaxPageTokenBytes),
+		fmt.Sprintf("| `where` of `ListInstances` and `DeleteMatching` | up to %d bytes;", query.MaxBytes),
 		fmt.Sprintf("| `limit` of `ListDeviations` | up to %d; by default %d |", MaxDeviations, DefaultDeviations),
 		fmt.Sprintf("| transitions of one acceptance or rejection | 1 to %d |", MaxReviewed),
 		fmt.Sprintf("| `owner` of a review | 1 to %d bytes |", MaxOwnerBytes),

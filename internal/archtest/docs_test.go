@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spexio/spex/fsm"
+	"github.com/spexio/spex/query"
 	"github.com/spexio/spex/ring"
 	"github.com/spexio/spex/shard"
 	"github.com/spexio/spex/shard/store"
@@ -49,6 +50,14 @@ var limits = map[string]any{
 	"fsm.MaxDeviations":               fsm.MaxDeviations,
 	"fsm.MaxPending":                  fsm.MaxPending,
 	"fsm.MaxReports":                  fsm.MaxReports,
+	"query.MaxBytes":                  query.MaxBytes,
+	"query.MaxNodes":                  query.MaxNodes,
+	"query.MaxNesting":                query.MaxNesting,
+	"query.MaxLoops":                  query.MaxLoops,
+	"query.MaxPattern":                query.MaxPattern,
+	"query.MaxCost":                   query.MaxCost,
+	"query.MaxPageCost":               query.MaxPageCost,
+	"query.MaxExamined":               query.MaxExamined,
 	"fsm.MaxSpecificationVersions":    fsm.MaxSpecificationVersions,
 	"transport.MaxRequestBytes":       transport.MaxRequestBytes,
 	"transport.DefaultRequestTimeout": transport.DefaultRequestTimeout,
