@@ -65,12 +65,16 @@ func (a *API) statusOf(r *http.Request, err error) (int, *status.Status) {
 			err = why
 		}
 	}
+	// Handlers of gRPC always add a detail: this is the gateway's own, about a
+	// request that it did not hand on.
+	if st, ok := status.FromError(err); ok && st.Code() == codes.InvalidArgument && len(st.Details()) == 0 {
+		err = invalid("%s", st.Message())
+	}
 	httpStatus := 0
 	var own *runtime.HTTPStatusError
 	if errors.As(err, &own) {
 		httpStatus, err = own.HTTPStatus, own.Err
 	}
-	// What comes from gRPC has its detail; the gateway's own errors get one here.
 	st := status.Convert(a.cfg.Complete(err))
 	if httpStatus == 0 {
 		httpStatus = runtime.HTTPStatusFromCode(st.Code())
