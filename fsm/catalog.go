@@ -76,6 +76,8 @@ func (c *Catalog) apply(cmd *statev1.Command) Result {
 		return c.applyChangeMode(kind.ChangeModelMode, cmd.GetPrincipal())
 	case *statev1.Command_ReportShard:
 		return c.applyReport(kind.ReportShard)
+	case *statev1.Command_JudgeDeviation:
+		return c.applyJudge(kind.JudgeDeviation)
 	case *statev1.Command_AcceptDeviations:
 		return c.applyAccept(kind.AcceptDeviations, cmd.GetPrincipal())
 	case *statev1.Command_RejectDeviations:
@@ -90,7 +92,7 @@ func catalogSupports(cmd *statev1.Command) bool {
 	switch cmd.GetKind().(type) {
 	case *statev1.Command_FormCluster, *statev1.Command_RegisterNode, *statev1.Command_MarkShardFormed,
 		*statev1.Command_ApplySpecification, *statev1.Command_DeleteSpecification, *statev1.Command_ImportModel,
-		*statev1.Command_ChangeModelMode, *statev1.Command_ReportShard,
+		*statev1.Command_ChangeModelMode, *statev1.Command_ReportShard, *statev1.Command_JudgeDeviation,
 		*statev1.Command_AcceptDeviations, *statev1.Command_RejectDeviations, *statev1.Command_WithdrawAcceptances:
 		return true
 	}

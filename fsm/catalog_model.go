@@ -37,6 +37,11 @@ type catalogModel struct {
 	version uint64
 	// deviations holds what nobody has reviewed, for counting distinct ones.
 	deviations *btree.BTreeG[*deviation]
+	// arrivals has the deviations in the order of their arrival, of which
+	// nextOrder is the last; it follows from the deviations.
+	arrivals  *btree.BTreeG[arrival]
+	nextOrder uint64
+	joint     jointState
 	// sealDeadline is when a seal that is under way is given up.
 	sealDeadline int64
 	// acknowledged lists the shards that have logged this revision, sorted.
@@ -57,6 +62,7 @@ func newCatalogModel(key SpecKey) *catalogModel {
 		key: key, content: newTransitionSet(),
 		deviations: newTree(func(a, b *deviation) bool { return model.Compare(a.t, b.t) < 0 }),
 		reviews:    newTree(func(a, b *review) bool { return model.Compare(a.t, b.t) < 0 }),
+		arrivals:   newArrivals(),
 	}
 }
 
@@ -257,7 +263,7 @@ func (c *Catalog) applyReport(r *statev1.ReportShard) Result {
 		if d := item.GetDeviation(); d != nil {
 			if _, ok := m.deviations.Get(&deviation{t: t}); !ok && m.deviations.Len() < MaxDeviations {
 				ref := StepRefOf(d.GetFirst())
-				m.deviations.Set(&deviation{
+				m.arrive(&deviation{
 					t: t, verdict: d.GetVerdict(), reason: d.GetReason(), explanation: d.GetExplanation(), grade: d.GetGrade(), count: 1,
 					first: ref, firstAt: d.GetTimeUnixNano(), last: ref, lastAt: d.GetTimeUnixNano(),
 				})

@@ -45,7 +45,7 @@ func (m *catalogModel) join(t model.Transition, version uint64) {
 	if r != nil && !r.accepted {
 		m.reviews.Delete(r)
 	}
-	if _, deviated := m.deviations.Delete(&deviation{t: t}); deviated && r == nil {
+	if m.leave(t) && r == nil {
 		m.unreviewed--
 	}
 }

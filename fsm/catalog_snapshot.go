@@ -22,6 +22,9 @@ func (c *Catalog) Snapshot() Snapshot {
 	c.models.Scan(func(m *catalogModel) bool {
 		pinned := *m
 		pinned.content, pinned.deviations, pinned.reviews = m.content.clone(), m.deviations.Copy(), m.reviews.Copy()
+		if m.joint.pending.tree != nil {
+			pinned.joint.pending = m.joint.pending.clone()
+		}
 		models = append(models, &pinned)
 		return true
 	})
@@ -61,12 +64,18 @@ func (c *Catalog) Snapshot() Snapshot {
 func (m *catalogModel) records(emit func(*statev1.Record) error) error {
 	if err := emit(&statev1.Record{Kind: &statev1.Record_CatalogModel{CatalogModel: &statev1.CatalogModelRecord{
 		Spec: m.key.Proto(), Mode: m.mode, ModeRevision: m.revision, Version: m.version, SealDeadline: m.sealDeadline, Acknowledged: m.acknowledged,
-		ShrunkVersion: m.shrunk,
+		ShrunkVersion: m.shrunk, NextOrder: m.nextOrder,
+		JointModelVersion: m.joint.modelVersion, JointThrough: m.joint.through, JointPendingVersion: m.joint.pendingVersion,
 	}}}); err != nil {
 		return err
 	}
 	if err := m.content.records(statev1.ModelRecord_SET_MODEL, emit); err != nil {
 		return err
+	}
+	if m.joint.pending.tree != nil {
+		if err := m.joint.pending.records(statev1.ModelRecord_SET_PENDING, emit); err != nil {
+			return err
+		}
 	}
 	if err := each(m.deviations, func(d *deviation) error { return emit(d.record()) }); err != nil {
 		return err
@@ -164,23 +173,45 @@ func (b *catalogRestore) apply(r *statev1.Record) error {
 		b.model = newCatalogModel(SpecKeyOf(m.GetSpec()))
 		b.model.mode, b.model.revision, b.model.version = m.GetMode(), m.GetModeRevision(), m.GetVersion()
 		b.model.sealDeadline, b.model.acknowledged, b.model.shrunk = m.GetSealDeadline(), m.GetAcknowledged(), m.GetShrunkVersion()
+		b.model.nextOrder = m.GetNextOrder()
+		b.model.joint = jointState{modelVersion: m.GetJointModelVersion(), through: m.GetJointThrough(), pending: newTransitionSet(), pendingVersion: m.GetJointPendingVersion()}
 		b.models.Set(b.model)
 	case *statev1.Record_Model:
-		if b.model == nil || kind.Model.GetSet() != statev1.ModelRecord_SET_MODEL {
+		set, ok := b.set(kind.Model.GetSet())
+		if !ok {
 			return fmt.Errorf("a set of transitions without its model")
 		}
 		for _, v := range kind.Model.GetTransitions() {
-			b.model.content.add(transitionOf(v.GetTransition()), v.GetVersion())
+			set.add(transitionOf(v.GetTransition()), v.GetVersion())
 		}
 	case *statev1.Record_Deviation:
 		if b.model == nil {
 			return fmt.Errorf("a deviation without its model")
 		}
-		b.model.deviations.Set(restoreDeviation(kind.Deviation))
+		d := restoreDeviation(kind.Deviation)
+		if d.order == 0 { // of a snapshot from before there was an order
+			b.model.arrive(d)
+			return nil
+		}
+		b.model.deviations.Set(d)
+		b.model.arrivals.Set(arrival{d.order, d.t})
 	case *statev1.Record_Review, *statev1.Record_ModelEvent:
 		return b.restoreReview(r)
 	default:
 		return fmt.Errorf("%T does not belong into the snapshot of a catalog", kind)
 	}
 	return nil
+}
+
+// set is where a run of transitions belongs.
+func (b *catalogRestore) set(id statev1.ModelRecord_Set) (set transitionSet, ok bool) {
+	switch {
+	case b.model == nil:
+		return set, false
+	case id == statev1.ModelRecord_SET_MODEL:
+		return b.model.content, true
+	case id == statev1.ModelRecord_SET_PENDING:
+		return b.model.joint.pending, true
+	}
+	return set, false
 }

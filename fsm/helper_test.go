@@ -207,6 +207,10 @@ func reportCommand(shard uint32, items []*statev1.OutboxItem, acks ...*statev1.M
 	return &statev1.Command{Kind: &statev1.Command_ReportShard{ReportShard: &statev1.ReportShard{Shard: shard, Items: items, Acknowledgements: acks}}}
 }
 
+func judgeCommand(key SpecKey, t model.Transition, j *typesv1.JointJudgement) *statev1.Command {
+	return &statev1.Command{Kind: &statev1.Command_JudgeDeviation{JudgeDeviation: &statev1.JudgeDeviation{Spec: key.Proto(), Transition: transitionProto(t), Judgement: j}}}
+}
+
 func changeModeCommand(key SpecKey, mode typesv1.ModelMode, timeout time.Duration, ifRevision uint64) *statev1.Command {
 	return &statev1.Command{Kind: &statev1.Command_ChangeModelMode{ChangeModelMode: &statev1.ChangeModelMode{
 		Spec: key.Proto(), Mode: mode, TimeoutNanos: int64(timeout), IfModeRevision: ifRevision,

@@ -54,7 +54,12 @@ func catalogCommand(t *testing.T, rt *rapid.T) *statev1.Command {
 	key := SpecKey{"default", name, uint64(rapid.IntRange(1, 3).Draw(rt, "version"))}
 	tr := model.Transition{From: "s", Action: "a", To: rapid.SampledFrom([]string{"p", "q", "r"}).Draw(rt, "to")}
 	shard := uint32(rapid.IntRange(0, 3).Draw(rt, "shard"))
-	switch rapid.IntRange(0, 12).Draw(rt, "kind") {
+	switch rapid.IntRange(0, 15).Draw(rt, "kind") {
+	case 13, 14, 15:
+		return judgeCommand(key, tr, &typesv1.JointJudgement{
+			Verdict:      rapid.SampledFrom([]typesv1.Verdict{still, still, not, ok}).Draw(rt, "joint verdict"),
+			ModelVersion: uint64(rapid.IntRange(0, 2).Draw(rt, "model")), PendingVersion: uint64(rapid.IntRange(0, 2).Draw(rt, "pending")),
+		})
 	case 0:
 		def := order()
 		def.Name, def.HistoryLimit = name, uint32(rapid.IntRange(1, 2).Draw(rt, "limit"))

@@ -45,6 +45,10 @@ type deviation struct {
 	count               uint64
 	first, last         StepRef
 	firstAt, lastAt     int64
+	// order and joint are the catalog's: when the deviation came to it, and what it
+	// does together with those before it.
+	order uint64
+	joint *typesv1.JointJudgement
 }
 
 func newSpecState(key SpecKey) *specState {

@@ -119,7 +119,7 @@ func (s transitionSet) records(id statev1.ModelRecord_Set, emit func(*statev1.Re
 func (d *deviation) record() *statev1.Record {
 	return &statev1.Record{Kind: &statev1.Record_Deviation{Deviation: &statev1.DeviationRecord{
 		Transition: transitionProto(d.t), Verdict: d.verdict, Reason: d.reason, Explanation: d.explanation, Grade: d.grade, Count: d.count,
-		First: d.first.Proto(), FirstTime: d.firstAt, Last: d.last.Proto(), LastTime: d.lastAt,
+		First: d.first.Proto(), FirstTime: d.firstAt, Last: d.last.Proto(), LastTime: d.lastAt, Order: d.order, Joint: d.joint,
 	}}}
 }
 
@@ -341,6 +341,7 @@ func restoreDeviation(d *statev1.DeviationRecord) *deviation {
 	return &deviation{
 		t: transitionOf(d.GetTransition()), verdict: d.GetVerdict(), reason: d.GetReason(), explanation: d.GetExplanation(), grade: d.GetGrade(), count: d.GetCount(),
 		first: StepRefOf(d.GetFirst()), firstAt: d.GetFirstTime(), last: StepRefOf(d.GetLast()), lastAt: d.GetLastTime(),
+		order: d.GetOrder(), joint: d.GetJoint(),
 	}
 }
 
