@@ -25,6 +25,9 @@ func (r *replica) serve(ctx context.Context, req *peerv1.ForwardRequest) (*peerv
 	case *peerv1.ForwardRequest_Init:
 		resp, err := r.serveInit(ctx, req.GetPrincipal(), kind.Init)
 		return &peerv1.ForwardResponse{Response: &peerv1.ForwardResponse_Init{Init: resp}}, err
+	case *peerv1.ForwardRequest_Mock:
+		resp, err := r.serveMock(ctx, req.GetPrincipal(), kind.Mock)
+		return &peerv1.ForwardResponse{Response: &peerv1.ForwardResponse_Init{Init: resp}}, err
 	case *peerv1.ForwardRequest_Steps:
 		results, err := r.serveSteps(ctx, req.GetPrincipal(), kind.Steps.GetSteps())
 		return &peerv1.ForwardResponse{Response: &peerv1.ForwardResponse_Steps{Steps: &peerv1.StepBatchResult{Results: results}}}, err

@@ -22,21 +22,39 @@ func (n *Node) InitInstance(ctx context.Context, req *spexv1.InitInstanceRequest
 	if err != nil {
 		return nil, err
 	}
-	if i := req.GetMinCatalogIndex(); i > 0 {
-		if err := n.catalog.group.WaitApplied(ctx, i); err != nil {
-			return nil, err
+	if req.SpecVersion, err = n.newest(ctx, req.GetMinCatalogIndex(), req.GetNamespace(), req.GetSpec(), req.GetSpecVersion()); err != nil {
+		return nil, err
+	}
+	resp, err := n.router.onShard(ctx, id, &peerv1.ForwardRequest{Request: &peerv1.ForwardRequest_Init{Init: req}})
+	return resp.GetInit(), err
+}
+
+// newest finds the version of a specification that a new instance gets: the one
+// asked for, or the newest for 0.
+func (n *Node) newest(ctx context.Context, minIndex uint64, namespace, name string, version uint64) (uint64, error) {
+	if minIndex > 0 {
+		if err := n.catalog.group.WaitApplied(ctx, minIndex); err != nil {
+			return 0, err
 		}
 	}
-	view, err := n.catalog.spec(ctx, req.GetNamespace(), req.GetSpec(), req.GetSpecVersion())
-	if err == nil && req.GetSpecVersion() != 0 {
+	view, err := n.catalog.spec(ctx, namespace, name, version)
+	if err == nil && version != 0 {
 		// A specification that was deleted takes no new instances, of any version.
-		_, err = n.catalog.spec(ctx, req.GetNamespace(), req.GetSpec(), 0)
+		_, err = n.catalog.spec(ctx, namespace, name, 0)
 	}
+	return view.Key.Version, err
+}
+
+// MockInstance puts an instance straight into a state.
+func (n *Node) MockInstance(ctx context.Context, req *spexv1.MockInstanceRequest) (*spexv1.StepResponse, error) {
+	id, err := n.router.shardOf(req.GetNamespace(), req.GetId())
 	if err != nil {
 		return nil, err
 	}
-	req.SpecVersion = view.Key.Version
-	resp, err := n.router.onShard(ctx, id, &peerv1.ForwardRequest{Request: &peerv1.ForwardRequest_Init{Init: req}})
+	if req.SpecVersion, err = n.newest(ctx, req.GetMinCatalogIndex(), req.GetNamespace(), req.GetSpec(), req.GetSpecVersion()); err != nil {
+		return nil, err
+	}
+	resp, err := n.router.onShard(ctx, id, &peerv1.ForwardRequest{Request: &peerv1.ForwardRequest_Mock{Mock: req}})
 	return resp.GetInit(), err
 }
 

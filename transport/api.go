@@ -30,6 +30,7 @@ import (
 // stay below MaxResponseBytes: pages end early rather than exceed it.
 type Backend interface {
 	InitInstance(ctx context.Context, req *spexv1.InitInstanceRequest) (*spexv1.StepResponse, error)
+	MockInstance(ctx context.Context, req *spexv1.MockInstanceRequest) (*spexv1.StepResponse, error)
 	// Transitions applies steps, 1 to spec.MaxBatch, and returns one result a
 	// step, in the order of the steps. Steps of one instance are applied in
 	// their order; after one of them failed the later ones are not applied and

@@ -81,6 +81,10 @@ func (b *fakeBackend) Watch(ctx context.Context, r *spexv1.WatchRequest, send fu
 	}
 }
 
+func (b *fakeBackend) MockInstance(ctx context.Context, r *spexv1.MockInstanceRequest) (*spexv1.StepResponse, error) {
+	return fakeAnswer(b.enter(ctx, "MockInstance", r), &spexv1.StepResponse{Namespace: r.Namespace, Id: r.Id, Seq: 1, State: r.State})
+}
+
 func (b *fakeBackend) InitInstance(ctx context.Context, r *spexv1.InitInstanceRequest) (*spexv1.StepResponse, error) {
 	return fakeAnswer(b.enter(ctx, "InitInstance", r), &spexv1.StepResponse{Namespace: r.Namespace, Id: r.Id, Seq: 1, Incarnation: 7})
 }

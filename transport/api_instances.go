@@ -18,6 +18,14 @@ func (s *apiServer) InitInstance(ctx context.Context, req *spexv1.InitInstanceRe
 	return s.backend.InitInstance(ctx, req)
 }
 
+// MockInstance puts an instance straight into a state.
+func (s *apiServer) MockInstance(ctx context.Context, req *spexv1.MockInstanceRequest) (*spexv1.StepResponse, error) {
+	if err := s.normalizeMock(req); err != nil {
+		return nil, err
+	}
+	return s.backend.MockInstance(ctx, req)
+}
+
 // Transition applies one step.
 func (s *apiServer) Transition(ctx context.Context, req *spexv1.TransitionRequest) (*spexv1.StepResponse, error) {
 	if err := s.normalizeTransition(req); err != nil {

@@ -206,6 +206,18 @@ func (s *apiServer) normalizeInit(r *spexv1.InitInstanceRequest) error {
 	return c.err
 }
 
+func (s *apiServer) normalizeMock(r *spexv1.MockInstanceRequest) error {
+	var c checks
+	c.namespace(&r.Namespace)
+	c.add(spec.CheckSpecName("spec", r.Spec))
+	c.add(spec.CheckIdentifier("id", r.Id))
+	c.add(spec.CheckState("state", r.State))
+	c.add(spec.CheckMeta(r.Meta))
+	c.commandSize(r)
+	s.requestID(&c, &r.RequestId, false, "")
+	return c.err
+}
+
 func (s *apiServer) normalizeTransition(r *spexv1.TransitionRequest) error {
 	var c checks
 	c.namespace(&r.Namespace)

@@ -39,7 +39,9 @@ var layers = map[string][]string{
 	"lts":               {},
 	"ring":              {},
 	// The engine is for the manager that runs in the caller's process.
-	"client": {"model", "spec", "lts", "lts/explain"},
+	"client":       {"model", "spec", "lts", "lts/explain"},
+	"client/local": {"client", "fsm", "model", "spec", "ring"},
+	"spextest":     {"client", "client/local", "model", "spec", "lts", "lts/explain"},
 }
 
 // pure are the packages whose results depend on their arguments alone: replicas
@@ -67,8 +69,8 @@ var only = map[string][]string{
 	"github.com/hashicorp/raft/":          {"shard", "shard/store", "transport"},
 	"github.com/hashicorp/raft-boltdb/v2": {"shard/store"},
 	"go.etcd.io/bbolt":                    {"shard/store"},
-	"github.com/cockroachdb/pebble/v2":    {"shard/store"},
-	"github.com/cockroachdb/pebble/v2/":   {"shard/store"},
+	"github.com/cockroachdb/pebble/v2":    {"shard/store", "client/local"},
+	"github.com/cockroachdb/pebble/v2/":   {"shard/store", "client/local"},
 	"github.com/hashicorp/memberlist":     {"cluster"},
 	"github.com/buraksezer/consistent":    {"ring"},
 	"github.com/spf13/":                   {"cmd/spex"},

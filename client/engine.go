@@ -1,0 +1,297 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
+
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+	spexv1 "github.com/spexio/spex/proto/spex/v1"
+)
+
+// Engine answers requests in this process. It is what NewManager makes a Manager
+// of; programs use local.Open, which does both. Methods are called by many
+// goroutines at once, and own the requests that they get. Their errors are *Error.
+type Engine interface {
+	InitInstance(ctx context.Context, req *spexv1.InitInstanceRequest) (*spexv1.StepResponse, error)
+	Transition(ctx context.Context, req *spexv1.TransitionRequest) (*spexv1.StepResponse, error)
+	DeleteInstance(ctx context.Context, req *spexv1.DeleteInstanceRequest) (*spexv1.DeleteInstanceResponse, error)
+	MockInstance(ctx context.Context, req *spexv1.MockInstanceRequest) (*spexv1.StepResponse, error)
+	GetInstance(ctx context.Context, req *spexv1.GetInstanceRequest) (*spexv1.GetInstanceResponse, error)
+	GetHistory(ctx context.Context, req *spexv1.GetHistoryRequest) (*spexv1.GetHistoryResponse, error)
+	ListInstances(ctx context.Context, req *spexv1.ListInstancesRequest) (*spexv1.ListInstancesResponse, error)
+
+	ApplySpecification(ctx context.Context, namespace string, spec *typesv1.Specification) (*spexv1.ApplySpecificationResponse, error)
+	GetSpecification(ctx context.Context, namespace, name string, version uint64) (*typesv1.Specification, uint64, error)
+	ListModels(ctx context.Context, req *spexv1.ListModelsRequest) (*spexv1.ListModelsResponse, error)
+	GetModel(ctx context.Context, namespace, spec string, version uint64) (*spexv1.ModelInfo, []*typesv1.Transition, error)
+	ImportModel(ctx context.Context, namespace, spec string, learning bool, transitions []*typesv1.Transition) (*spexv1.ImportModelResponse, error)
+	SealModel(ctx context.Context, req *spexv1.SealModelRequest) (*spexv1.SealModelResponse, error)
+	LearnModel(ctx context.Context, req *spexv1.LearnModelRequest) (*spexv1.LearnModelResponse, error)
+	ListDeviations(ctx context.Context, req *spexv1.ListDeviationsRequest) (*spexv1.ListDeviationsResponse, error)
+
+	// Close ends the engine. Calls that are under way may fail.
+	Close() error
+}
+
+// ManagerOptions configures NewManager. The zero value is complete.
+type ManagerOptions struct {
+	// Namespace of all calls; empty means "default".
+	Namespace string
+	// Timeout is the deadline of calls whose context has none; 0 means DefaultTimeout.
+	Timeout time.Duration
+	// Handler is told about errors and deviations; see Options.Handler.
+	Handler Handler
+	// Async configures InitAsync and TransitionAsync.
+	Async Async
+	// NewRequestID makes the ids of requests that have none; nil means UUIDv7. It
+	// is called from many goroutines at once.
+	NewRequestID func() string
+	// Logger is told what concerns the operator; nil means silence.
+	Logger *slog.Logger
+}
+
+// inProcess is the Manager of an Engine.
+type inProcess struct {
+	engine Engine
+	opts   ManagerOptions
+	async  *asyncQueue
+	cancel context.CancelFunc
+}
+
+// NewManager makes a Manager of an engine, which it closes when it is closed.
+func NewManager(engine Engine, opts ManagerOptions) (Manager, error) {
+	if opts.Timeout < 0 {
+		return nil, errors.New("client: ManagerOptions.Timeout is negative")
+	}
+	if opts.Timeout == 0 {
+		opts.Timeout = DefaultTimeout
+	}
+	if opts.NewRequestID == nil {
+		opts.NewRequestID = func() string { return uuid.Must(uuid.NewV7()).String() }
+	}
+	async, err := opts.Async.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	return &inProcess{engine: engine, opts: opts, async: newAsyncQueue(ctx, async), cancel: cancel}, nil
+}
+
+func (m *inProcess) requests() requests {
+	return requests{namespace: m.opts.Namespace, newRequestID: m.opts.NewRequestID}
+}
+
+// bounded gives ctx the default deadline when it has none.
+func (m *inProcess) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, m.opts.Timeout)
+}
+
+// judged makes a step, and repeats it while its verdict is pending and asked for.
+func (m *inProcess) judged(ctx context.Context, wait verdictWait, send func(context.Context) (*spexv1.StepResponse, error)) (*spexv1.StepResponse, error) {
+	ctx, cancel := m.bounded(ctx)
+	defer cancel()
+	resp, err := send(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if wait.on && wait.max > 0 {
+		ctx, cancel = context.WithTimeout(ctx, wait.max)
+		defer cancel()
+	}
+	// The engine waits for the verdict by itself; it gives up only at its budget.
+	for wait.on && resp.GetVerdict() == typesv1.Verdict_VERDICT_PENDING && ctx.Err() == nil {
+		again, err := send(ctx)
+		if err != nil {
+			break // the step is stored all the same
+		}
+		resp = again
+	}
+	return resp, rejection(resp)
+}
+
+func (m *inProcess) init(ctx context.Context, ic initCall) (*spexv1.StepResponse, error) {
+	resp, err := m.judged(ctx, ic.wait, func(ctx context.Context) (*spexv1.StepResponse, error) { return m.engine.InitInstance(ctx, ic.req) })
+	err = named(err, ic.req.RequestId)
+	return resp, m.opts.Handler.decide(ctx, Event{Operation: "Init", Spec: ic.req.Spec, ID: ic.req.Id, State: ic.req.InitialState, Response: resp}, err)
+}
+
+func (m *inProcess) transition(ctx context.Context, sc stepCall) (*spexv1.StepResponse, error) {
+	resp, err := m.judged(ctx, sc.wait, func(ctx context.Context) (*spexv1.StepResponse, error) { return m.engine.Transition(ctx, sc.req) })
+	err = named(err, sc.req.RequestId)
+	e := Event{Operation: "Transition", ID: sc.req.Id, Action: sc.req.Action, State: sc.req.ToState, Response: resp}
+	return resp, m.opts.Handler.decide(ctx, e, err)
+}
+
+// named adds the request id to an *Error.
+func named(err error, requestID string) error {
+	var e *Error
+	if errors.As(err, &e) && e.RequestID == "" {
+		e.RequestID = requestID
+	}
+	return err
+}
+
+func (m *inProcess) Init(ctx context.Context, spec, id string, opts ...InitOption) (*spexv1.StepResponse, error) {
+	return m.init(ctx, m.requests().init(spec, id, opts))
+}
+
+func (m *inProcess) Transition(ctx context.Context, id, action, state string, opts ...StepOption) (*spexv1.StepResponse, error) {
+	return m.transition(ctx, m.requests().step(id, action, state, opts))
+}
+
+func (m *inProcess) InitAsync(ctx context.Context, spec, id string, opts ...InitOption) error {
+	ic := m.requests().init(spec, id, opts)
+	return m.async.add(ctx, &asyncCall{
+		event: Event{Operation: "Init", Spec: spec, ID: id, State: ic.req.InitialState},
+		run: func(ctx context.Context) error {
+			_, err := m.init(ctx, ic)
+			return err
+		},
+	})
+}
+
+func (m *inProcess) TransitionAsync(ctx context.Context, id, action, state string, opts ...StepOption) error {
+	sc := m.requests().step(id, action, state, opts)
+	return m.async.add(ctx, &asyncCall{
+		event: Event{Operation: "Transition", ID: id, Action: action, State: state},
+		run: func(ctx context.Context) error {
+			_, err := m.transition(ctx, sc)
+			return err
+		},
+	})
+}
+
+func (m *inProcess) Flush(ctx context.Context) error { return m.async.flush(ctx) }
+
+func (m *inProcess) Delete(ctx context.Context, id string, opts ...DeleteOption) (*spexv1.DeleteInstanceResponse, error) {
+	req := m.requests().delete(id, opts)
+	bounded, cancel := m.bounded(ctx)
+	defer cancel()
+	resp, err := m.engine.DeleteInstance(bounded, req)
+	return resp, m.opts.Handler.decide(ctx, Event{Operation: "Delete", ID: id}, named(err, req.RequestId))
+}
+
+func (m *inProcess) Mock(ctx context.Context, spec, id, state string, opts ...MockOption) (*spexv1.StepResponse, error) {
+	req := m.requests().mock(spec, id, state, opts)
+	bounded, cancel := m.bounded(ctx)
+	defer cancel()
+	resp, err := m.engine.MockInstance(bounded, req)
+	return resp, m.opts.Handler.decide(ctx, Event{Operation: "Mock", Spec: spec, ID: id, State: state, Response: resp}, named(err, req.RequestId))
+}
+
+func (m *inProcess) Get(ctx context.Context, id string, opts ...ReadOption) (*spexv1.GetInstanceResponse, error) {
+	r := readOptions(opts)
+	return m.engine.GetInstance(ctx, &spexv1.GetInstanceRequest{Namespace: m.opts.Namespace, Id: id, Consistency: r.consistency, MinIndex: r.minIndex})
+}
+
+func (m *inProcess) History(ctx context.Context, id string, opts ...ReadOption) iter.Seq2[*spexv1.Step, error] {
+	r := readOptions(opts)
+	return func(yield func(*spexv1.Step, error) bool) {
+		for token := ""; ; {
+			page, err := m.engine.GetHistory(ctx, &spexv1.GetHistoryRequest{
+				Namespace: m.opts.Namespace, Id: id, Consistency: r.consistency, MinIndex: r.minIndex,
+				PageSize: r.pageSize, PageToken: token, NewestFirst: r.newestFirst,
+			})
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, s := range page.GetSteps() {
+				if !yield(s, nil) {
+					return
+				}
+			}
+			if token = page.GetNextPageToken(); token == "" {
+				return
+			}
+		}
+	}
+}
+
+func (m *inProcess) List(ctx context.Context, filter ListFilter) iter.Seq2[*spexv1.Instance, error] {
+	return func(yield func(*spexv1.Instance, error) bool) {
+		left := filter.Limit
+		for token := ""; ; {
+			req := filter.request(m.opts.Namespace)
+			req.PageToken = token
+			page, err := m.engine.ListInstances(ctx, req)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, in := range page.GetInstances() {
+				if !yield(in, nil) {
+					return
+				}
+				if left--; left == 0 {
+					return
+				}
+			}
+			if token = page.GetNextPageToken(); token == "" {
+				return
+			}
+		}
+	}
+}
+
+func (m *inProcess) ApplySpecification(ctx context.Context, spec *typesv1.Specification) (*spexv1.ApplySpecificationResponse, error) {
+	return m.engine.ApplySpecification(ctx, m.opts.Namespace, spec)
+}
+
+func (m *inProcess) GetSpecification(ctx context.Context, name string, version uint64) (*typesv1.Specification, uint64, error) {
+	return m.engine.GetSpecification(ctx, m.opts.Namespace, name, version)
+}
+
+func (m *inProcess) Models(ctx context.Context) ([]*spexv1.ModelInfo, error) {
+	resp, err := m.engine.ListModels(ctx, &spexv1.ListModelsRequest{Namespace: m.opts.Namespace})
+	return resp.GetModels(), err
+}
+
+func (m *inProcess) GetModel(ctx context.Context, spec string, specVersion uint64) (*spexv1.ModelInfo, []*typesv1.Transition, error) {
+	return m.engine.GetModel(ctx, m.opts.Namespace, spec, specVersion)
+}
+
+func (m *inProcess) ImportModel(ctx context.Context, spec string, learning bool, transitions []*typesv1.Transition) (*spexv1.ImportModelResponse, error) {
+	return m.engine.ImportModel(ctx, m.opts.Namespace, spec, learning, transitions)
+}
+
+func (m *inProcess) SealModel(ctx context.Context, spec string) (*spexv1.SealModelResponse, error) {
+	return m.engine.SealModel(ctx, &spexv1.SealModelRequest{Namespace: m.opts.Namespace, Spec: spec})
+}
+
+func (m *inProcess) LearnModel(ctx context.Context, spec string) (*spexv1.LearnModelResponse, error) {
+	return m.engine.LearnModel(ctx, &spexv1.LearnModelRequest{Namespace: m.opts.Namespace, Spec: spec})
+}
+
+func (m *inProcess) Deviations(ctx context.Context, spec string, limit int) (*spexv1.ListDeviationsResponse, error) {
+	return m.engine.ListDeviations(ctx, &spexv1.ListDeviationsRequest{
+		Namespace: m.opts.Namespace, Spec: spec, Consistency: spexv1.Consistency_CONSISTENCY_LINEARIZABLE, Limit: uint32(max(0, limit)),
+	})
+}
+
+func (m *inProcess) ExportModels(ctx context.Context, dir string) ([]string, error) {
+	return ExportModels(ctx, m, dir)
+}
+
+func (m *inProcess) Close() error {
+	m.cancel()
+	m.async.close()
+	return m.engine.Close()
+}
+
+// ErrorFromDetail makes the Error that a server's answer with the detail would
+// become, for engines; code is the gRPC status code of the answer.
+func ErrorFromDetail(d *typesv1.ErrorDetail, code codes.Code) *Error {
+	e := fromDetail(d)
+	e.Code, e.Attempts = code, 1
+	return e
+}

@@ -1,0 +1,242 @@
+package local
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/spexio/spex/fsm"
+)
+
+// target says which of the two machines an entry or a snapshot belongs to.
+type target byte
+
+const (
+	toCatalog target = 'c'
+	toShard   target = 's'
+)
+
+// storage keeps the log of commands and snapshots of what they lead to.
+type storage interface {
+	// append adds the next entry; with sync it is on disk when append returns, and
+	// so is everything before it.
+	append(index uint64, to target, entry []byte, sync bool) error
+	// load hands the newest snapshot to restore, if there is one, and the entries
+	// after it to replay, in order. It returns the index of the last entry.
+	load(restore func(to target, r io.Reader) error, replay func(index uint64, to target, entry []byte) error) (last uint64, err error)
+	// snapshot replaces the log up to index by the views; it may run beside append.
+	snapshot(index uint64, views map[target]fsm.Snapshot) error
+	close() error
+}
+
+// memory is the storage of a manager without a directory.
+type memory struct{}
+
+func (memory) append(uint64, target, []byte, bool) error { return nil }
+func (memory) load(func(target, io.Reader) error, func(uint64, target, []byte) error) (uint64, error) {
+	return 0, nil
+}
+func (memory) snapshot(uint64, map[target]fsm.Snapshot) error { return nil }
+func (memory) close() error                                   { return nil }
+
+// Keys: 'v' the format; 'l' index the log; 'm' the index of the newest snapshot;
+// 's' index target chunk the snapshots. Pebble frames and checksums what it stores.
+const (
+	formatVersion = 1
+	snapshotChunk = 1 << 20
+)
+
+// disk keeps everything in one Pebble store.
+type disk struct {
+	db *pebble.DB
+}
+
+func openDisk(dir string, log *slog.Logger) (d *disk, err error) {
+	cache := pebble.NewCache(8 << 20)
+	defer cache.Unref()
+	defer d.recover(&err)
+	db, err := pebble.Open(dir, &pebble.Options{
+		Cache: cache, FormatMajorVersion: pebble.FormatNewest, MemTableSize: 8 << 20, Logger: logger{log},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("another process may have it open: %w", err)
+	}
+	d = &disk{db}
+	v, err := d.get([]byte{'v'})
+	switch {
+	case err == nil && v == nil:
+		err = db.Set([]byte{'v'}, []byte{formatVersion}, pebble.Sync)
+	case err == nil && (len(v) != 1 || v[0] != formatVersion):
+		err = fmt.Errorf("the directory is of format %v, this build reads %d: use the release that wrote it", v, formatVersion)
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return d, nil
+}
+
+// recover makes an error of Pebble giving up.
+func (d *disk) recover(err *error) {
+	if r := recover(); r != nil {
+		f, ok := r.(fatal)
+		if !ok {
+			panic(r)
+		}
+		*err = f.err
+	}
+}
+
+func (d *disk) get(key []byte) ([]byte, error) {
+	v, closer, err := d.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return append([]byte{}, v...), closer.Close()
+}
+
+func logKey(index uint64) []byte { return binary.BigEndian.AppendUint64([]byte{'l'}, index) }
+
+func snapshotKey(index uint64, to target, chunk uint32) []byte {
+	return binary.BigEndian.AppendUint32(append(binary.BigEndian.AppendUint64([]byte{'s'}, index), byte(to)), chunk)
+}
+
+func (d *disk) append(index uint64, to target, entry []byte, sync bool) (err error) {
+	defer d.recover(&err)
+	return d.db.Set(logKey(index), append([]byte{byte(to)}, entry...), &pebble.WriteOptions{Sync: sync})
+}
+
+func (d *disk) load(restore func(target, io.Reader) error, replay func(uint64, target, []byte) error) (last uint64, err error) {
+	defer d.recover(&err)
+	m, err := d.get([]byte{'m'})
+	if err != nil {
+		return 0, err
+	}
+	var from uint64
+	if m != nil {
+		if len(m) != 8 {
+			return 0, errors.New("the manifest is damaged")
+		}
+		from = binary.BigEndian.Uint64(m)
+		for _, to := range []target{toCatalog, toShard} {
+			if err := restore(to, &snapshotReader{d: d, index: from, to: to}); err != nil {
+				return 0, err
+			}
+		}
+	}
+	it, err := d.db.NewIter(&pebble.IterOptions{LowerBound: logKey(from + 1), UpperBound: []byte{'l' + 1}})
+	if err != nil {
+		return 0, err
+	}
+	want := from + 1
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		index, value := binary.BigEndian.Uint64(it.Key()[1:]), it.Value()
+		if index != want || len(value) == 0 {
+			err = fmt.Errorf("the log goes on with entry %d where %d was expected", index, want)
+			break
+		}
+		err = replay(index, target(value[0]), append([]byte{}, value[1:]...))
+		want++
+	}
+	return want - 1, errors.Join(err, it.Error(), it.Close())
+}
+
+// snapshotReader reads the chunks of one view.
+type snapshotReader struct {
+	d     *disk
+	index uint64
+	to    target
+	next  uint32
+	buf   []byte
+}
+
+func (r *snapshotReader) Read(p []byte) (int, error) {
+	if len(r.buf) == 0 {
+		chunk, err := r.d.get(snapshotKey(r.index, r.to, r.next))
+		if err != nil {
+			return 0, err
+		}
+		if chunk == nil {
+			return 0, io.EOF // a snapshot has a trailer that tells when something is missing
+		}
+		r.next++
+		r.buf = chunk
+	}
+	n := copy(p, r.buf)
+	r.buf = r.buf[n:]
+	return n, nil
+}
+
+// snapshotWriter stores chunks of one view, not yet synced.
+type snapshotWriter struct {
+	d     *disk
+	index uint64
+	to    target
+	next  uint32
+	buf   []byte
+}
+
+func (w *snapshotWriter) Write(p []byte) (int, error) {
+	w.buf = append(w.buf, p...)
+	for len(w.buf) >= snapshotChunk {
+		if err := w.store(w.buf[:snapshotChunk]); err != nil {
+			return 0, err
+		}
+		w.buf = append([]byte{}, w.buf[snapshotChunk:]...)
+	}
+	return len(p), nil
+}
+
+func (w *snapshotWriter) store(chunk []byte) error {
+	w.next++
+	return w.d.db.Set(snapshotKey(w.index, w.to, w.next-1), chunk, pebble.NoSync)
+}
+
+func (d *disk) snapshot(index uint64, views map[target]fsm.Snapshot) (err error) {
+	defer d.recover(&err)
+	for _, to := range []target{toCatalog, toShard} {
+		w := &snapshotWriter{d: d, index: index, to: to}
+		if _, err := views[to].WriteTo(w); err != nil {
+			return err
+		}
+		if err := w.store(w.buf); err != nil {
+			return err
+		}
+	}
+	// The log of Pebble is in order: with the manifest all chunks are on disk.
+	b := d.db.NewBatch()
+	err = errors.Join(
+		b.Set([]byte{'m'}, binary.BigEndian.AppendUint64(nil, index), nil),
+		b.DeleteRange(logKey(0), logKey(index+1), nil),
+		b.DeleteRange(snapshotKey(0, 0, 0), snapshotKey(index, 0, 0), nil),
+	)
+	if err == nil {
+		err = b.Commit(pebble.Sync)
+	}
+	return errors.Join(err, b.Close())
+}
+
+func (d *disk) close() (err error) {
+	defer d.recover(&err)
+	return d.db.Close()
+}
+
+// logger takes Pebble's log lines, of which only errors are news.
+type logger struct{ log *slog.Logger }
+
+type fatal struct{ err error }
+
+func (l logger) Infof(format string, args ...any)  { l.log.Debug(fmt.Sprintf(format, args...)) }
+func (l logger) Errorf(format string, args ...any) { l.log.Error(fmt.Sprintf(format, args...)) }
+
+// Fatalf must not return into Pebble, which cannot go on; the panic becomes the
+// error of the write that met it.
+func (l logger) Fatalf(format string, args ...any) {
+	panic(fatal{fmt.Errorf("pebble: "+format, args...)})
+}
