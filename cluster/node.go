@@ -130,6 +130,7 @@ func OpenNode(cfg NodeConfig) (*Node, error) {
 	}
 	n.task(n.placeLoop)
 	n.task(n.catalog.leadLoop)
+	n.task(n.catalog.jointLoop)
 	return n, nil
 }
 

@@ -252,7 +252,8 @@ func timestampOf(nanos int64) *timestamppb.Timestamp {
 	return timestamppb.New(time.Unix(0, nanos))
 }
 
-// noteRejections adds to deviations what was noted about them. The shards'
+// noteRejections adds to deviations what was noted about them, and what the
+// catalog found that they do together. The shards'
 // answer is worth more than the newest notes: without the catalog's leader those
 // that this node has must do.
 func (n *Node) noteRejections(ctx context.Context, req *spexv1.ListDeviationsRequest, list []*spexv1.DeviationInfo) {
@@ -268,7 +269,9 @@ func (n *Node) noteRejections(ctx context.Context, req *spexv1.ListDeviationsReq
 	}
 	for _, d := range list {
 		key := fsm.SpecKey{Namespace: req.GetNamespace(), Name: d.GetSpec(), Version: d.GetSpecVersion()}
-		r, ok := n.catalog.machine.Review(key, modelTransitions([]*typesv1.Transition{d.GetTransition()})[0])
+		t := modelTransitions([]*typesv1.Transition{d.GetTransition()})[0]
+		d.Joint = n.catalog.machine.Joint(key, t)
+		r, ok := n.catalog.machine.Review(key, t)
 		if ok && !r.Accepted {
 			d.Rejection = &spexv1.Rejection{Owner: r.Owner, Reason: r.Reason, Principal: r.Principal, Time: timestamppb.New(r.At)}
 		}

@@ -29,6 +29,7 @@ var points = []Point{
 	{Name: "shard/applied-before-reply", Window: "A batch is committed and applied on the leader; nobody who waits for it has an answer."},
 	{Name: "cluster/verdict-before-propose", Window: "Verdicts are computed; they are not proposed."},
 	{Name: "cluster/deadline-before-propose", Window: "Deadlines of instances have passed and the leader has seen it; the timeouts and prunes are not proposed."},
+	{Name: "cluster/joint-before-propose", Window: "The catalog's leader has judged deviations together with those of other shards; the findings are not proposed."},
 	{Name: "cluster/outbox-before-acknowledge", Window: "The catalog has what a shard learned or reported; the shard's outbox still holds it."},
 	{Name: "cluster/mode-before-acknowledge", Window: "A shard has logged that its model is being sealed, or is sealed; the catalog has no acknowledgement."},
 	{Name: "store/snapshot-written", Window: "A snapshot is whole on disk; it is not recorded, so the replica does not stand on it."},
