@@ -26,8 +26,8 @@ const (
 	// MaxLoops bounds how deep all, exists and exists_one lie in each other.
 	MaxLoops = 2
 	// MaxCost bounds the cost of one evaluation. A comparison costs about 1, a
-	// string 1 for 10 bytes that are read, a pattern that times its size. The
-	// most that is allowed takes some milliseconds.
+	// string 1 for 10 bytes that are read, a pattern its size for 4 bytes. The
+	// most that is allowed takes some hundredths of a second.
 	MaxCost = 100_000
 )
 

@@ -75,10 +75,10 @@ func sizeOf(re *syntax.Regexp) int {
 }
 
 // matchCost is the cost of one use of a pattern: the bytes that it reads, at a
-// tenth, times its size.
+// quarter, times its size.
 func matchCost(sizes map[string]int, args []ref.Val) *uint64 {
 	text, _ := args[0].(types.String)
 	pattern, _ := args[len(args)-1].(types.String)
-	cost := (uint64(len(text))/10 + 1) * uint64(max(sizes[string(pattern)], 1))
+	cost := (uint64(len(text))/4 + 1) * uint64(max(sizes[string(pattern)], 1))
 	return &cost
 }
