@@ -72,15 +72,16 @@ func (e *engine) commit(group []*job) {
 		cmds[i] = j.cmd
 	}
 	results, err := e.apply(toShard, true, cmds...)
+	if err == nil {
+		// Before the answers, so that a caller finds in the model what it has shown.
+		e.settle(results)
+	}
 	for i, j := range group {
 		a := answer{err: err}
 		if err == nil {
 			a.result = results[i]
 		}
 		j.reply <- a
-	}
-	if err == nil {
-		e.settle(results)
 	}
 }
 

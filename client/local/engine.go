@@ -131,7 +131,7 @@ func (e *engine) one(to target, cmd *statev1.Command) (any, error) {
 	return res[0].Value, nil
 }
 
-// settle is what the loop does after the commands of callers have been answered.
+// settle is what the loop does once the commands of callers are stored.
 func (e *engine) settle(results []fsm.Result) {
 	for _, r := range results {
 		if s, ok := r.Value.(*fsm.StepResult); ok && s.Verdict == typesv1.Verdict_VERDICT_PENDING {
