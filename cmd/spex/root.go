@@ -55,6 +55,7 @@ func commands(a *app) []*cobra.Command {
 		newDiffCommand(a),
 		newLTSCommand(a),
 		newDeviationsCommand(a),
+		newWatchCommand(a),
 		newClusterCommand(a),
 		newBenchCommand(a),
 		newServerCommand(a),
