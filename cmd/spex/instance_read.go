@@ -131,6 +131,15 @@ func drawInstance(w io.Writer, p painter, i instanceHistoryJSON, newest int) {
 	}
 	l.add("created", time.Time(i.CreatedAt))
 	l.add("updated", time.Time(i.UpdatedAt))
+	switch deadline := time.Time(i.Deadline); {
+	case i.TimedOut:
+		l.add("timed out", cell{"no step came until " + showTime(deadline), styleWarn})
+	case !deadline.IsZero():
+		l.add("deadline", deadline)
+	}
+	if at := time.Time(i.PruneAt); !at.IsZero() {
+		l.add("pruned after", at)
+	}
 	l.add("shard", i.Shard)
 	if i.Read.Consistency == "stale" {
 		age := time.Duration(i.Read.AgeSeconds * float64(time.Second)).Round(time.Millisecond)
@@ -251,6 +260,9 @@ func instanceNote(i instanceJSON) cell {
 	}
 	if i.Awaiting > 0 {
 		notes = append(notes, plural(i.Awaiting, "verdict")+" awaited")
+	}
+	if i.TimedOut {
+		notes = append(notes, "timed out")
 	}
 	return cell{text: strings.Join(notes, ", "), style: styleWarn}
 }

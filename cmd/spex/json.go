@@ -84,6 +84,9 @@ type instanceJSON struct {
 	UpdatedAt   jsonTime          `json:"updated_at"`
 	OffModel    bool              `json:"off_model"`
 	Awaiting    uint32            `json:"awaiting"`
+	Deadline    jsonTime          `json:"deadline"`
+	TimedOut    bool              `json:"timed_out"`
+	PruneAt     jsonTime          `json:"prune_at"`
 	Shard       uint32            `json:"shard"`
 }
 
@@ -157,6 +160,7 @@ type specJSON struct {
 	TerminalStates    []string         `json:"terminal_states"`
 	Transitions       []transitionJSON `json:"transitions"`
 	TransitionTimeout *string          `json:"transition_timeout"`
+	TimeoutInTerminal bool             `json:"timeout_in_terminal_states"`
 	PruneTimeout      *string          `json:"prune_timeout"`
 	PrunableStates    prunableJSON     `json:"prunable_states"`
 	OnMissingModel    string           `json:"on_missing_model"`

@@ -115,6 +115,9 @@ func instanceToJSON(i *spexv1.Instance) instanceJSON {
 		UpdatedAt:   timeJSON(i.GetUpdatedAt()),
 		OffModel:    i.GetOffModel(),
 		Awaiting:    i.GetAwaiting(),
+		Deadline:    timeJSON(i.GetDeadline()),
+		TimedOut:    i.GetTimedOut(),
+		PruneAt:     timeJSON(i.GetPruneAt()),
 		Shard:       i.GetShard(),
 	}
 }
@@ -274,6 +277,7 @@ func specToJSON(s *spec.Specification, version uint64) specJSON {
 		TerminalStates:    append([]string{}, s.Terminal()...),
 		Transitions:       mapSlice(m.GetTransitions(), transitionToJSON),
 		TransitionTimeout: durationJSON(s.TransitionTimeout),
+		TimeoutInTerminal: s.TimeoutInTerminalStates,
 		PruneTimeout:      durationJSON(s.PruneTimeout),
 		PrunableStates: prunableJSON{
 			Kind:   enumName(m.GetPrunableStates().GetKind().String(), "KIND_"),
