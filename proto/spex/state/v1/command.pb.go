@@ -109,6 +109,7 @@ type Command struct {
 	//	*Command_MockInstance
 	//	*Command_FireTimeout
 	//	*Command_PruneInstance
+	//	*Command_SetReportRetention
 	//	*Command_FormCluster
 	//	*Command_RegisterNode
 	//	*Command_MarkShardFormed
@@ -287,6 +288,15 @@ func (x *Command) GetPruneInstance() *PruneInstance {
 	return nil
 }
 
+func (x *Command) GetSetReportRetention() *SetReportRetention {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_SetReportRetention); ok {
+			return x.SetReportRetention
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetFormCluster() *FormCluster {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_FormCluster); ok {
@@ -453,6 +463,10 @@ type Command_PruneInstance struct {
 	PruneInstance *PruneInstance `protobuf:"bytes,51,opt,name=prune_instance,json=pruneInstance,proto3,oneof"`
 }
 
+type Command_SetReportRetention struct {
+	SetReportRetention *SetReportRetention `protobuf:"bytes,80,opt,name=set_report_retention,json=setReportRetention,proto3,oneof"`
+}
+
 type Command_FormCluster struct {
 	// The catalog machine.
 	FormCluster *FormCluster `protobuf:"bytes,40,opt,name=form_cluster,json=formCluster,proto3,oneof"`
@@ -527,6 +541,8 @@ func (*Command_MockInstance) isCommand_Kind() {}
 func (*Command_FireTimeout) isCommand_Kind() {}
 
 func (*Command_PruneInstance) isCommand_Kind() {}
+
+func (*Command_SetReportRetention) isCommand_Kind() {}
 
 func (*Command_FormCluster) isCommand_Kind() {}
 
@@ -1941,6 +1957,51 @@ func (x *SetModelMode) GetModelVersion() uint64 {
 	return 0
 }
 
+// SetReportRetention brings the cluster's setting to a shard.
+type SetReportRetention struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reports       uint64                 `protobuf:"varint,1,opt,name=reports,proto3" json:"reports,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetReportRetention) Reset() {
+	*x = SetReportRetention{}
+	mi := &file_spex_state_v1_command_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetReportRetention) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetReportRetention) ProtoMessage() {}
+
+func (x *SetReportRetention) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_command_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetReportRetention.ProtoReflect.Descriptor instead.
+func (*SetReportRetention) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *SetReportRetention) GetReports() uint64 {
+	if x != nil {
+		return x.Reports
+	}
+	return 0
+}
+
 type AcknowledgeOutbox struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Items up to this id have reached the catalog.
@@ -1951,7 +2012,7 @@ type AcknowledgeOutbox struct {
 
 func (x *AcknowledgeOutbox) Reset() {
 	*x = AcknowledgeOutbox{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[23]
+	mi := &file_spex_state_v1_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1963,7 +2024,7 @@ func (x *AcknowledgeOutbox) String() string {
 func (*AcknowledgeOutbox) ProtoMessage() {}
 
 func (x *AcknowledgeOutbox) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[23]
+	mi := &file_spex_state_v1_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1976,7 +2037,7 @@ func (x *AcknowledgeOutbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeOutbox.ProtoReflect.Descriptor instead.
 func (*AcknowledgeOutbox) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{23}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AcknowledgeOutbox) GetThrough() uint64 {
@@ -2000,7 +2061,7 @@ type OutboxItem struct {
 
 func (x *OutboxItem) Reset() {
 	*x = OutboxItem{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[24]
+	mi := &file_spex_state_v1_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2012,7 +2073,7 @@ func (x *OutboxItem) String() string {
 func (*OutboxItem) ProtoMessage() {}
 
 func (x *OutboxItem) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[24]
+	mi := &file_spex_state_v1_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2025,7 +2086,7 @@ func (x *OutboxItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxItem.ProtoReflect.Descriptor instead.
 func (*OutboxItem) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{24}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *OutboxItem) GetId() uint64 {
@@ -2070,7 +2131,7 @@ type Deviation struct {
 
 func (x *Deviation) Reset() {
 	*x = Deviation{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[25]
+	mi := &file_spex_state_v1_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2143,7 @@ func (x *Deviation) String() string {
 func (*Deviation) ProtoMessage() {}
 
 func (x *Deviation) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[25]
+	mi := &file_spex_state_v1_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2156,7 @@ func (x *Deviation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deviation.ProtoReflect.Descriptor instead.
 func (*Deviation) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{25}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Deviation) GetVerdict() v1.Verdict {
@@ -2151,14 +2212,16 @@ type FormCluster struct {
 	// The frozen first configurations, one a shard, in order of shard id from 1.
 	Placements []*ShardPlacement `protobuf:"bytes,7,rep,name=placements,proto3" json:"placements,omitempty"`
 	// Which shard each slot belongs to, covering all slots in order.
-	Slots         []*SlotRange `protobuf:"bytes,8,rep,name=slots,proto3" json:"slots,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Slots []*SlotRange `protobuf:"bytes,8,rep,name=slots,proto3" json:"slots,omitempty"`
+	// How many reports of each class a shard keeps; 0 means the default.
+	ReportRetention uint64 `protobuf:"varint,80,opt,name=report_retention,json=reportRetention,proto3" json:"report_retention,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *FormCluster) Reset() {
 	*x = FormCluster{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[26]
+	mi := &file_spex_state_v1_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2170,7 +2233,7 @@ func (x *FormCluster) String() string {
 func (*FormCluster) ProtoMessage() {}
 
 func (x *FormCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[26]
+	mi := &file_spex_state_v1_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2183,7 +2246,7 @@ func (x *FormCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FormCluster.ProtoReflect.Descriptor instead.
 func (*FormCluster) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{26}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *FormCluster) GetClusterId() string {
@@ -2242,6 +2305,13 @@ func (x *FormCluster) GetSlots() []*SlotRange {
 	return nil
 }
 
+func (x *FormCluster) GetReportRetention() uint64 {
+	if x != nil {
+		return x.ReportRetention
+	}
+	return 0
+}
+
 // SlotRange assigns the slots from first to last, both included, to a shard.
 type SlotRange struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2254,7 +2324,7 @@ type SlotRange struct {
 
 func (x *SlotRange) Reset() {
 	*x = SlotRange{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[27]
+	mi := &file_spex_state_v1_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2266,7 +2336,7 @@ func (x *SlotRange) String() string {
 func (*SlotRange) ProtoMessage() {}
 
 func (x *SlotRange) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[27]
+	mi := &file_spex_state_v1_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2279,7 +2349,7 @@ func (x *SlotRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotRange.ProtoReflect.Descriptor instead.
 func (*SlotRange) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{27}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SlotRange) GetFirst() uint32 {
@@ -2317,7 +2387,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[28]
+	mi := &file_spex_state_v1_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2329,7 +2399,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[28]
+	mi := &file_spex_state_v1_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2342,7 +2412,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{28}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Node) GetId() string {
@@ -2399,7 +2469,7 @@ type ShardPlacement struct {
 
 func (x *ShardPlacement) Reset() {
 	*x = ShardPlacement{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[29]
+	mi := &file_spex_state_v1_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2411,7 +2481,7 @@ func (x *ShardPlacement) String() string {
 func (*ShardPlacement) ProtoMessage() {}
 
 func (x *ShardPlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[29]
+	mi := &file_spex_state_v1_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2424,7 +2494,7 @@ func (x *ShardPlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardPlacement.ProtoReflect.Descriptor instead.
 func (*ShardPlacement) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{29}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ShardPlacement) GetShard() uint32 {
@@ -2457,7 +2527,7 @@ type RegisterNode struct {
 
 func (x *RegisterNode) Reset() {
 	*x = RegisterNode{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[30]
+	mi := &file_spex_state_v1_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2469,7 +2539,7 @@ func (x *RegisterNode) String() string {
 func (*RegisterNode) ProtoMessage() {}
 
 func (x *RegisterNode) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[30]
+	mi := &file_spex_state_v1_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2482,7 +2552,7 @@ func (x *RegisterNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterNode.ProtoReflect.Descriptor instead.
 func (*RegisterNode) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{30}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *RegisterNode) GetNode() *Node {
@@ -2501,7 +2571,7 @@ type MarkShardFormed struct {
 
 func (x *MarkShardFormed) Reset() {
 	*x = MarkShardFormed{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[31]
+	mi := &file_spex_state_v1_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2513,7 +2583,7 @@ func (x *MarkShardFormed) String() string {
 func (*MarkShardFormed) ProtoMessage() {}
 
 func (x *MarkShardFormed) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[31]
+	mi := &file_spex_state_v1_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2526,7 +2596,7 @@ func (x *MarkShardFormed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkShardFormed.ProtoReflect.Descriptor instead.
 func (*MarkShardFormed) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{31}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MarkShardFormed) GetShard() uint32 {
@@ -2548,7 +2618,7 @@ type ApplySpecification struct {
 
 func (x *ApplySpecification) Reset() {
 	*x = ApplySpecification{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[32]
+	mi := &file_spex_state_v1_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2560,7 +2630,7 @@ func (x *ApplySpecification) String() string {
 func (*ApplySpecification) ProtoMessage() {}
 
 func (x *ApplySpecification) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[32]
+	mi := &file_spex_state_v1_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2573,7 +2643,7 @@ func (x *ApplySpecification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySpecification.ProtoReflect.Descriptor instead.
 func (*ApplySpecification) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{32}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ApplySpecification) GetNamespace() string {
@@ -2607,7 +2677,7 @@ type DeleteSpecification struct {
 
 func (x *DeleteSpecification) Reset() {
 	*x = DeleteSpecification{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[33]
+	mi := &file_spex_state_v1_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2619,7 +2689,7 @@ func (x *DeleteSpecification) String() string {
 func (*DeleteSpecification) ProtoMessage() {}
 
 func (x *DeleteSpecification) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[33]
+	mi := &file_spex_state_v1_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2632,7 +2702,7 @@ func (x *DeleteSpecification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSpecification.ProtoReflect.Descriptor instead.
 func (*DeleteSpecification) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{33}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DeleteSpecification) GetNamespace() string {
@@ -2662,7 +2732,7 @@ type ImportModel struct {
 
 func (x *ImportModel) Reset() {
 	*x = ImportModel{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[34]
+	mi := &file_spex_state_v1_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2674,7 +2744,7 @@ func (x *ImportModel) String() string {
 func (*ImportModel) ProtoMessage() {}
 
 func (x *ImportModel) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[34]
+	mi := &file_spex_state_v1_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2687,7 +2757,7 @@ func (x *ImportModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportModel.ProtoReflect.Descriptor instead.
 func (*ImportModel) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{34}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ImportModel) GetNamespace() string {
@@ -2724,7 +2794,7 @@ type ModelImport struct {
 
 func (x *ModelImport) Reset() {
 	*x = ModelImport{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[35]
+	mi := &file_spex_state_v1_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2736,7 +2806,7 @@ func (x *ModelImport) String() string {
 func (*ModelImport) ProtoMessage() {}
 
 func (x *ModelImport) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[35]
+	mi := &file_spex_state_v1_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2749,7 +2819,7 @@ func (x *ModelImport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelImport.ProtoReflect.Descriptor instead.
 func (*ModelImport) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{35}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ModelImport) GetTransitions() []*v1.Transition {
@@ -2792,7 +2862,7 @@ type AcceptDeviations struct {
 
 func (x *AcceptDeviations) Reset() {
 	*x = AcceptDeviations{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[36]
+	mi := &file_spex_state_v1_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2804,7 +2874,7 @@ func (x *AcceptDeviations) String() string {
 func (*AcceptDeviations) ProtoMessage() {}
 
 func (x *AcceptDeviations) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[36]
+	mi := &file_spex_state_v1_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2817,7 +2887,7 @@ func (x *AcceptDeviations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptDeviations.ProtoReflect.Descriptor instead.
 func (*AcceptDeviations) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{36}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AcceptDeviations) GetSpec() *SpecKey {
@@ -2876,7 +2946,7 @@ type RejectDeviations struct {
 
 func (x *RejectDeviations) Reset() {
 	*x = RejectDeviations{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[37]
+	mi := &file_spex_state_v1_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2888,7 +2958,7 @@ func (x *RejectDeviations) String() string {
 func (*RejectDeviations) ProtoMessage() {}
 
 func (x *RejectDeviations) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[37]
+	mi := &file_spex_state_v1_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2901,7 +2971,7 @@ func (x *RejectDeviations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectDeviations.ProtoReflect.Descriptor instead.
 func (*RejectDeviations) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{37}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RejectDeviations) GetSpec() *SpecKey {
@@ -2943,7 +3013,7 @@ type WithdrawAcceptances struct {
 
 func (x *WithdrawAcceptances) Reset() {
 	*x = WithdrawAcceptances{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[38]
+	mi := &file_spex_state_v1_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2955,7 +3025,7 @@ func (x *WithdrawAcceptances) String() string {
 func (*WithdrawAcceptances) ProtoMessage() {}
 
 func (x *WithdrawAcceptances) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[38]
+	mi := &file_spex_state_v1_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2968,7 +3038,7 @@ func (x *WithdrawAcceptances) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawAcceptances.ProtoReflect.Descriptor instead.
 func (*WithdrawAcceptances) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{38}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *WithdrawAcceptances) GetSpec() *SpecKey {
@@ -2994,7 +3064,7 @@ type ChangeModelMode struct {
 
 func (x *ChangeModelMode) Reset() {
 	*x = ChangeModelMode{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[39]
+	mi := &file_spex_state_v1_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3006,7 +3076,7 @@ func (x *ChangeModelMode) String() string {
 func (*ChangeModelMode) ProtoMessage() {}
 
 func (x *ChangeModelMode) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[39]
+	mi := &file_spex_state_v1_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3019,7 +3089,7 @@ func (x *ChangeModelMode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeModelMode.ProtoReflect.Descriptor instead.
 func (*ChangeModelMode) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{39}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ChangeModelMode) GetSpec() *SpecKey {
@@ -3062,7 +3132,7 @@ type ReportShard struct {
 
 func (x *ReportShard) Reset() {
 	*x = ReportShard{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[40]
+	mi := &file_spex_state_v1_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3074,7 +3144,7 @@ func (x *ReportShard) String() string {
 func (*ReportShard) ProtoMessage() {}
 
 func (x *ReportShard) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[40]
+	mi := &file_spex_state_v1_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3087,7 +3157,7 @@ func (x *ReportShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportShard.ProtoReflect.Descriptor instead.
 func (*ReportShard) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{40}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ReportShard) GetShard() uint32 {
@@ -3123,7 +3193,7 @@ type ModelAcknowledgement struct {
 
 func (x *ModelAcknowledgement) Reset() {
 	*x = ModelAcknowledgement{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[41]
+	mi := &file_spex_state_v1_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3135,7 +3205,7 @@ func (x *ModelAcknowledgement) String() string {
 func (*ModelAcknowledgement) ProtoMessage() {}
 
 func (x *ModelAcknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[41]
+	mi := &file_spex_state_v1_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3148,7 +3218,7 @@ func (x *ModelAcknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelAcknowledgement.ProtoReflect.Descriptor instead.
 func (*ModelAcknowledgement) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{41}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ModelAcknowledgement) GetSpec() *SpecKey {
@@ -3179,7 +3249,7 @@ type JudgeDeviation struct {
 
 func (x *JudgeDeviation) Reset() {
 	*x = JudgeDeviation{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[42]
+	mi := &file_spex_state_v1_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3191,7 +3261,7 @@ func (x *JudgeDeviation) String() string {
 func (*JudgeDeviation) ProtoMessage() {}
 
 func (x *JudgeDeviation) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[42]
+	mi := &file_spex_state_v1_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3204,7 +3274,7 @@ func (x *JudgeDeviation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JudgeDeviation.ProtoReflect.Descriptor instead.
 func (*JudgeDeviation) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{42}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *JudgeDeviation) GetSpec() *SpecKey {
@@ -3236,7 +3306,7 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\x05Entry\x12#\n" +
 	"\rfeature_level\x18\x01 \x01(\rR\ffeatureLevel\x12$\n" +
 	"\x0etime_unix_nano\x18\x02 \x01(\x03R\ftimeUnixNano\x122\n" +
-	"\bcommands\x18\x03 \x03(\v2\x16.spex.state.v1.CommandR\bcommands\"\xae\x0e\n" +
+	"\bcommands\x18\x03 \x03(\v2\x16.spex.state.v1.CommandR\bcommands\"\x85\x0f\n" +
 	"\aCommand\x12\x1c\n" +
 	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x12)\n" +
 	"\x04lead\x18\n" +
@@ -3253,7 +3323,8 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\x12acknowledge_outbox\x18\x1b \x01(\v2 .spex.state.v1.AcknowledgeOutboxH\x00R\x11acknowledgeOutbox\x12B\n" +
 	"\rmock_instance\x18d \x01(\v2\x1b.spex.state.v1.MockInstanceH\x00R\fmockInstance\x12?\n" +
 	"\ffire_timeout\x182 \x01(\v2\x1a.spex.state.v1.FireTimeoutH\x00R\vfireTimeout\x12E\n" +
-	"\x0eprune_instance\x183 \x01(\v2\x1c.spex.state.v1.PruneInstanceH\x00R\rpruneInstance\x12?\n" +
+	"\x0eprune_instance\x183 \x01(\v2\x1c.spex.state.v1.PruneInstanceH\x00R\rpruneInstance\x12U\n" +
+	"\x14set_report_retention\x18P \x01(\v2!.spex.state.v1.SetReportRetentionH\x00R\x12setReportRetention\x12?\n" +
 	"\fform_cluster\x18( \x01(\v2\x1a.spex.state.v1.FormClusterH\x00R\vformCluster\x12B\n" +
 	"\rregister_node\x18) \x01(\v2\x1b.spex.state.v1.RegisterNodeH\x00R\fregisterNode\x12L\n" +
 	"\x11mark_shard_formed\x18* \x01(\v2\x1e.spex.state.v1.MarkShardFormedH\x00R\x0fmarkShardFormed\x12T\n" +
@@ -3372,7 +3443,9 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\x04spec\x18\x01 \x01(\v2\x16.spex.state.v1.SpecKeyR\x04spec\x12,\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\x18.spex.types.v1.ModelModeR\x04mode\x12#\n" +
 	"\rmode_revision\x18\x03 \x01(\x04R\fmodeRevision\x12#\n" +
-	"\rmodel_version\x18\x04 \x01(\x04R\fmodelVersion\"-\n" +
+	"\rmodel_version\x18\x04 \x01(\x04R\fmodelVersion\".\n" +
+	"\x12SetReportRetention\x12\x18\n" +
+	"\areports\x18\x01 \x01(\x04R\areports\"-\n" +
 	"\x11AcknowledgeOutbox\x12\x18\n" +
 	"\athrough\x18\x01 \x01(\x04R\athrough\"\xbb\x01\n" +
 	"\n" +
@@ -3389,7 +3462,7 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\vexplanation\x18\x03 \x01(\tR\vexplanation\x12,\n" +
 	"\x05first\x18\x04 \x01(\v2\x16.spex.state.v1.StepRefR\x05first\x12$\n" +
 	"\x0etime_unix_nano\x18\x05 \x01(\x03R\ftimeUnixNano\x12\x14\n" +
-	"\x05grade\x18\x06 \x01(\tR\x05grade\"\xc2\x02\n" +
+	"\x05grade\x18\x06 \x01(\tR\x05grade\"\xed\x02\n" +
 	"\vFormCluster\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12!\n" +
@@ -3401,7 +3474,8 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"placements\x18\a \x03(\v2\x1d.spex.state.v1.ShardPlacementR\n" +
 	"placements\x12.\n" +
-	"\x05slots\x18\b \x03(\v2\x18.spex.state.v1.SlotRangeR\x05slots\"K\n" +
+	"\x05slots\x18\b \x03(\v2\x18.spex.state.v1.SlotRangeR\x05slots\x12)\n" +
+	"\x10report_retention\x18P \x01(\x04R\x0freportRetention\"K\n" +
 	"\tSlotRange\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\rR\x05first\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\rR\x04last\x12\x14\n" +
@@ -3483,7 +3557,7 @@ func file_spex_state_v1_command_proto_rawDescGZIP() []byte {
 	return file_spex_state_v1_command_proto_rawDescData
 }
 
-var file_spex_state_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_spex_state_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_spex_state_v1_command_proto_goTypes = []any{
 	(*Entry)(nil),                // 0: spex.state.v1.Entry
 	(*Command)(nil),              // 1: spex.state.v1.Command
@@ -3508,34 +3582,35 @@ var file_spex_state_v1_command_proto_goTypes = []any{
 	(*InstallSpecification)(nil), // 20: spex.state.v1.InstallSpecification
 	(*ExtendModel)(nil),          // 21: spex.state.v1.ExtendModel
 	(*SetModelMode)(nil),         // 22: spex.state.v1.SetModelMode
-	(*AcknowledgeOutbox)(nil),    // 23: spex.state.v1.AcknowledgeOutbox
-	(*OutboxItem)(nil),           // 24: spex.state.v1.OutboxItem
-	(*Deviation)(nil),            // 25: spex.state.v1.Deviation
-	(*FormCluster)(nil),          // 26: spex.state.v1.FormCluster
-	(*SlotRange)(nil),            // 27: spex.state.v1.SlotRange
-	(*Node)(nil),                 // 28: spex.state.v1.Node
-	(*ShardPlacement)(nil),       // 29: spex.state.v1.ShardPlacement
-	(*RegisterNode)(nil),         // 30: spex.state.v1.RegisterNode
-	(*MarkShardFormed)(nil),      // 31: spex.state.v1.MarkShardFormed
-	(*ApplySpecification)(nil),   // 32: spex.state.v1.ApplySpecification
-	(*DeleteSpecification)(nil),  // 33: spex.state.v1.DeleteSpecification
-	(*ImportModel)(nil),          // 34: spex.state.v1.ImportModel
-	(*ModelImport)(nil),          // 35: spex.state.v1.ModelImport
-	(*AcceptDeviations)(nil),     // 36: spex.state.v1.AcceptDeviations
-	(*RejectDeviations)(nil),     // 37: spex.state.v1.RejectDeviations
-	(*WithdrawAcceptances)(nil),  // 38: spex.state.v1.WithdrawAcceptances
-	(*ChangeModelMode)(nil),      // 39: spex.state.v1.ChangeModelMode
-	(*ReportShard)(nil),          // 40: spex.state.v1.ReportShard
-	(*ModelAcknowledgement)(nil), // 41: spex.state.v1.ModelAcknowledgement
-	(*JudgeDeviation)(nil),       // 42: spex.state.v1.JudgeDeviation
-	nil,                          // 43: spex.state.v1.InitInstance.MetaEntry
-	nil,                          // 44: spex.state.v1.MockInstance.MetaEntry
-	(*v1.Judgement)(nil),         // 45: spex.types.v1.Judgement
-	(*v1.Transition)(nil),        // 46: spex.types.v1.Transition
-	(*v1.Specification)(nil),     // 47: spex.types.v1.Specification
-	(v1.ModelMode)(0),            // 48: spex.types.v1.ModelMode
-	(v1.Verdict)(0),              // 49: spex.types.v1.Verdict
-	(*v1.JointJudgement)(nil),    // 50: spex.types.v1.JointJudgement
+	(*SetReportRetention)(nil),   // 23: spex.state.v1.SetReportRetention
+	(*AcknowledgeOutbox)(nil),    // 24: spex.state.v1.AcknowledgeOutbox
+	(*OutboxItem)(nil),           // 25: spex.state.v1.OutboxItem
+	(*Deviation)(nil),            // 26: spex.state.v1.Deviation
+	(*FormCluster)(nil),          // 27: spex.state.v1.FormCluster
+	(*SlotRange)(nil),            // 28: spex.state.v1.SlotRange
+	(*Node)(nil),                 // 29: spex.state.v1.Node
+	(*ShardPlacement)(nil),       // 30: spex.state.v1.ShardPlacement
+	(*RegisterNode)(nil),         // 31: spex.state.v1.RegisterNode
+	(*MarkShardFormed)(nil),      // 32: spex.state.v1.MarkShardFormed
+	(*ApplySpecification)(nil),   // 33: spex.state.v1.ApplySpecification
+	(*DeleteSpecification)(nil),  // 34: spex.state.v1.DeleteSpecification
+	(*ImportModel)(nil),          // 35: spex.state.v1.ImportModel
+	(*ModelImport)(nil),          // 36: spex.state.v1.ModelImport
+	(*AcceptDeviations)(nil),     // 37: spex.state.v1.AcceptDeviations
+	(*RejectDeviations)(nil),     // 38: spex.state.v1.RejectDeviations
+	(*WithdrawAcceptances)(nil),  // 39: spex.state.v1.WithdrawAcceptances
+	(*ChangeModelMode)(nil),      // 40: spex.state.v1.ChangeModelMode
+	(*ReportShard)(nil),          // 41: spex.state.v1.ReportShard
+	(*ModelAcknowledgement)(nil), // 42: spex.state.v1.ModelAcknowledgement
+	(*JudgeDeviation)(nil),       // 43: spex.state.v1.JudgeDeviation
+	nil,                          // 44: spex.state.v1.InitInstance.MetaEntry
+	nil,                          // 45: spex.state.v1.MockInstance.MetaEntry
+	(*v1.Judgement)(nil),         // 46: spex.types.v1.Judgement
+	(*v1.Transition)(nil),        // 47: spex.types.v1.Transition
+	(*v1.Specification)(nil),     // 48: spex.types.v1.Specification
+	(v1.ModelMode)(0),            // 49: spex.types.v1.ModelMode
+	(v1.Verdict)(0),              // 50: spex.types.v1.Verdict
+	(*v1.JointJudgement)(nil),    // 51: spex.types.v1.JointJudgement
 }
 var file_spex_state_v1_command_proto_depIdxs = []int32{
 	1,  // 0: spex.state.v1.Entry.commands:type_name -> spex.state.v1.Command
@@ -3548,76 +3623,77 @@ var file_spex_state_v1_command_proto_depIdxs = []int32{
 	20, // 7: spex.state.v1.Command.install_specification:type_name -> spex.state.v1.InstallSpecification
 	21, // 8: spex.state.v1.Command.extend_model:type_name -> spex.state.v1.ExtendModel
 	22, // 9: spex.state.v1.Command.set_model_mode:type_name -> spex.state.v1.SetModelMode
-	23, // 10: spex.state.v1.Command.acknowledge_outbox:type_name -> spex.state.v1.AcknowledgeOutbox
+	24, // 10: spex.state.v1.Command.acknowledge_outbox:type_name -> spex.state.v1.AcknowledgeOutbox
 	8,  // 11: spex.state.v1.Command.mock_instance:type_name -> spex.state.v1.MockInstance
 	11, // 12: spex.state.v1.Command.fire_timeout:type_name -> spex.state.v1.FireTimeout
 	12, // 13: spex.state.v1.Command.prune_instance:type_name -> spex.state.v1.PruneInstance
-	26, // 14: spex.state.v1.Command.form_cluster:type_name -> spex.state.v1.FormCluster
-	30, // 15: spex.state.v1.Command.register_node:type_name -> spex.state.v1.RegisterNode
-	31, // 16: spex.state.v1.Command.mark_shard_formed:type_name -> spex.state.v1.MarkShardFormed
-	32, // 17: spex.state.v1.Command.apply_specification:type_name -> spex.state.v1.ApplySpecification
-	33, // 18: spex.state.v1.Command.delete_specification:type_name -> spex.state.v1.DeleteSpecification
-	34, // 19: spex.state.v1.Command.import_model:type_name -> spex.state.v1.ImportModel
-	39, // 20: spex.state.v1.Command.change_model_mode:type_name -> spex.state.v1.ChangeModelMode
-	40, // 21: spex.state.v1.Command.report_shard:type_name -> spex.state.v1.ReportShard
-	42, // 22: spex.state.v1.Command.judge_deviation:type_name -> spex.state.v1.JudgeDeviation
-	36, // 23: spex.state.v1.Command.accept_deviations:type_name -> spex.state.v1.AcceptDeviations
-	37, // 24: spex.state.v1.Command.reject_deviations:type_name -> spex.state.v1.RejectDeviations
-	38, // 25: spex.state.v1.Command.withdraw_acceptances:type_name -> spex.state.v1.WithdrawAcceptances
-	5,  // 26: spex.state.v1.InitInstance.key:type_name -> spex.state.v1.Key
-	43, // 27: spex.state.v1.InitInstance.meta:type_name -> spex.state.v1.InitInstance.MetaEntry
-	5,  // 28: spex.state.v1.Step.key:type_name -> spex.state.v1.Key
-	5,  // 29: spex.state.v1.MockInstance.key:type_name -> spex.state.v1.Key
-	44, // 30: spex.state.v1.MockInstance.meta:type_name -> spex.state.v1.MockInstance.MetaEntry
-	5,  // 31: spex.state.v1.StepRef.key:type_name -> spex.state.v1.Key
-	9,  // 32: spex.state.v1.RecordVerdict.step:type_name -> spex.state.v1.StepRef
-	45, // 33: spex.state.v1.RecordVerdict.judgement:type_name -> spex.types.v1.Judgement
-	9,  // 34: spex.state.v1.FireTimeout.step:type_name -> spex.state.v1.StepRef
-	9,  // 35: spex.state.v1.PruneInstance.step:type_name -> spex.state.v1.StepRef
-	5,  // 36: spex.state.v1.DeleteInstance.key:type_name -> spex.state.v1.Key
-	46, // 37: spex.state.v1.VersionedTransition.transition:type_name -> spex.types.v1.Transition
-	15, // 38: spex.state.v1.ModelContent.transitions:type_name -> spex.state.v1.VersionedTransition
-	47, // 39: spex.state.v1.SpecificationContent.specification:type_name -> spex.types.v1.Specification
-	16, // 40: spex.state.v1.SpecificationContent.model:type_name -> spex.state.v1.ModelContent
-	18, // 41: spex.state.v1.SpecificationContent.frontier_table:type_name -> spex.state.v1.FrontierTable
-	19, // 42: spex.state.v1.FrontierTable.places:type_name -> spex.state.v1.FrontierPlace
-	14, // 43: spex.state.v1.InstallSpecification.spec:type_name -> spex.state.v1.SpecKey
-	4,  // 44: spex.state.v1.InstallSpecification.payload:type_name -> spex.state.v1.Payload
-	48, // 45: spex.state.v1.InstallSpecification.mode:type_name -> spex.types.v1.ModelMode
-	14, // 46: spex.state.v1.ExtendModel.spec:type_name -> spex.state.v1.SpecKey
-	4,  // 47: spex.state.v1.ExtendModel.payload:type_name -> spex.state.v1.Payload
-	14, // 48: spex.state.v1.SetModelMode.spec:type_name -> spex.state.v1.SpecKey
-	48, // 49: spex.state.v1.SetModelMode.mode:type_name -> spex.types.v1.ModelMode
-	14, // 50: spex.state.v1.OutboxItem.spec:type_name -> spex.state.v1.SpecKey
-	46, // 51: spex.state.v1.OutboxItem.transition:type_name -> spex.types.v1.Transition
-	25, // 52: spex.state.v1.OutboxItem.deviation:type_name -> spex.state.v1.Deviation
-	49, // 53: spex.state.v1.Deviation.verdict:type_name -> spex.types.v1.Verdict
-	9,  // 54: spex.state.v1.Deviation.first:type_name -> spex.state.v1.StepRef
-	28, // 55: spex.state.v1.FormCluster.nodes:type_name -> spex.state.v1.Node
-	29, // 56: spex.state.v1.FormCluster.placements:type_name -> spex.state.v1.ShardPlacement
-	27, // 57: spex.state.v1.FormCluster.slots:type_name -> spex.state.v1.SlotRange
-	28, // 58: spex.state.v1.RegisterNode.node:type_name -> spex.state.v1.Node
-	4,  // 59: spex.state.v1.ApplySpecification.payload:type_name -> spex.state.v1.Payload
-	4,  // 60: spex.state.v1.ImportModel.payload:type_name -> spex.state.v1.Payload
-	46, // 61: spex.state.v1.ModelImport.transitions:type_name -> spex.types.v1.Transition
-	14, // 62: spex.state.v1.AcceptDeviations.spec:type_name -> spex.state.v1.SpecKey
-	46, // 63: spex.state.v1.AcceptDeviations.transitions:type_name -> spex.types.v1.Transition
-	14, // 64: spex.state.v1.RejectDeviations.spec:type_name -> spex.state.v1.SpecKey
-	46, // 65: spex.state.v1.RejectDeviations.transitions:type_name -> spex.types.v1.Transition
-	14, // 66: spex.state.v1.WithdrawAcceptances.spec:type_name -> spex.state.v1.SpecKey
-	14, // 67: spex.state.v1.ChangeModelMode.spec:type_name -> spex.state.v1.SpecKey
-	48, // 68: spex.state.v1.ChangeModelMode.mode:type_name -> spex.types.v1.ModelMode
-	24, // 69: spex.state.v1.ReportShard.items:type_name -> spex.state.v1.OutboxItem
-	41, // 70: spex.state.v1.ReportShard.acknowledgements:type_name -> spex.state.v1.ModelAcknowledgement
-	14, // 71: spex.state.v1.ModelAcknowledgement.spec:type_name -> spex.state.v1.SpecKey
-	14, // 72: spex.state.v1.JudgeDeviation.spec:type_name -> spex.state.v1.SpecKey
-	46, // 73: spex.state.v1.JudgeDeviation.transition:type_name -> spex.types.v1.Transition
-	50, // 74: spex.state.v1.JudgeDeviation.judgement:type_name -> spex.types.v1.JointJudgement
-	75, // [75:75] is the sub-list for method output_type
-	75, // [75:75] is the sub-list for method input_type
-	75, // [75:75] is the sub-list for extension type_name
-	75, // [75:75] is the sub-list for extension extendee
-	0,  // [0:75] is the sub-list for field type_name
+	23, // 14: spex.state.v1.Command.set_report_retention:type_name -> spex.state.v1.SetReportRetention
+	27, // 15: spex.state.v1.Command.form_cluster:type_name -> spex.state.v1.FormCluster
+	31, // 16: spex.state.v1.Command.register_node:type_name -> spex.state.v1.RegisterNode
+	32, // 17: spex.state.v1.Command.mark_shard_formed:type_name -> spex.state.v1.MarkShardFormed
+	33, // 18: spex.state.v1.Command.apply_specification:type_name -> spex.state.v1.ApplySpecification
+	34, // 19: spex.state.v1.Command.delete_specification:type_name -> spex.state.v1.DeleteSpecification
+	35, // 20: spex.state.v1.Command.import_model:type_name -> spex.state.v1.ImportModel
+	40, // 21: spex.state.v1.Command.change_model_mode:type_name -> spex.state.v1.ChangeModelMode
+	41, // 22: spex.state.v1.Command.report_shard:type_name -> spex.state.v1.ReportShard
+	43, // 23: spex.state.v1.Command.judge_deviation:type_name -> spex.state.v1.JudgeDeviation
+	37, // 24: spex.state.v1.Command.accept_deviations:type_name -> spex.state.v1.AcceptDeviations
+	38, // 25: spex.state.v1.Command.reject_deviations:type_name -> spex.state.v1.RejectDeviations
+	39, // 26: spex.state.v1.Command.withdraw_acceptances:type_name -> spex.state.v1.WithdrawAcceptances
+	5,  // 27: spex.state.v1.InitInstance.key:type_name -> spex.state.v1.Key
+	44, // 28: spex.state.v1.InitInstance.meta:type_name -> spex.state.v1.InitInstance.MetaEntry
+	5,  // 29: spex.state.v1.Step.key:type_name -> spex.state.v1.Key
+	5,  // 30: spex.state.v1.MockInstance.key:type_name -> spex.state.v1.Key
+	45, // 31: spex.state.v1.MockInstance.meta:type_name -> spex.state.v1.MockInstance.MetaEntry
+	5,  // 32: spex.state.v1.StepRef.key:type_name -> spex.state.v1.Key
+	9,  // 33: spex.state.v1.RecordVerdict.step:type_name -> spex.state.v1.StepRef
+	46, // 34: spex.state.v1.RecordVerdict.judgement:type_name -> spex.types.v1.Judgement
+	9,  // 35: spex.state.v1.FireTimeout.step:type_name -> spex.state.v1.StepRef
+	9,  // 36: spex.state.v1.PruneInstance.step:type_name -> spex.state.v1.StepRef
+	5,  // 37: spex.state.v1.DeleteInstance.key:type_name -> spex.state.v1.Key
+	47, // 38: spex.state.v1.VersionedTransition.transition:type_name -> spex.types.v1.Transition
+	15, // 39: spex.state.v1.ModelContent.transitions:type_name -> spex.state.v1.VersionedTransition
+	48, // 40: spex.state.v1.SpecificationContent.specification:type_name -> spex.types.v1.Specification
+	16, // 41: spex.state.v1.SpecificationContent.model:type_name -> spex.state.v1.ModelContent
+	18, // 42: spex.state.v1.SpecificationContent.frontier_table:type_name -> spex.state.v1.FrontierTable
+	19, // 43: spex.state.v1.FrontierTable.places:type_name -> spex.state.v1.FrontierPlace
+	14, // 44: spex.state.v1.InstallSpecification.spec:type_name -> spex.state.v1.SpecKey
+	4,  // 45: spex.state.v1.InstallSpecification.payload:type_name -> spex.state.v1.Payload
+	49, // 46: spex.state.v1.InstallSpecification.mode:type_name -> spex.types.v1.ModelMode
+	14, // 47: spex.state.v1.ExtendModel.spec:type_name -> spex.state.v1.SpecKey
+	4,  // 48: spex.state.v1.ExtendModel.payload:type_name -> spex.state.v1.Payload
+	14, // 49: spex.state.v1.SetModelMode.spec:type_name -> spex.state.v1.SpecKey
+	49, // 50: spex.state.v1.SetModelMode.mode:type_name -> spex.types.v1.ModelMode
+	14, // 51: spex.state.v1.OutboxItem.spec:type_name -> spex.state.v1.SpecKey
+	47, // 52: spex.state.v1.OutboxItem.transition:type_name -> spex.types.v1.Transition
+	26, // 53: spex.state.v1.OutboxItem.deviation:type_name -> spex.state.v1.Deviation
+	50, // 54: spex.state.v1.Deviation.verdict:type_name -> spex.types.v1.Verdict
+	9,  // 55: spex.state.v1.Deviation.first:type_name -> spex.state.v1.StepRef
+	29, // 56: spex.state.v1.FormCluster.nodes:type_name -> spex.state.v1.Node
+	30, // 57: spex.state.v1.FormCluster.placements:type_name -> spex.state.v1.ShardPlacement
+	28, // 58: spex.state.v1.FormCluster.slots:type_name -> spex.state.v1.SlotRange
+	29, // 59: spex.state.v1.RegisterNode.node:type_name -> spex.state.v1.Node
+	4,  // 60: spex.state.v1.ApplySpecification.payload:type_name -> spex.state.v1.Payload
+	4,  // 61: spex.state.v1.ImportModel.payload:type_name -> spex.state.v1.Payload
+	47, // 62: spex.state.v1.ModelImport.transitions:type_name -> spex.types.v1.Transition
+	14, // 63: spex.state.v1.AcceptDeviations.spec:type_name -> spex.state.v1.SpecKey
+	47, // 64: spex.state.v1.AcceptDeviations.transitions:type_name -> spex.types.v1.Transition
+	14, // 65: spex.state.v1.RejectDeviations.spec:type_name -> spex.state.v1.SpecKey
+	47, // 66: spex.state.v1.RejectDeviations.transitions:type_name -> spex.types.v1.Transition
+	14, // 67: spex.state.v1.WithdrawAcceptances.spec:type_name -> spex.state.v1.SpecKey
+	14, // 68: spex.state.v1.ChangeModelMode.spec:type_name -> spex.state.v1.SpecKey
+	49, // 69: spex.state.v1.ChangeModelMode.mode:type_name -> spex.types.v1.ModelMode
+	25, // 70: spex.state.v1.ReportShard.items:type_name -> spex.state.v1.OutboxItem
+	42, // 71: spex.state.v1.ReportShard.acknowledgements:type_name -> spex.state.v1.ModelAcknowledgement
+	14, // 72: spex.state.v1.ModelAcknowledgement.spec:type_name -> spex.state.v1.SpecKey
+	14, // 73: spex.state.v1.JudgeDeviation.spec:type_name -> spex.state.v1.SpecKey
+	47, // 74: spex.state.v1.JudgeDeviation.transition:type_name -> spex.types.v1.Transition
+	51, // 75: spex.state.v1.JudgeDeviation.judgement:type_name -> spex.types.v1.JointJudgement
+	76, // [76:76] is the sub-list for method output_type
+	76, // [76:76] is the sub-list for method input_type
+	76, // [76:76] is the sub-list for extension type_name
+	76, // [76:76] is the sub-list for extension extendee
+	0,  // [0:76] is the sub-list for field type_name
 }
 
 func init() { file_spex_state_v1_command_proto_init() }
@@ -3639,6 +3715,7 @@ func file_spex_state_v1_command_proto_init() {
 		(*Command_MockInstance)(nil),
 		(*Command_FireTimeout)(nil),
 		(*Command_PruneInstance)(nil),
+		(*Command_SetReportRetention)(nil),
 		(*Command_FormCluster)(nil),
 		(*Command_RegisterNode)(nil),
 		(*Command_MarkShardFormed)(nil),
@@ -3662,7 +3739,7 @@ func file_spex_state_v1_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spex_state_v1_command_proto_rawDesc), len(file_spex_state_v1_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   45,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -518,18 +518,19 @@ func (x *ShardHeader) GetReportRetention() uint64 {
 }
 
 type CatalogHeader struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	AppliedIndex  uint64                 `protobuf:"varint,1,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
-	TimeUnixNano  int64                  `protobuf:"varint,2,opt,name=time_unix_nano,json=timeUnixNano,proto3" json:"time_unix_nano,omitempty"`
-	LedTerm       uint64                 `protobuf:"varint,3,opt,name=led_term,json=ledTerm,proto3" json:"led_term,omitempty"`
-	ClusterId     string                 `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	ClusterName   string                 `protobuf:"bytes,5,opt,name=cluster_name,json=clusterName,proto3" json:"cluster_name,omitempty"`
-	Shards        uint32                 `protobuf:"varint,6,opt,name=shards,proto3" json:"shards,omitempty"`
-	Replicas      uint32                 `protobuf:"varint,7,opt,name=replicas,proto3" json:"replicas,omitempty"`
-	FeatureLevel  uint32                 `protobuf:"varint,8,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`
-	Slots         []*SlotRange           `protobuf:"bytes,9,rep,name=slots,proto3" json:"slots,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	AppliedIndex    uint64                 `protobuf:"varint,1,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
+	TimeUnixNano    int64                  `protobuf:"varint,2,opt,name=time_unix_nano,json=timeUnixNano,proto3" json:"time_unix_nano,omitempty"`
+	LedTerm         uint64                 `protobuf:"varint,3,opt,name=led_term,json=ledTerm,proto3" json:"led_term,omitempty"`
+	ClusterId       string                 `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	ClusterName     string                 `protobuf:"bytes,5,opt,name=cluster_name,json=clusterName,proto3" json:"cluster_name,omitempty"`
+	Shards          uint32                 `protobuf:"varint,6,opt,name=shards,proto3" json:"shards,omitempty"`
+	Replicas        uint32                 `protobuf:"varint,7,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	FeatureLevel    uint32                 `protobuf:"varint,8,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`
+	Slots           []*SlotRange           `protobuf:"bytes,9,rep,name=slots,proto3" json:"slots,omitempty"`
+	ReportRetention uint64                 `protobuf:"varint,80,opt,name=report_retention,json=reportRetention,proto3" json:"report_retention,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *CatalogHeader) Reset() {
@@ -623,6 +624,13 @@ func (x *CatalogHeader) GetSlots() []*SlotRange {
 		return x.Slots
 	}
 	return nil
+}
+
+func (x *CatalogHeader) GetReportRetention() uint64 {
+	if x != nil {
+		return x.ReportRetention
+	}
+	return 0
 }
 
 type StageRecord struct {
@@ -2313,7 +2321,7 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"nextReport\x12!\n" +
 	"\flost_reports\x18P \x01(\x04R\vlostReports\x12*\n" +
 	"\x11lost_life_reports\x18Q \x01(\x04R\x0flostLifeReports\x12)\n" +
-	"\x10report_retention\x18R \x01(\x04R\x0freportRetention\"\xc0\x02\n" +
+	"\x10report_retention\x18R \x01(\x04R\x0freportRetention\"\xeb\x02\n" +
 	"\rCatalogHeader\x12#\n" +
 	"\rapplied_index\x18\x01 \x01(\x04R\fappliedIndex\x12$\n" +
 	"\x0etime_unix_nano\x18\x02 \x01(\x03R\ftimeUnixNano\x12\x19\n" +
@@ -2324,7 +2332,8 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\x06shards\x18\x06 \x01(\rR\x06shards\x12\x1a\n" +
 	"\breplicas\x18\a \x01(\rR\breplicas\x12#\n" +
 	"\rfeature_level\x18\b \x01(\rR\ffeatureLevel\x12.\n" +
-	"\x05slots\x18\t \x03(\v2\x18.spex.state.v1.SlotRangeR\x05slots\"\x90\x01\n" +
+	"\x05slots\x18\t \x03(\v2\x18.spex.state.v1.SlotRangeR\x05slots\x12)\n" +
+	"\x10report_retention\x18P \x01(\x04R\x0freportRetention\"\x90\x01\n" +
 	"\vStageRecord\x12\x1b\n" +
 	"\tupload_id\x18\x01 \x01(\fR\buploadId\x12$\n" +
 	"\x0etime_unix_nano\x18\x02 \x01(\x03R\ftimeUnixNano\x12\x14\n" +
