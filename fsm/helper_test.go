@@ -207,6 +207,11 @@ func reportCommand(shard uint32, items []*statev1.OutboxItem, acks ...*statev1.M
 	return &statev1.Command{Kind: &statev1.Command_ReportShard{ReportShard: &statev1.ReportShard{Shard: shard, Items: items, Acknowledgements: acks}}}
 }
 
+func mockCommand(key Key, c *statev1.MockInstance) *statev1.Command {
+	c.Key = key.Proto()
+	return &statev1.Command{Kind: &statev1.Command_MockInstance{MockInstance: c}}
+}
+
 func judgeCommand(key SpecKey, t model.Transition, j *typesv1.JointJudgement) *statev1.Command {
 	return &statev1.Command{Kind: &statev1.Command_JudgeDeviation{JudgeDeviation: &statev1.JudgeDeviation{Spec: key.Proto(), Transition: transitionProto(t), Judgement: j}}}
 }

@@ -28,6 +28,15 @@ func shardLine(a args) *statev1.Command {
 	case "install":
 		key := a.spec(1)
 		c := &statev1.SpecificationContent{Specification: a.definition(key.Name), Model: a.model()}
+		if a.value("table") != "" {
+			table, err := FrontierTableOf(c.Specification)
+			if err != nil {
+				a.s.Fatalf("%s: %v", a.at, err)
+			}
+			if c.FrontierTable = table; a.value("table") == "bad" {
+				table.Start = 99
+			}
+		}
 		if a.value("content") == "none" {
 			c.Specification = nil
 		}
@@ -52,6 +61,9 @@ func shardLine(a args) *statev1.Command {
 		return stepCommand(a.key(1), a.word(2), a.word(3), &statev1.Step{
 			RequestId: a.id(), ExpectedSeq: a.number("seq"), Incarnation: a.number("inc"), EventTime: int64(a.number("event")),
 		})
+	case "mock":
+		spec := a.spec(2)
+		return mockCommand(a.key(1), &statev1.MockInstance{Spec: spec.Name, SpecVersion: spec.Version, State: a.word(3), RequestId: a.id()})
 	case "delete":
 		return deleteCommand(a.key(1), &statev1.DeleteInstance{RequestId: a.id(), Incarnation: a.number("inc")})
 	case "fire":
@@ -119,13 +131,21 @@ func askShard(a args, m *Shard) {
 			if !st.EventTime.IsZero() {
 				event = ", event " + st.EventTime.UTC().Format(time.RFC3339Nano)
 			}
-			s.printf("  %d: %q --[%s]-> %q %s at +%s%s%s", st.Seq, st.From, st.Action, st.State, verdictText(st.Verdict), st.Time.Sub(base), event, judgementText(st.Judgement))
+			s.printf("  %d: %q --[%s]-> %q %s at +%s%s%s", st.Seq, st.From, st.Action, st.State, verdictText(st.Verdict), st.Time.Sub(base), event, judgementText(st.Judgement)+violationText(st.RunViolation))
+		}
+		if f, anywhere, followed := v.Frontier(); followed {
+			s.printf("  followed: %v or %v, anywhere=%t%s", f.Strict, f.Weak, anywhere, violationText(v.RunViolation))
 		}
 	case "due":
 		askDue(a, m)
 	case "events":
 		for _, e := range eventsOf(m) {
 			s.printf("%s", e)
+		}
+	case "runs":
+		for _, r := range m.Reports(0, ReportFilter{Kinds: []typesv1.ReportKind{typesv1.ReportKind_REPORT_KIND_RUN_VIOLATION}}, 100).Reports {
+			s.printf("%s in %s: %s rejected=%t%s", refText(StepRefOf(r.GetStep())), r.GetState(), transitionsText([]model.Transition{transitionOf(r.GetTransition())}), r.GetRejected(),
+				violationText(m.RunViolation(SpecKeyOf(r.GetSpec()), r.GetRunViolation())))
 		}
 	case "specs":
 		for _, p := range m.Specs() {

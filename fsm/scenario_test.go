@@ -180,7 +180,7 @@ func describe(r Result) string {
 				line += ", " + flag.text
 			}
 		}
-		return line + judgementText(v.Judgement)
+		return line + judgementText(v.Judgement) + violationText(v.RunViolation)
 	case *DeleteResult:
 		line := fmt.Sprintf("deleted=%t incarnation %d, index %d", v.Deleted, v.Incarnation, v.Index)
 		if v.Duplicate {
@@ -229,6 +229,14 @@ func judgementText(j *typesv1.Judgement) string {
 		text += ", with pending " + verdictText(w)
 	}
 	return text + ")"
+}
+
+func violationText(v *typesv1.RunViolation) string {
+	if v == nil {
+		return ""
+	}
+	kind := strings.ToLower(strings.TrimPrefix(v.GetKind().String(), "RUN_VIOLATION_KIND_"))
+	return fmt.Sprintf(" [run %s at %d, found at %d: %s]", kind, v.GetSeq(), v.GetFoundSeq(), v.GetExplanation())
 }
 
 // args are the words of a line: a name, what it is about, and key=value pairs.

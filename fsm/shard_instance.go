@@ -334,8 +334,9 @@ func (s *Shard) firstAnswer(rec *record, e seen, asked model.Transition) *StepRe
 	if e.kind == requestInit && res.State == "" {
 		res.State = definition.GetInitialState()
 	}
+	// A step that proves a violation is rejected as one, once its own verdict is known.
 	res.Rejected = rejects(definition.GetErrorPolicy(), res.Verdict) ||
-		noticed && rejects(definition.GetErrorPolicy(), typesv1.Verdict_VERDICT_DEVIATION_NOT_EQUIVALENT)
+		noticed && res.Verdict != typesv1.Verdict_VERDICT_PENDING && rejects(definition.GetErrorPolicy(), typesv1.Verdict_VERDICT_DEVIATION_NOT_EQUIVALENT)
 	return res
 }
 
