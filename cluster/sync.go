@@ -102,10 +102,15 @@ func (r *replica) handOver(ctx context.Context) (more bool, err error) {
 	return len(report.Items) < len(items) || len(items) == 1000, err
 }
 
-// follow brings the shard to the catalog's versions and modes of the models.
+// follow brings the shard to the catalog's settings, and versions and modes of the models.
 func (r *replica) follow(ctx context.Context, models []fsm.ModelStatus) error {
 	var errs []error
 	var modes []*statev1.Command
+	if cluster := r.node.catalog.machine.Cluster(); cluster.ID != "" && cluster.ReportRetention != r.machine.ReportRetention() {
+		modes = append(modes, &statev1.Command{Principal: "spex/sync", Kind: &statev1.Command_SetReportRetention{
+			SetReportRetention: &statev1.SetReportRetention{Reports: cluster.ReportRetention},
+		}})
+	}
 	for _, m := range models {
 		st, known := r.machine.Spec(m.Key)
 		if !known && !closing(m) {

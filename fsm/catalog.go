@@ -18,6 +18,8 @@ type Catalog struct {
 
 	clusterID, clusterName         string
 	shards, replicas, featureLevel uint32
+	// reportRetention is how many reports of each class a shard keeps; 0 is the default.
+	reportRetention uint64
 	// slots covers 0..ring.Slots-1 in order. It is replaced, never changed.
 	slots []*statev1.SlotRange
 	// shardOf is slots spread out, for look-ups.
@@ -112,6 +114,9 @@ func (c *Catalog) applyForm(f *statev1.FormCluster) Result {
 	default:
 		return refuse(typesv1.Reason_REASON_WRONG_CLUSTER, "this catalog belongs to the cluster %s already", c.clusterID)
 	}
+	if n := f.GetReportRetention(); n != 0 && !validRetention(n) {
+		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "a report retention of %d: it must be %d to %d", n, MinReportRetention, MaxReportRetention)
+	}
 	shardOf, ok := spreadSlots(f.GetSlots(), f.GetShards())
 	if !ok || f.GetClusterId() == "" || !placed(f.GetPlacements(), f.GetShards()) {
 		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "the new cluster has no id, or its slots or placements are not complete")
@@ -121,6 +126,7 @@ func (c *Catalog) applyForm(f *statev1.FormCluster) Result {
 	}
 	c.clusterID, c.clusterName = f.GetClusterId(), f.GetClusterName()
 	c.shards, c.replicas, c.featureLevel = f.GetShards(), f.GetReplicas(), f.GetFeatureLevel()
+	c.reportRetention = f.GetReportRetention()
 	c.slots, c.shardOf, c.placements = f.GetSlots(), shardOf, f.GetPlacements()
 	for _, n := range f.GetNodes() {
 		c.nodes.Set(n)

@@ -12,13 +12,15 @@ import (
 type Cluster struct {
 	ID, Name                       string
 	Shards, Replicas, FeatureLevel uint32
+	// ReportRetention is how many reports of each class a shard keeps; 0 is the default.
+	ReportRetention uint64
 }
 
 // Cluster returns the cluster's identity; its ID is empty before FormCluster.
 func (c *Catalog) Cluster() Cluster {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return Cluster{ID: c.clusterID, Name: c.clusterName, Shards: c.shards, Replicas: c.replicas, FeatureLevel: c.featureLevel}
+	return Cluster{ID: c.clusterID, Name: c.clusterName, Shards: c.shards, Replicas: c.replicas, FeatureLevel: c.featureLevel, ReportRetention: c.reportRetention}
 }
 
 // ShardOf returns the shard that a slot belongs to, and 0 before FormCluster.

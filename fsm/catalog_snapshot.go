@@ -15,7 +15,7 @@ func (c *Catalog) Snapshot() Snapshot {
 	defer c.mu.Unlock()
 	header := &statev1.CatalogHeader{
 		AppliedIndex: c.applied, TimeUnixNano: c.now, LedTerm: c.ledTerm, ClusterId: c.clusterID, ClusterName: c.clusterName,
-		Shards: c.shards, Replicas: c.replicas, FeatureLevel: c.featureLevel, Slots: c.slots,
+		Shards: c.shards, Replicas: c.replicas, FeatureLevel: c.featureLevel, Slots: c.slots, ReportRetention: c.reportRetention,
 	}
 	stage, placements, nodes, specs := c.stage.clone(), c.placements, c.nodes.Copy(), c.specs.Copy()
 	var models []*catalogModel
@@ -104,6 +104,7 @@ func (c *Catalog) Restore(r io.Reader) error {
 	c.applied, c.now, c.ledTerm, c.stage = next.applied, next.now, next.ledTerm, next.stage
 	c.clusterID, c.clusterName = next.clusterID, next.clusterName
 	c.shards, c.replicas, c.featureLevel = next.shards, next.replicas, next.featureLevel
+	c.reportRetention = next.reportRetention
 	c.slots, c.shardOf, c.nodes, c.placements = next.slots, next.shardOf, next.nodes, next.placements
 	c.specs, c.models = next.specs, next.models
 	return nil
@@ -149,6 +150,7 @@ func (b *catalogRestore) apply(r *statev1.Record) error {
 		b.applied, b.now, b.ledTerm = h.GetAppliedIndex(), h.GetTimeUnixNano(), h.GetLedTerm()
 		b.clusterID, b.clusterName = h.GetClusterId(), h.GetClusterName()
 		b.shards, b.replicas, b.featureLevel = h.GetShards(), h.GetReplicas(), h.GetFeatureLevel()
+		b.reportRetention = h.GetReportRetention()
 		if b.clusterID != "" {
 			var ok bool
 			if b.shardOf, ok = spreadSlots(h.GetSlots(), b.shards); !ok {

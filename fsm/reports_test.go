@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"slices"
@@ -149,4 +150,32 @@ func TestReportsPagesAccountForEveryReport(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The cluster's setting reaches a shard through its log, drops at once what is
+// too much, and survives a snapshot together with what was dropped.
+func TestReportRetentionIsReplicated(t *testing.T) {
+	l, s := newShardLog(t)
+	for range 300 {
+		s.report(&statev1.ReportRecord{Kind: kindDeviation})
+	}
+	set := func(n uint64) *statev1.Command {
+		return &statev1.Command{Kind: &statev1.Command_SetReportRetention{SetReportRetention: &statev1.SetReportRetention{Reports: n}}}
+	}
+	l.do(set(200))
+	l.refused(typesv1.Reason_REASON_INVALID_ARGUMENT, set(MinReportRetention-1))
+	l.refused(typesv1.Reason_REASON_INVALID_ARGUMENT, set(MaxReportRetention+1))
+	restored := NewShard()
+	if err := restored.Restore(bytes.NewReader(dump(t, s))); err != nil {
+		t.Fatal(err)
+	}
+	for name, m := range map[string]*Shard{"applied": s, "restored": restored} {
+		p := m.Reports(0, ReportFilter{}, 1000)
+		if len(p.Reports) != 200 || p.Reports[0].GetId() != 101 || len(p.Gaps) != 1 || p.Gaps[0].Through != 100 || m.ReportRetention() != 200 || m.LastReport() != 300 {
+			t.Errorf("%s: %d reports from %v, gaps %+v, retention %d, last %d", name, len(p.Reports), p.Reports[0].GetId(), p.Gaps, m.ReportRetention(), m.LastReport())
+		}
+	}
+	if hash(t, s) != hash(t, restored) {
+		t.Error("the restored state has another hash")
+	}
 }

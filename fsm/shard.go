@@ -150,6 +150,8 @@ func (s *Shard) apply(cmd *statev1.Command) Result {
 		return s.applyFire(kind.FireTimeout)
 	case *statev1.Command_PruneInstance:
 		return s.applyPrune(kind.PruneInstance)
+	case *statev1.Command_SetReportRetention:
+		return s.applyRetention(kind.SetReportRetention)
 	}
 	panic("a command passed shardSupports that Apply does not know")
 }
@@ -159,7 +161,7 @@ func shardSupports(cmd *statev1.Command) bool {
 	case *statev1.Command_InitInstance, *statev1.Command_Step, *statev1.Command_RecordVerdict,
 		*statev1.Command_DeleteInstance, *statev1.Command_MockInstance, *statev1.Command_InstallSpecification, *statev1.Command_ExtendModel,
 		*statev1.Command_SetModelMode, *statev1.Command_AcknowledgeOutbox,
-		*statev1.Command_FireTimeout, *statev1.Command_PruneInstance:
+		*statev1.Command_FireTimeout, *statev1.Command_PruneInstance, *statev1.Command_SetReportRetention:
 		return true
 	}
 	return false

@@ -39,11 +39,14 @@ type ServerConfig struct {
 	Expect int
 	// Shards and Replicas count for a new cluster only.
 	Shards, Replicas int
-	Timing           shard.Timing
-	GossipTimings    cluster.GossipTimings
-	Version          string
-	Logger           *slog.Logger
-	Metrics          prometheus.Registerer
+	// ReportRetention is how many reports of each class a shard of a new cluster
+	// keeps for watches; 0 means fsm.DefaultReportRetention.
+	ReportRetention int
+	Timing          shard.Timing
+	GossipTimings   cluster.GossipTimings
+	Version         string
+	Logger          *slog.Logger
+	Metrics         prometheus.Registerer
 	// OnFatal is called once when the node's storage has failed. Nothing is
 	// written any more and the process must end. The default panics.
 	OnFatal func(error)
@@ -285,6 +288,7 @@ func (s *Server) settle(node *cluster.Node, o cluster.Outcome) error {
 		if err != nil {
 			return err
 		}
+		form.ReportRetention = uint64(s.cfg.ReportRetention)
 		if err := node.Form(s.ctx, form); err != nil {
 			return err
 		}

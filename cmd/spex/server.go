@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spexio/spex/cluster"
+	"github.com/spexio/spex/fsm"
 	"github.com/spexio/spex/internal/failpoint"
 	"github.com/spexio/spex/ring"
 	"github.com/spexio/spex/shard"
@@ -38,6 +39,7 @@ type serverOptions struct {
 	expect     int
 	shards     int
 	replicas   int
+	reports    int
 	timing     string
 	log        logOptions
 }
@@ -89,6 +91,8 @@ when the storage has failed: the node then has to be looked at.`,
 	f.IntVar(&o.expect, "expect", 0, "`number` of servers that form a new cluster together; 0: only join")
 	f.IntVar(&o.shards, "shards", 16, "`number` of shards of a new cluster, for its whole life")
 	f.IntVar(&o.replicas, "replicas", 3, "`number` of replicas of each shard of a new cluster")
+	f.IntVar(&o.reports, "report-retention", fsm.DefaultReportRetention,
+		"`number` of reports of each class that a shard of a new cluster keeps for watches")
 	f.StringVar(&o.timing, "timing", "lan", "`preset` of Raft's and gossip's timings: lan or test")
 	o.log.flags(cmd)
 	return cmd
@@ -138,6 +142,8 @@ func (o *serverOptions) validate() error {
 		return usagef("--shards %d: use 1 to %d", o.shards, ring.MaxShards)
 	case o.replicas < 1 || o.replicas > ring.MaxMembers:
 		return usagef("--replicas %d: use 1 to %d; 3 survives the loss of one node", o.replicas, ring.MaxMembers)
+	case o.reports < fsm.MinReportRetention || o.reports > fsm.MaxReportRetention:
+		return usagef("--report-retention %d: use %d to %d", o.reports, fsm.MinReportRetention, fsm.MaxReportRetention)
 	}
 	if err := cluster.CheckName("--name", o.name); err != nil {
 		return usagef("%v", err)
@@ -178,7 +184,7 @@ func (a *app) runServer(ctx context.Context, o *serverOptions) error {
 	}
 	s, err := transport.StartServer(transport.ServerConfig{
 		Name: o.name, ClusterName: o.cluster, DataDir: o.dataDir, Listen: o.listen, HTTPListen: o.httpListen, PeerListen: o.peerListen, Gossip: o.gossip, Join: o.join,
-		Expect: o.expect, Shards: o.shards, Replicas: o.replicas, Timing: raftTiming, GossipTimings: gossipTimings,
+		Expect: o.expect, Shards: o.shards, Replicas: o.replicas, ReportRetention: o.reports, Timing: raftTiming, GossipTimings: gossipTimings,
 		Version: buildVersion().Version, Logger: logger, OnFatal: fatal(logger),
 	})
 	if err != nil {
