@@ -21,6 +21,7 @@ type Engine interface {
 	InitInstance(ctx context.Context, req *spexv1.InitInstanceRequest) (*spexv1.StepResponse, error)
 	Transition(ctx context.Context, req *spexv1.TransitionRequest) (*spexv1.StepResponse, error)
 	DeleteInstance(ctx context.Context, req *spexv1.DeleteInstanceRequest) (*spexv1.DeleteInstanceResponse, error)
+	DeleteMatching(ctx context.Context, req *spexv1.DeleteMatchingRequest) (*spexv1.DeleteMatchingResponse, error)
 	MockInstance(ctx context.Context, req *spexv1.MockInstanceRequest) (*spexv1.StepResponse, error)
 	GetInstance(ctx context.Context, req *spexv1.GetInstanceRequest) (*spexv1.GetInstanceResponse, error)
 	GetHistory(ctx context.Context, req *spexv1.GetHistoryRequest) (*spexv1.GetHistoryResponse, error)
@@ -180,6 +181,15 @@ func (m *inProcess) Delete(ctx context.Context, id string, opts ...DeleteOption)
 	return resp, m.opts.Handler.decide(ctx, Event{Operation: "Delete", ID: id}, named(err, req.RequestId))
 }
 
+func (m *inProcess) DeleteMatching(ctx context.Context, filter DeleteFilter) (Deletion, error) {
+	done, err := deleteMatching(ctx, m.opts.Namespace, filter, func(ctx context.Context, req *spexv1.DeleteMatchingRequest) (*spexv1.DeleteMatchingResponse, error) {
+		bounded, cancel := m.bounded(ctx)
+		defer cancel()
+		return m.engine.DeleteMatching(bounded, req)
+	})
+	return done, m.opts.Handler.decide(ctx, Event{Operation: "DeleteMatching"}, err)
+}
+
 func (m *inProcess) Mock(ctx context.Context, spec, id, state string, opts ...MockOption) (*spexv1.StepResponse, error) {
 	req := m.requests().mock(spec, id, state, opts)
 	bounded, cancel := m.bounded(ctx)
@@ -219,8 +229,9 @@ func (m *inProcess) History(ctx context.Context, id string, opts ...ReadOption) 
 
 func (m *inProcess) List(ctx context.Context, filter ListFilter) iter.Seq2[*spexv1.Instance, error] {
 	return func(yield func(*spexv1.Instance, error) bool) {
+		var missing incompleteness
 		left := filter.Limit
-		for token := ""; ; {
+		for token, more := "", true; more; more = token != "" && (filter.Limit == 0 || left > 0) {
 			req := filter.request(m.opts.Namespace)
 			req.PageToken = token
 			page, err := m.engine.ListInstances(ctx, req)
@@ -228,15 +239,19 @@ func (m *inProcess) List(ctx context.Context, filter ListFilter) iter.Seq2[*spex
 				yield(nil, err)
 				return
 			}
+			missing.add(page)
 			for _, in := range page.GetInstances() {
 				if !yield(in, nil) {
 					return
 				}
 				if left--; left == 0 {
-					return
+					break
 				}
 			}
-			if token = page.GetNextPageToken(); token == "" {
+			token = page.GetNextPageToken()
+		}
+		for _, err := range missing.errors() {
+			if !yield(nil, err) {
 				return
 			}
 		}

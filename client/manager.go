@@ -36,10 +36,12 @@ type Manager interface {
 	// History reads the steps of an instance that are kept. An error ends the iteration.
 	History(ctx context.Context, id string, opts ...ReadOption) iter.Seq2[*spexv1.Step, error]
 	// List yields the instances that match. An error ends the iteration, except
-	// that a *PartialError comes after what could be read.
+	// that a *PartialError and an *UnevaluatedError come after what could be read.
 	List(ctx context.Context, filter ListFilter) iter.Seq2[*spexv1.Instance, error]
 	// Delete deletes an instance; one that does not exist is not an error.
 	Delete(ctx context.Context, id string, opts ...DeleteOption) (*spexv1.DeleteInstanceResponse, error)
+	// DeleteMatching deletes the instances that match; see Client.DeleteMatching.
+	DeleteMatching(ctx context.Context, filter DeleteFilter) (Deletion, error)
 	// Mock puts an instance straight into a state, for tests; see Client.Mock.
 	Mock(ctx context.Context, spec, id, state string, opts ...MockOption) (*spexv1.StepResponse, error)
 

@@ -96,13 +96,14 @@ type Deletion struct {
 //     value for some instances, which were not deleted.
 //   - With any other error Deletion.Next is where to resume.
 func (c *Client) DeleteMatching(ctx context.Context, filter DeleteFilter) (Deletion, error) {
-	return deleteMatching(ctx, c.opts.Namespace, filter, func(ctx context.Context, req *spexv1.DeleteMatchingRequest) (*spexv1.DeleteMatchingResponse, error) {
+	done, err := deleteMatching(ctx, c.opts.Namespace, filter, func(ctx context.Context, req *spexv1.DeleteMatchingRequest) (*spexv1.DeleteMatchingResponse, error) {
 		// An attempt may be repeated: what the first one deleted does not match again.
 		cl := call{name: "DeleteMatching", write: !req.DryRun}
 		return unary(ctx, c, cl, req, func(ep *endpoint) rpc[spexv1.DeleteMatchingRequest, spexv1.DeleteMatchingResponse] {
 			return spexv1.NewInstanceServiceClient(ep.conn).DeleteMatching
 		})
 	})
+	return done, c.opts.Handler.decide(ctx, Event{Operation: "DeleteMatching"}, err)
 }
 
 // deleteMatching is DeleteMatching of a manager that can do one page.

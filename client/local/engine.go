@@ -12,6 +12,7 @@ import (
 	"github.com/spexio/spex/model"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+	"github.com/spexio/spex/query"
 	"github.com/spexio/spex/ring"
 )
 
@@ -49,6 +50,8 @@ type engine struct {
 	failed       error
 
 	cache *model.Cache[modelKey, uint64]
+	// queries keeps the expressions of lists and deletions.
+	queries query.Cache
 
 	mu sync.Mutex // guards the fields below
 	// waiters are closed when a step has its verdict.

@@ -231,7 +231,7 @@ func badToken() error {
 
 // ListInstances reads a page of the instances, in the order of their ids. The
 // token is the id to go on after.
-func (e *engine) ListInstances(_ context.Context, req *spexv1.ListInstancesRequest) (*spexv1.ListInstancesResponse, error) {
+func (e *engine) ListInstances(ctx context.Context, req *spexv1.ListInstancesRequest) (*spexv1.ListInstancesResponse, error) {
 	var c checks
 	c.namespace(&req.Namespace)
 	if req.Spec != "" {
@@ -251,13 +251,17 @@ func (e *engine) ListInstances(_ context.Context, req *spexv1.ListInstancesReque
 	if c.err != nil {
 		return nil, out(c.err)
 	}
-	resp := &spexv1.ListInstancesResponse{Reads: []*spexv1.ReadInfo{{Shard: shardID, Index: e.shard.Applied()}}}
-	list, last, more := e.shard.List(req.Namespace, req.Spec, req.State, string(after), size)
-	for _, v := range list {
-		resp.Instances = append(resp.Instances, instanceMessage(v))
+	info := &spexv1.ReadInfo{Shard: shardID, Index: e.shard.Applied()}
+	page, err := e.examine(ctx, req, string(after), size)
+	if err != nil {
+		return nil, out(err)
 	}
-	if more {
-		resp.NextPageToken = base64.RawURLEncoding.EncodeToString([]byte(last))
+	resp := &spexv1.ListInstancesResponse{
+		Reads: []*spexv1.ReadInfo{info}, NextPageToken: nextPage(page), Examined: uint64(page.Examined),
+		Unevaluated: uint64(page.Unevaluated), UnevaluatedError: page.Problem,
+	}
+	for _, v := range page.Matched {
+		resp.Instances = append(resp.Instances, instanceMessage(v))
 	}
 	return resp, nil
 }

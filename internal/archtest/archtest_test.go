@@ -40,7 +40,7 @@ var layers = map[string][]string{
 	"ring":              {},
 	// The engine is for the manager that runs in the caller's process.
 	"client":       {"model", "spec", "lts", "lts/explain"},
-	"client/local": {"client", "fsm", "model", "spec", "ring"},
+	"client/local": {"client", "query", "fsm", "model", "spec", "ring"},
 	"spextest":     {"client", "client/local", "model", "spec", "lts", "lts/explain"},
 }
 

@@ -1,0 +1,141 @@
+package local
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/spexio/spex/fsm"
+	statev1 "github.com/spexio/spex/proto/spex/state/v1"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+	spexv1 "github.com/spexio/spex/proto/spex/v1"
+	"github.com/spexio/spex/query"
+	"github.com/spexio/spex/spec"
+)
+
+const (
+	// deletePage is how many instances one request deletes.
+	deletePage = 1000
+	// deleters write at the same time, so that they share the writes to the disk.
+	deleters = 64
+)
+
+// filter is what a list and a deletion by expression have in common.
+type filter interface {
+	GetNamespace() string
+	GetSpec() string
+	GetState() string
+	GetWhere() string
+	GetStuckNanos() int64
+}
+
+// examine looks at the instances after the given id.
+func (e *engine) examine(ctx context.Context, f filter, after string, limit int) (query.Page, error) {
+	if f.GetStuckNanos() < 0 {
+		var c checks
+		c.add(&spec.FieldError{Field: "stuck_nanos", Problem: fmt.Sprintf("is %d", f.GetStuckNanos()), Hint: "give a duration above 0, or 0 for instances of any age", Kind: spec.Malformed})
+		return query.Page{}, c.err
+	}
+	s := &query.Selection{Namespace: f.GetNamespace(), Spec: f.GetSpec(), State: f.GetState(), Stuck: time.Duration(f.GetStuckNanos())}
+	if f.GetWhere() != "" {
+		var err error
+		if s.Where, err = e.queries.Compile(f.GetWhere()); err != nil {
+			return query.Page{}, whereError(err)
+		}
+	}
+	page, err := s.Examine(e.shard, e.clock(), after, limit, func() bool { return ctx.Err() != nil })
+	return page, whereError(err)
+}
+
+func whereError(err error) error {
+	var bad *query.Error
+	switch {
+	case errors.As(err, &bad) && !bad.Limit:
+		return fsm.Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT, "where: %v", err)
+	case errors.As(err, &bad), errors.Is(err, query.ErrCost):
+		return fsm.Errorf(typesv1.Reason_REASON_LIMIT_EXCEEDED, "where: %v", err)
+	}
+	return err
+}
+
+func nextPage(p query.Page) string {
+	if !p.More {
+		return ""
+	}
+	return base64.RawURLEncoding.EncodeToString([]byte(p.Last))
+}
+
+// DeleteMatching looks at a page of the instances and deletes what matches,
+// unless it moves on before.
+func (e *engine) DeleteMatching(ctx context.Context, req *spexv1.DeleteMatchingRequest) (*spexv1.DeleteMatchingResponse, error) {
+	var c checks
+	c.namespace(&req.Namespace)
+	if req.Spec != "" {
+		c.add(spec.CheckSpecName("spec", req.Spec))
+	}
+	if req.State != "" {
+		c.add(spec.CheckState("state", req.State))
+	}
+	if req.Where == "" {
+		c.add(&spec.FieldError{Field: "where", Problem: "is empty", Hint: `write "true" to delete every instance of the namespace`, Kind: spec.Malformed})
+	}
+	after, err := base64.RawURLEncoding.DecodeString(req.PageToken)
+	if err != nil && c.err == nil {
+		c.err = badToken()
+	}
+	if c.err == nil {
+		c.err = e.open()
+	}
+	if c.err != nil {
+		return nil, out(c.err)
+	}
+	page, err := e.examine(ctx, req, string(after), deletePage)
+	if err != nil {
+		return nil, out(err)
+	}
+	resp := &spexv1.DeleteMatchingResponse{
+		Matched: uint64(len(page.Matched)), NextPageToken: nextPage(page), Examined: uint64(page.Examined),
+		Unevaluated: uint64(page.Unevaluated), UnevaluatedError: page.Problem,
+	}
+	if req.DryRun {
+		return resp, nil
+	}
+	resp.Deleted, err = e.deleteAll(ctx, page.Matched)
+	if err != nil {
+		return nil, out(err)
+	}
+	resp.MovedOn = resp.Matched - resp.Deleted
+	return resp, nil
+}
+
+// deleteAll deletes instances that are as they were, and counts them.
+func (e *engine) deleteAll(ctx context.Context, list []*fsm.InstanceView) (deleted uint64, failed error) {
+	var work sync.WaitGroup
+	var mu sync.Mutex // guards the results
+	for w := range min(deleters, len(list)) {
+		work.Go(func() {
+			for i := w; i < len(list); i += deleters {
+				v := list[i]
+				value, err := e.write(ctx, &statev1.Command{Kind: &statev1.Command_DeleteInstance{DeleteInstance: &statev1.DeleteInstance{
+					Key: v.Key.Proto(), Incarnation: v.Incarnation, LastSeq: v.Seq,
+				}}})
+				mu.Lock()
+				if err != nil && failed == nil {
+					failed = err
+				}
+				if err == nil && value.(*fsm.DeleteResult).Deleted {
+					deleted++
+				}
+				mu.Unlock()
+				if err != nil {
+					return
+				}
+			}
+		})
+	}
+	work.Wait()
+	return deleted, failed
+}
