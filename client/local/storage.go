@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/spexio/spex/fsm"
 )
@@ -52,40 +55,52 @@ const (
 
 // disk keeps everything in one Pebble store.
 type disk struct {
-	db *pebble.DB
+	db   *pebble.DB
+	lock *pebble.Lock
+	// broken is set once Pebble has given up: its locks are in an unknown state, and
+	// closing it could wait for ever.
+	broken atomic.Bool
 }
 
-func openDisk(dir string, log *slog.Logger) (d *disk, err error) {
-	cache := pebble.NewCache(8 << 20)
-	defer cache.Unref()
+func openDisk(dir string, log *slog.Logger) (_ *disk, err error) {
+	d := &disk{}
 	defer d.recover(&err)
-	db, err := pebble.Open(dir, &pebble.Options{
-		Cache: cache, FormatMajorVersion: pebble.FormatNewest, MemTableSize: 8 << 20, Logger: logger{log},
-	})
-	if err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	// Taken here, since Pebble leaves a goroutine behind when it does not get it.
+	if d.lock, err = pebble.LockDirectory(dir, vfs.Default); err != nil {
 		return nil, fmt.Errorf("another process may have it open: %w", err)
 	}
-	d = &disk{db}
+	cache := pebble.NewCache(8 << 20)
+	defer cache.Unref()
+	d.db, err = pebble.Open(dir, &pebble.Options{
+		Cache: cache, FormatMajorVersion: pebble.FormatNewest, MemTableSize: 8 << 20, Logger: logger{log}, Lock: d.lock,
+	})
+	if err != nil {
+		return nil, errors.Join(err, d.lock.Close())
+	}
 	v, err := d.get([]byte{'v'})
 	switch {
 	case err == nil && v == nil:
-		err = db.Set([]byte{'v'}, []byte{formatVersion}, pebble.Sync)
+		err = d.db.Set([]byte{'v'}, []byte{formatVersion}, pebble.Sync)
 	case err == nil && (len(v) != 1 || v[0] != formatVersion):
 		err = fmt.Errorf("the directory is of format %v, this build reads %d: use the release that wrote it", v, formatVersion)
 	}
 	if err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(err, d.close())
 	}
 	return d, nil
 }
 
-// recover makes an error of Pebble giving up.
+// recover makes an error of Pebble giving up in the middle of a call; deferred.
 func (d *disk) recover(err *error) {
 	if r := recover(); r != nil {
 		f, ok := r.(fatal)
 		if !ok {
 			panic(r)
 		}
+		d.broken.Store(true)
 		*err = f.err
 	}
 }
@@ -224,7 +239,10 @@ func (d *disk) snapshot(index uint64, views map[target]fsm.Snapshot) (err error)
 
 func (d *disk) close() (err error) {
 	defer d.recover(&err)
-	return d.db.Close()
+	if d.broken.Load() {
+		return nil
+	}
+	return errors.Join(d.db.Close(), d.lock.Close())
 }
 
 // logger takes Pebble's log lines, of which only errors are news.
