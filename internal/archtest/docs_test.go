@@ -49,7 +49,7 @@ var limits = map[string]any{
 	"fsm.MaxRemembered":               fsm.MaxRemembered,
 	"fsm.MaxDeviations":               fsm.MaxDeviations,
 	"fsm.MaxPending":                  fsm.MaxPending,
-	"fsm.MaxReports":                  fsm.MaxReports,
+	"fsm.DefaultReportRetention":      fsm.DefaultReportRetention,
 	"query.MaxBytes":                  query.MaxBytes,
 	"query.MaxNodes":                  query.MaxNodes,
 	"query.MaxNesting":                query.MaxNesting,
