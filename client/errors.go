@@ -193,16 +193,26 @@ func (e *DeviationError) Error() string {
 	if why := r.GetJudgement().GetExplanation(); why != "" {
 		s += ": " + why
 	}
+	if noticed(r) {
+		s += " (the run of the instance proves: " + r.GetRunViolation().GetExplanation() + ")"
+	}
 	return s
 }
 
-// Is reports whether target is the sentinel of the verdict.
+// noticed reports whether at this step the run of its instance was found to
+// violate the specification by itself.
+func noticed(r *spexv1.StepResponse) bool {
+	return r.GetRunViolation() != nil && r.GetRunViolation().GetFoundSeq() == r.GetSeq()
+}
+
+// Is reports whether target is the sentinel of the verdict. A step at which the run
+// of its instance was found to violate the specification is also not equivalent.
 func (e *DeviationError) Is(target error) bool {
 	switch target {
 	case ErrDeviationStillEquivalent:
 		return e.Response.GetVerdict() == typesv1.Verdict_VERDICT_DEVIATION_STILL_EQUIVALENT
 	case ErrDeviationNotEquivalent:
-		return e.Response.GetVerdict() == typesv1.Verdict_VERDICT_DEVIATION_NOT_EQUIVALENT
+		return e.Response.GetVerdict() == typesv1.Verdict_VERDICT_DEVIATION_NOT_EQUIVALENT || noticed(e.Response)
 	case ErrTransitionTimeout:
 		return e.Response.GetJudgement().GetReason() == reasonTransitionTimeout
 	default:
@@ -259,13 +269,14 @@ func rejection(r *spexv1.StepResponse) error {
 	return nil
 }
 
-// deviates reports whether a stored step deviates from the model.
+// deviates reports whether a stored step deviates from the model, or proves that
+// the run of its instance violates the specification.
 func deviates(r *spexv1.StepResponse) bool {
 	switch r.GetVerdict() {
 	case typesv1.Verdict_VERDICT_DEVIATION_STILL_EQUIVALENT, typesv1.Verdict_VERDICT_DEVIATION_NOT_EQUIVALENT:
 		return true
 	}
-	return false
+	return noticed(r)
 }
 
 // fromDetail makes an Error of a detail, which may be nil.
