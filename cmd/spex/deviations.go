@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,12 +17,15 @@ const maxDeviations = 10_000
 func newDeviationsCommand(a *app) *cobra.Command {
 	var specName string
 	var limit int
-	var fail bool
+	var fail, unreviewed bool
 	cmd := &cobra.Command{
 		Use:   "deviations",
 		Short: "List the distinct deviating transitions with their counts",
 		Long: `List the distinct transitions that deviated from the model of their specification:
-how often, the first and the last instance that took them, and why they deviate.`,
+how often, the first and the last instance that took them, and why they deviate.
+
+'spex model accept' puts one into the model, and it is not listed any more. 'spex
+model reject' leaves a note, which is shown with it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if limit < 1 || limit > maxDeviations {
@@ -33,6 +37,10 @@ how often, the first and the last instance that took them, and why they deviate.
 					return err
 				}
 				out := mapSlice(resp.GetDeviations(), deviationToJSON)
+				open := slices.DeleteFunc(slices.Clone(out), func(d deviationJSON) bool { return d.Rejection != nil })
+				if unreviewed {
+					out = open
+				}
 				if err := a.emit(out, func(w io.Writer, p painter) { drawDeviations(w, p, out, specName) }); err != nil {
 					return err
 				}
@@ -42,16 +50,17 @@ how often, the first and the last instance that took them, and why they deviate.
 				if failures := resp.GetFailures(); len(failures) > 0 {
 					return &client.PartialError{Failures: failures}
 				}
-				if fail && len(out) > 0 {
-					return answerNo("%s", plural(len(out), "distinct deviation"))
+				if fail && len(open) > 0 {
+					return answerNo("%s", plural(len(open), "distinct deviation"))
 				}
 				return nil
 			})
 		},
 	}
 	cmd.Flags().StringVar(&specName, "spec", "", "only deviations of this specification")
-	cmd.Flags().IntVar(&limit, "limit", 1000, "at most so many, the most frequent first")
-	cmd.Flags().BoolVar(&fail, "fail-on-deviation", false, "exit with status 1 when there is a deviation")
+	cmd.Flags().IntVar(&limit, "limit", 1000, "look at no more than so many, the most frequent first")
+	cmd.Flags().BoolVar(&fail, "fail-on-deviation", false, "exit with status 1 when there is a deviation that nobody has rejected")
+	cmd.Flags().BoolVar(&unreviewed, "unreviewed", false, "only deviations that nobody has rejected")
 	return cmd
 }
 
@@ -85,6 +94,9 @@ func drawDeviations(w io.Writer, p painter, deviations []deviationJSON, specName
 		}
 		if text := showGrade(d.Grade, d.Verdict); text != "" {
 			t.note(text)
+		}
+		if r := d.Rejection; r != nil {
+			t.note(fmt.Sprintf("rejected by %s: %s", r.Owner, r.Reason))
 		}
 	}
 	t.write(w, p)

@@ -209,9 +209,10 @@ func (f *fakeCluster) DeleteSpecification(_ context.Context, req *spexv1.DeleteS
 // info tells about the model, and checks it as the server does.
 func (s *fakeSpec) info() *spexv1.ModelInfo {
 	equivalent, _ := model.NewChecker(s.spec, s.model).Equivalent()
+	open := len(slices.DeleteFunc(slices.Clone(s.deviations), func(d *spexv1.DeviationInfo) bool { return d.GetRejection() != nil }))
 	return &spexv1.ModelInfo{
 		Spec: s.spec.Name, SpecVersion: s.version, Mode: s.mode, Version: s.revision,
-		Transitions: uint32(len(s.model)), Deviations: uint32(len(s.deviations)), Shards: 1, Equivalent: &equivalent,
+		Transitions: uint32(len(s.model)), Deviations: uint32(open), Shards: 1, Equivalent: &equivalent,
 	}
 }
 
@@ -255,7 +256,10 @@ func (f *fakeCluster) ImportModel(stream grpc.ClientStreamingServer[spexv1.Impor
 	if err != nil {
 		return err
 	}
-	before := len(s.model)
+	before := s.model
+	if first.GetMode() == spexv1.ImportMode_IMPORT_MODE_REPLACE {
+		s.model = nil
+	}
 	for msg := first; ; {
 		for _, t := range msg.GetTransitions() {
 			s.model = append(s.model, spec.Transition{From: t.GetFrom(), Action: t.GetAction(), To: t.GetTo()})
@@ -268,8 +272,11 @@ func (f *fakeCluster) ImportModel(stream grpc.ClientStreamingServer[spexv1.Impor
 		}
 	}
 	s.model = model.Union(s.model)
+	beside := func(a, b []spec.Transition) uint32 { return uint32(len(model.Union(a, b)) - len(b)) }
 	f.tickLocked()
-	return stream.SendAndClose(&spexv1.ImportModelResponse{Model: s.info(), Added: uint32(len(s.model) - before), CatalogIndex: f.index})
+	return stream.SendAndClose(&spexv1.ImportModelResponse{
+		Model: s.info(), Added: beside(s.model, before), Removed: beside(before, s.model), CatalogIndex: f.index,
+	})
 }
 
 func (f *fakeCluster) setMode(name string, mode typesv1.ModelMode) (*spexv1.ModelInfo, error) {

@@ -63,6 +63,7 @@ type fakeSpec struct {
 	model      []spec.Transition
 	revision   uint64
 	deviations []*spexv1.DeviationInfo
+	events     []*spexv1.ModelEvent
 }
 
 type fakeInstance struct {

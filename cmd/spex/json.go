@@ -248,11 +248,13 @@ type modelExportJSON struct {
 
 // modelImportJSON is one element of the answer of model import.
 type modelImportJSON struct {
-	File   string    `json:"file"`
-	Spec   string    `json:"spec"`
-	Added  uint32    `json:"added"`
-	Sealed bool      `json:"sealed"`
-	Model  modelJSON `json:"model"`
+	File  string `json:"file"`
+	Spec  string `json:"spec"`
+	Added uint32 `json:"added"`
+	// Removed counts what --replace took out.
+	Removed uint32    `json:"removed"`
+	Sealed  bool      `json:"sealed"`
+	Model   modelJSON `json:"model"`
 }
 
 // replayJSON is the summary of replay. OK, the two deviations, Pending and
@@ -311,6 +313,8 @@ type deviationJSON struct {
 	FirstTime     jsonTime       `json:"first_time"`
 	LastInstance  string         `json:"last_instance"`
 	LastTime      jsonTime       `json:"last_time"`
+	// Rejection is null unless somebody has rejected the deviation.
+	Rejection *rejectionJSON `json:"rejection"`
 }
 
 // statusJSON is the answer of cluster status.

@@ -196,6 +196,7 @@ func deviationToJSON(d *spexv1.DeviationInfo) deviationJSON {
 		FirstTime:     timeJSON(d.GetFirstTime()),
 		LastInstance:  d.GetLastInstance(),
 		LastTime:      timeJSON(d.GetLastTime()),
+		Rejection:     rejectionToJSON(d.GetRejection()),
 	}
 }
 

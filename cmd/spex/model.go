@@ -14,7 +14,7 @@ import (
 func newModelCommand(a *app) *cobra.Command {
 	return groupCommand(&cobra.Command{
 		Use:   "model COMMAND",
-		Short: "Look at, seal, export and import implementation models",
+		Short: "Look at, seal, review, export and import implementation models",
 	},
 		newModelListCommand(a),
 		newModelGetCommand(a),
@@ -22,6 +22,9 @@ func newModelCommand(a *app) *cobra.Command {
 		newModelImportCommand(a),
 		newModelSealCommand(a),
 		newModelLearnCommand(a),
+		newModelAcceptCommand(a),
+		newModelRejectCommand(a),
+		newModelHistoryCommand(a),
 	)
 }
 

@@ -120,12 +120,17 @@ func (a *app) exportModel(ctx context.Context, c *client.Client, dir, name strin
 
 func newModelImportCommand(a *app) *cobra.Command {
 	var into string
+	var merge, replace bool
 	cmd := &cobra.Command{
 		Use:   "import FILE...",
 		Short: "Add the transitions of .spex files to the models in the cluster",
 		Long: `Add the transitions of .spex files to the models of the newest versions of their
 specifications, which must be applied before. A file with 'Learning mode: false'
 seals the model afterwards. All files are read before the first one is imported.
+
+What a model has beside the file stays (--merge, the default) or is taken out
+(--replace): then steps that only the older model knew deviate. A model that is
+learning also gets what the shards have learned and not handed over yet.
 
 Files of the Elixir library name a module, for example Elixir.Order: say with
 --spec to which specification such a file belongs.`,
@@ -143,10 +148,13 @@ Files of the Elixir library name a module, for example Elixir.Order: say with
 			}
 			a.patience(cmd)
 			return a.withClient(cmd.Context(), func(c *client.Client) error {
-				return a.importModels(cmd.Context(), c, args, files)
+				return a.importModels(cmd.Context(), c, args, files, replace)
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&merge, "merge", false, "keep what the model has beside the file (the default)")
+	cmd.Flags().BoolVar(&replace, "replace", false, "take out what the model has beside the file")
+	cmd.MarkFlagsMutuallyExclusive("merge", "replace")
 	cmd.Flags().StringVar(&into, "spec", "", "import into the model of this specification, whatever name the file has")
 	return cmd
 }
@@ -174,11 +182,11 @@ func (a *app) decodeModel(path string) (*model.File, error) {
 	return model.Decode(name, bytes.NewReader(data))
 }
 
-func (a *app) importModels(ctx context.Context, c *client.Client, paths []string, files []*model.File) error {
+func (a *app) importModels(ctx context.Context, c *client.Client, paths []string, files []*model.File, replace bool) error {
 	out := []modelImportJSON{}
 	var failure error
 	for i, f := range files {
-		imported, err := importModel(ctx, c, f)
+		imported, err := importModel(ctx, c, f, replace)
 		if err != nil {
 			failure = fmt.Errorf("%s: %w", paths[i], err)
 			break
@@ -188,21 +196,29 @@ func (a *app) importModels(ctx context.Context, c *client.Client, paths []string
 	}
 	err := a.emit(out, func(w io.Writer, _ painter) {
 		for _, m := range out {
-			fmt.Fprintf(w, "%s: %d new of %s, model %s\n", m.Spec, m.Added, plural(m.Model.Transitions, "transition"), m.Model.Mode)
+			out := ""
+			if m.Removed > 0 {
+				out = fmt.Sprintf(", %d taken out", m.Removed)
+			}
+			fmt.Fprintf(w, "%s: %d new of %s%s, model %s\n", m.Spec, m.Added, plural(m.Model.Transitions, "transition"), out, m.Model.Mode)
 		}
 	})
 	return errors.Join(failure, err)
 }
 
-func importModel(ctx context.Context, c *client.Client, f *model.File) (modelImportJSON, error) {
+func importModel(ctx context.Context, c *client.Client, f *model.File, replace bool) (modelImportJSON, error) {
 	transitions := mapSlice(f.Transitions, func(t model.Transition) *typesv1.Transition {
 		return &typesv1.Transition{From: t.From, Action: t.Action, To: t.To}
 	})
-	resp, err := c.ImportModel(ctx, f.Spec, f.Learning, transitions)
+	send := c.ImportModel
+	if replace {
+		send = c.ReplaceModel
+	}
+	resp, err := send(ctx, f.Spec, f.Learning, transitions)
 	if err != nil {
 		return modelImportJSON{}, err
 	}
-	out := modelImportJSON{Spec: f.Spec, Added: resp.GetAdded(), Model: modelToJSON(resp.GetModel())}
+	out := modelImportJSON{Spec: f.Spec, Added: resp.GetAdded(), Removed: resp.GetRemoved(), Model: modelToJSON(resp.GetModel())}
 	if f.Learning || resp.GetModel().GetMode() != typesv1.ModelMode_MODEL_MODE_LEARNING {
 		return out, nil
 	}
