@@ -36,6 +36,8 @@ type window struct {
 	// only shard takes a snapshot.
 	padding int
 	bulk    bool
+	// timed is set for a window that deadlines lead to, and not steps.
+	timed bool
 }
 
 func at(n int) func(int) int { return func(int) int { return n } }
@@ -71,6 +73,8 @@ var windows = []window{
 	{name: "cluster/mode-before-acknowledge", note: "sealing", action: "kill", hit: at(1)},
 	{name: "cluster/mode-before-acknowledge", note: "later", action: "kill", hit: at(2)},
 	{name: "cluster/verdict-before-propose", action: "kill", hit: spread(2, 5), short: true},
+	{name: "cluster/deadline-before-propose", note: "timeouts", action: "kill", hit: at(1), timed: true},
+	{name: "cluster/deadline-before-propose", note: "later", action: "kill", hit: at(2), timed: true},
 	{name: "store/snapshot-written", note: "shard", action: "kill", hit: at(2), bulk: true},
 	{name: "store/snapshot-recorded", note: "shard", action: "kill", hit: at(2), bulk: true},
 }
@@ -105,7 +109,11 @@ func TestFailpoint(t *testing.T) {
 		}
 		t.Run(title, func(t *testing.T) {
 			for round := range n {
-				w.round(t, round)
+				if w.timed {
+					w.timedRound(t, round)
+				} else {
+					w.round(t, round)
+				}
 			}
 		})
 	}
