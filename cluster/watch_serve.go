@@ -89,6 +89,7 @@ func (r *replica) reportAnswer(after uint64, page fsm.ReportPage) *peerv1.ReadRe
 	size := 0
 	for i, rec := range page.Reports {
 		m := reportMessage(r.id, rec)
+		m.RunViolation = r.machine.RunViolation(fsm.SpecKeyOf(rec.GetSpec()), rec.GetRunViolation())
 		if size += proto.Size(m); size > watchPageBytes && i > 0 {
 			resp.ThroughId = page.Reports[i-1].GetId()
 			break

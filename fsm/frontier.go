@@ -255,9 +255,8 @@ func (s *Shard) RunViolation(key SpecKey, rec *statev1.RunViolationRecord) *type
 		return nil
 	}
 	s.mu.RLock()
-	p := s.spec(key)
-	s.mu.RUnlock()
-	return p.explain(rec)
+	defer s.mu.RUnlock()
+	return s.spec(key).explain(rec)
 }
 
 // Frontier returns where in the specification an instance may be, if it is followed,

@@ -270,7 +270,7 @@ func stepResponse(r *fsm.StepResult) *spexv1.StepResponse {
 	return &spexv1.StepResponse{
 		Namespace: r.Ref.Namespace, Id: r.Ref.ID, Incarnation: r.Ref.Incarnation, Seq: r.Ref.Seq,
 		FromState: r.From, Action: r.Action, State: r.State, Verdict: r.Verdict, Judgement: r.Judgement,
-		Rejected: r.Rejected, Duplicate: r.Duplicate, OffModel: r.OffModel,
+		Rejected: r.Rejected, Duplicate: r.Duplicate, OffModel: r.OffModel, RunViolation: r.RunViolation,
 		Spec: r.Spec.Name, SpecVersion: r.Spec.Version, ModelVersion: r.ModelVersion, Shard: shardID, Index: r.Index,
 	}
 }
@@ -279,12 +279,12 @@ func instanceMessage(v *fsm.InstanceView) *spexv1.Instance {
 	return &spexv1.Instance{
 		Namespace: v.Key.Namespace, Id: v.Key.ID, Incarnation: v.Incarnation, Spec: v.Spec.Name, SpecVersion: v.Spec.Version,
 		State: v.State, Seq: v.Seq, Meta: v.Meta, CreatedAt: timestamppb.New(v.CreatedAt), UpdatedAt: timestamppb.New(v.UpdatedAt),
-		OffModel: v.OffModel, Awaiting: v.Awaiting, Shard: shardID,
+		OffModel: v.OffModel, Awaiting: v.Awaiting, Shard: shardID, RunViolation: v.RunViolation,
 	}
 }
 
 func stepMessage(s fsm.StepView) *spexv1.Step {
-	m := &spexv1.Step{Seq: s.Seq, FromState: s.From, Action: s.Action, State: s.State, Time: timestamppb.New(s.Time), Verdict: s.Verdict, Judgement: s.Judgement}
+	m := &spexv1.Step{Seq: s.Seq, FromState: s.From, Action: s.Action, State: s.State, Time: timestamppb.New(s.Time), Verdict: s.Verdict, Judgement: s.Judgement, RunViolation: s.RunViolation}
 	if !s.EventTime.IsZero() {
 		m.EventTime = timestamppb.New(s.EventTime)
 	}

@@ -110,7 +110,11 @@ func (e *engine) install(key fsm.SpecKey) error {
 	if !ok || !found {
 		return noSpec(key.Namespace, key.Name, key.Version)
 	}
-	err := e.payload(toShard, &statev1.SpecificationContent{Specification: view.Definition, Model: content}, func(p *statev1.Payload) *statev1.Command {
+	table, err := fsm.FrontierTableOf(view.Definition)
+	if err != nil {
+		return err
+	}
+	err = e.payload(toShard, &statev1.SpecificationContent{Specification: view.Definition, Model: content, FrontierTable: table}, func(p *statev1.Payload) *statev1.Command {
 		return &statev1.Command{Kind: &statev1.Command_InstallSpecification{InstallSpecification: &statev1.InstallSpecification{
 			Spec: key.Proto(), Payload: p, Mode: m.Mode, ModeRevision: m.ModeRevision,
 		}}}
