@@ -51,6 +51,9 @@ type NodeConfig struct {
 	// BeforeDeadlines is called by the leader of a shard before it proposes
 	// timeouts and prunes. For tests: it may block.
 	BeforeDeadlines func(shard uint32, due []fsm.Due)
+	// BeforeDelete is called by the leader of a shard between finding the
+	// instances that match and proposing their deletion. For tests: it may block.
+	BeforeDelete func(matched []*fsm.InstanceView)
 }
 
 func (c *NodeConfig) defaults() {

@@ -157,6 +157,9 @@ func (r *replica) serveDeleteMatching(ctx context.Context, principal string, req
 	if req.GetDryRun() {
 		return resp, nil
 	}
+	if hook := r.node.cfg.BeforeDelete; hook != nil {
+		hook(page.Matched)
+	}
 	cmds := make([]*statev1.Command, len(page.Matched))
 	for i, v := range page.Matched {
 		cmds[i] = &statev1.Command{Principal: principal, Kind: &statev1.Command_DeleteInstance{DeleteInstance: &statev1.DeleteInstance{

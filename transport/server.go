@@ -67,6 +67,8 @@ type ServerHooks struct {
 	Judge func(fsm.Case)
 	// Deadlines: see BeforeDeadlines in cluster.NodeConfig.
 	Deadlines func(shard uint32, due []fsm.Due)
+	// Delete: see BeforeDelete in cluster.NodeConfig.
+	Delete func(matched []*fsm.InstanceView)
 	// Now is the clock of the node's groups instead of time.Now.
 	Now func() time.Time
 }
@@ -246,6 +248,7 @@ func (s *Server) run() error {
 	node, err := cluster.OpenNode(cluster.NodeConfig{
 		Self: s.self.Node(), Version: s.cfg.Version, Store: st, Peers: s.net.Peers(), Members: s.members, Timing: s.cfg.Timing, Logger: s.log,
 		Attach: s.attach, RouteBudget: s.cfg.RouteBudget, JudgeBudget: s.cfg.JudgeBudget, BeforeJudge: s.cfg.Hooks.Judge, Now: s.cfg.Hooks.Now, BeforeDeadlines: s.cfg.Hooks.Deadlines,
+		BeforeDelete: s.cfg.Hooks.Delete,
 	})
 	if err != nil {
 		return err

@@ -7,10 +7,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/spexio/spex/client"
+	"github.com/spexio/spex/fsm"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+	"github.com/spexio/spex/transport"
 )
 
 // TestQuery selects instances over all shards of a healthy cluster.
@@ -241,6 +244,48 @@ func queryDeletionBesideWriters(t *testing.T, c *Cluster) {
 		t.Errorf("%d instances are gone, the deletion counted %+v", missing, d)
 	}
 	t.Logf("%+v", d)
+}
+
+// TestDeletionOfWhatMovesOn: instances that take a step, end, or begin anew
+// between the look and the deletion stay as they are, and are counted.
+func TestDeletionOfWhatMovesOn(t *testing.T) {
+	t.Parallel()
+	var hook atomic.Pointer[func([]*fsm.InstanceView)]
+	c := Start(t, Options{Shards: 1, Configure: func(_ int, cfg *transport.ServerConfig) {
+		cfg.Hooks.Delete = func(matched []*fsm.InstanceView) {
+			if f := hook.Swap(nil); f != nil {
+				(*f)(matched)
+			}
+		}
+	}})
+	cl := c.Client()
+	apply(t, cl, pingPong("moves"))
+	for _, id := range []string{"stays", "steps", "ends", "anew"} {
+		mustInit(t, cl, "moves", id)
+	}
+	between := func(matched []*fsm.InstanceView) {
+		if len(matched) != 4 {
+			t.Errorf("%d matched", len(matched))
+		}
+		for _, err := range []error{
+			second(cl.Transition(testContext(t), "steps", "ping", "right")),
+			second(cl.Delete(testContext(t), "ends")),
+			second(cl.Delete(testContext(t), "anew")),
+			second(cl.Init(testContext(t), "moves", "anew")),
+		} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	hook.Store(&between)
+	d, err := cl.DeleteMatching(testContext(t), client.DeleteFilter{Where: `state == "left"`})
+	if err != nil || d.Matched != 4 || d.Deleted != 1 || d.MovedOn != 3 {
+		t.Fatalf("got %+v, %v", d, err)
+	}
+	if got, failures := selected(t, cl, client.ListFilter{}); !slices.Equal(got, []string{"anew", "steps"}) || len(failures) > 0 {
+		t.Fatalf("left are %v, %v", got, failures)
+	}
 }
 
 // TestQueryWithoutANode: shards that do not answer are named, in lists and in
