@@ -17,7 +17,7 @@ test: ## run the tests
 	go test ./...
 
 race: ## run the tests of packages with goroutines under the race detector
-	go test -race ./shard/... ./cluster ./transport ./client ./fsm
+	go test -race ./shard/... ./cluster ./transport/... ./client ./fsm
 
 e2e: ## run the end-to-end tests, about 10 minutes
 	go test -tags e2e -count=1 ./test/e2e/ -v

@@ -22,6 +22,8 @@ func statusError(httpStatus int, reason typesv1.Reason, format string, args ...a
 		code = codes.PermissionDenied
 	case http.StatusNotFound:
 		code = codes.NotFound
+	case http.StatusTooManyRequests:
+		code = codes.ResourceExhausted
 	}
 	message := fmt.Sprintf(format, args...)
 	st, err := status.New(code, message).WithDetails(&typesv1.ErrorDetail{Reason: reason, Message: message, NotApplied: true})

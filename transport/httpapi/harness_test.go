@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -40,6 +41,7 @@ type fake struct {
 	trace     callctx.Trace
 	deadline  time.Duration
 	spec      *typesv1.Specification
+	states    int           // of the model, 2000 unless it is set
 	entered   chan struct{} // gets a value for every call, if there is room
 }
 
@@ -129,7 +131,9 @@ func (f *fake) GetModel(ctx context.Context, namespace, name string, version uin
 	if err := f.enter(ctx, version); err != nil {
 		return nil, nil, err
 	}
-	return &spexv1.ModelInfo{Spec: name, Mode: typesv1.ModelMode_MODEL_MODE_SEALED}, bigModel(2000), nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return &spexv1.ModelInfo{Spec: name, Mode: typesv1.ModelMode_MODEL_MODE_SEALED}, bigModel(cmp.Or(f.states, 2000)), nil
 }
 
 // bigModel takes several messages.

@@ -31,6 +31,10 @@ const (
 	MaxLine = 512 << 10
 	// MaxHeader bounds the headers of a request.
 	MaxHeader = 64 << 10
+	// DefaultMaxRequests bounds the requests under way, watches and other streams
+	// among them. It is below what gRPC takes on one connection: what is over
+	// that would wait there without a deadline.
+	DefaultMaxRequests = 2048
 
 	// DefaultBodyTimeout is the time from the headers to the end of the body.
 	DefaultBodyTimeout = 60 * time.Second
@@ -51,9 +55,9 @@ type Config struct {
 	Complete func(error) error
 	// Logger gets what net/http complains about. Default: nothing is logged.
 	Logger *slog.Logger
-	// MaxBody, MaxUpload, BodyTimeout and WriteTimeout replace the defaults.
-	MaxBody, MaxUpload        int64
-	BodyTimeout, WriteTimeout time.Duration
+	// MaxBody, MaxUpload, MaxRequests, BodyTimeout and WriteTimeout replace the defaults.
+	MaxBody, MaxUpload, MaxRequests int64
+	BodyTimeout, WriteTimeout       time.Duration
 }
 
 // API is the HTTP side of one node. Make one with New. It is safe for concurrent use.
@@ -66,6 +70,8 @@ type API struct {
 	specs     spexv1.SpecificationServiceClient
 	models    spexv1.ModelServiceClient
 
+	// places has a value for each request under way, but for probes.
+	places chan struct{}
 	// handlers counts requests: net/http does not wait for them once it was cut off.
 	handlers sync.WaitGroup
 }
@@ -87,6 +93,7 @@ func New(cfg Config) (*API, error) {
 	}
 	setDefault(&cfg.MaxBody, DefaultMaxBody)
 	setDefault(&cfg.MaxUpload, DefaultMaxUpload)
+	setDefault(&cfg.MaxRequests, DefaultMaxRequests)
 	setDefault(&cfg.BodyTimeout, DefaultBodyTimeout)
 	setDefault(&cfg.WriteTimeout, DefaultWriteTimeout)
 	a := &API{
@@ -95,6 +102,7 @@ func New(cfg Config) (*API, error) {
 		instances: spexv1.NewInstanceServiceClient(cfg.Conn),
 		specs:     spexv1.NewSpecificationServiceClient(cfg.Conn),
 		models:    spexv1.NewModelServiceClient(cfg.Conn),
+		places:    make(chan struct{}, cfg.MaxRequests),
 	}
 	strictOnce.Do(func() { runtime.SetQueryParameterParser(strictQuery{})(nil) })
 	a.mux = runtime.NewServeMux(
@@ -193,6 +201,14 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := new(http.CrossOriginProtection).Check(r); err != nil {
 		a.writeError(dw, r, statusError(http.StatusForbidden, typesv1.Reason_REASON_INVALID_ARGUMENT,
 			"%v: browsers may read from other origins' pages, not write", err))
+		return
+	}
+	select {
+	case a.places <- struct{}{}:
+		defer func() { <-a.places }()
+	default:
+		a.writeError(dw, r, statusError(http.StatusTooManyRequests, typesv1.Reason_REASON_QUEUE_FULL,
+			"%d requests are under way, which is the limit: try again after a pause, or ask another node", a.cfg.MaxRequests))
 		return
 	}
 	r = a.bounded(dw, r)

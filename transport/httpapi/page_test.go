@@ -75,12 +75,13 @@ func TestPageHasEveryCall(t *testing.T) {
 func TestPageHasTheLimits(t *testing.T) {
 	page := readPage(t)
 	for what, limit := range map[string]string{
-		"body of a call":                             fmt.Sprint(httpapi.DefaultMaxBody, " bytes"),
-		"body of a specification or model":           fmt.Sprint(httpapi.DefaultMaxUpload, " bytes"),
-		"a line of a stream of steps":                fmt.Sprint(httpapi.MaxLine, " bytes"),
-		"headers of a request":                       fmt.Sprint(httpapi.MaxHeader, " bytes"),
-		"time for a body, but for streams":           fmt.Sprint(httpapi.DefaultBodyTimeout.Seconds(), " s"),
-		"time in which a blocked answer has to move": fmt.Sprint(httpapi.DefaultWriteTimeout.Seconds(), " s"),
+		"body of a call":                                   fmt.Sprint(httpapi.DefaultMaxBody, " bytes"),
+		"body of a specification or model":                 fmt.Sprint(httpapi.DefaultMaxUpload, " bytes"),
+		"a line of a stream of steps":                      fmt.Sprint(httpapi.MaxLine, " bytes"),
+		"headers of a request":                             fmt.Sprint(httpapi.MaxHeader, " bytes"),
+		"requests under way on a node, streams among them": fmt.Sprint(httpapi.DefaultMaxRequests),
+		"time for a body, but for streams":                 fmt.Sprint(httpapi.DefaultBodyTimeout.Seconds(), " s"),
+		"time in which a blocked answer has to move":       fmt.Sprint(httpapi.DefaultWriteTimeout.Seconds(), " s"),
 	} {
 		if row := "| " + what + " | " + limit + " |"; !strings.Contains(page, row) {
 			t.Errorf("docs/http.md lacks %s", row)
