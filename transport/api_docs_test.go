@@ -59,7 +59,7 @@ func TestPageNamesEveryCallWithItsKind(t *testing.T) {
 		}
 	}
 	for _, d := range []grpc.ServiceDesc{spexv1.InstanceService_ServiceDesc, spexv1.SpecificationService_ServiceDesc,
-		spexv1.ModelService_ServiceDesc, spexv1.ClusterService_ServiceDesc} {
+		spexv1.ModelService_ServiceDesc, spexv1.ClusterService_ServiceDesc, spexv1.WatchService_ServiceDesc} {
 		for _, m := range d.Methods {
 			check(d.ServiceName, m.MethodName, "unary")
 		}
@@ -104,6 +104,9 @@ func TestPageNamesTheLimits(t *testing.T) {
 		fmt.Sprintf("| one message to the server | up to %d bytes |", MaxRequestBytes),
 		fmt.Sprintf("| one message from the server | up to %d bytes: ", MaxResponseBytes),
 		fmt.Sprintf("| unanswered steps of a stream | %d |", DefaultStreamWindow),
+		fmt.Sprintf("| `specs` of a watch | up to %d |", MaxWatchSpecs),
+		fmt.Sprintf("| `cursor` of a watch | up to %d bytes |", MaxCursorBytes),
+		fmt.Sprintf("| `heartbeat` of a watch | %d ms to %d min; by default %d s |", MinHeartbeat/time.Millisecond, MaxHeartbeat/time.Minute, DefaultHeartbeat/time.Second),
 		fmt.Sprintf("| concurrent calls of a connection | %d |", maxStreamsPerConnection),
 		fmt.Sprintf("A call without one gets %d s. The server ends calls after %d s", DefaultRequestTimeout/time.Second, DefaultMaxTimeout/time.Second),
 		fmt.Sprintf("%d min, whatever", DefaultMaxSealTimeout/time.Minute),

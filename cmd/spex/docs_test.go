@@ -40,6 +40,7 @@ var documentedTypes = map[string]any{
 	"spex diff":                    reportJSON{},
 	"spex lts info":                []ltsInfoJSON{},
 	"spex deviations":              []deviationJSON{},
+	"spex watch":                   watchJSON{},
 	"spex cluster status":          statusJSON{},
 	"spex bench":                   benchJSON{},
 	"spex version":                 versionJSON{},
