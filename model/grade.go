@@ -22,6 +22,10 @@ type Graded struct {
 	Trace []string
 }
 
+// Incomplete reports whether the grade is explain.CoverageGap: the model does nothing that
+// the specification does not, and has not shown everything.
+func (g Graded) Incomplete() bool { return g.Grade == explain.CoverageGap }
+
 // Grade grades the model as it is. It is computed once; see GradeWith for the cost.
 func (c *Checker) Grade() Graded {
 	b := c.whole().base
