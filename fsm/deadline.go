@@ -103,13 +103,10 @@ func (r *instanceRules) mayPrune(state string) bool {
 // belongs to it. A state that the model does not know at all has not ended: nothing
 // says that an instance that went astray is finished.
 func (p *specState) ended(state string) bool {
-	if p.model.leaves(state) || p.model.len() == 0 && p.learned.len() == 0 {
-		return false
-	}
 	if p.mode == typesv1.ModelMode_MODEL_MODE_SEALED {
-		return p.model.reaches(state)
+		return p.model.reaches(state) && !p.model.leaves(state)
 	}
-	return !p.learned.leaves(state) && (p.model.reaches(state) || p.learned.reaches(state))
+	return (p.model.reaches(state) || p.learned.reaches(state)) && !p.model.leaves(state) && !p.learned.leaves(state)
 }
 
 // counts says whether deadlines of instances in the state count now. Doubt is
