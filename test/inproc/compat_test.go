@@ -371,6 +371,26 @@ var compatibility = []struct {
 		b.step("p", "a", "s0", "ok", client.WithExpectedSeq(3)) // it is there already
 		b.step("p", "a", "s0", "INSTANCE_IDENTIFIER_NOT_FOUND", client.WithIncarnation(1<<60))
 	}},
+	{"a history from both ends, page by page", func(b *bench) {
+		b.define("Point", "s0 -a-> s0", nil)
+		b.init("Point", "p", "ok")
+		for i := range 6 {
+			b.step("p", "a", fmt.Sprint("s", i), "ok")
+		}
+		for _, opts := range [][]client.ReadOption{{client.PageSize(2)}, {client.PageSize(3), client.NewestFirst()}, {client.NewestFirst()}} {
+			var seqs []uint64
+			for s, err := range b.m.History(testContext(b), b.prefix+"p", opts...) {
+				if err != nil {
+					b.Fatal(err)
+				}
+				seqs = append(seqs, s.GetSeq())
+			}
+			if len(opts) == 2 || len(seqs) > 0 && seqs[0] == 7 {
+				slices.Reverse(seqs)
+			}
+			b.want("steps", seqs, []uint64{1, 2, 3, 4, 5, 6, 7})
+		}
+	}},
 	{"meta is kept and listed", func(b *bench) {
 		b.define("Point", "s0 -a-> s0", nil)
 		b.init("Point", "p1", "ok", client.WithMeta(map[string]string{"k": "v"}))
