@@ -145,7 +145,7 @@ func (ModelMode) EnumDescriptor() ([]byte, []int) {
 	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{1}
 }
 
-// ReportKind says what a report of a shard is about. The first three ask for
+// ReportKind says what a report of a shard is about. Those below 16 ask for
 // somebody's attention; the others tell about lives, and have a retention of
 // their own, so that they do not push the first out.
 type ReportKind int32
@@ -156,10 +156,8 @@ const (
 	ReportKind_REPORT_KIND_DEVIATION ReportKind = 1
 	// An instance stayed in its state for longer than its specification allows.
 	ReportKind_REPORT_KIND_TIMEOUT ReportKind = 2
-	// A joint effect of deviations was found after their own verdicts.
-	ReportKind_REPORT_KIND_JOINT_DEVIATION ReportKind = 3
 	// The steps of an instance prove by themselves that it does not behave as specified.
-	ReportKind_REPORT_KIND_RUN_VIOLATION ReportKind = 4
+	ReportKind_REPORT_KIND_RUN_VIOLATION ReportKind = 3
 	// An instance began.
 	ReportKind_REPORT_KIND_INITIALISED ReportKind = 16
 	// An instance was deleted on request.
@@ -176,23 +174,21 @@ var (
 		0:  "REPORT_KIND_UNSPECIFIED",
 		1:  "REPORT_KIND_DEVIATION",
 		2:  "REPORT_KIND_TIMEOUT",
-		3:  "REPORT_KIND_JOINT_DEVIATION",
-		4:  "REPORT_KIND_RUN_VIOLATION",
+		3:  "REPORT_KIND_RUN_VIOLATION",
 		16: "REPORT_KIND_INITIALISED",
 		17: "REPORT_KIND_DELETED",
 		18: "REPORT_KIND_PRUNED",
 		19: "REPORT_KIND_MODEL_MODE",
 	}
 	ReportKind_value = map[string]int32{
-		"REPORT_KIND_UNSPECIFIED":     0,
-		"REPORT_KIND_DEVIATION":       1,
-		"REPORT_KIND_TIMEOUT":         2,
-		"REPORT_KIND_JOINT_DEVIATION": 3,
-		"REPORT_KIND_RUN_VIOLATION":   4,
-		"REPORT_KIND_INITIALISED":     16,
-		"REPORT_KIND_DELETED":         17,
-		"REPORT_KIND_PRUNED":          18,
-		"REPORT_KIND_MODEL_MODE":      19,
+		"REPORT_KIND_UNSPECIFIED":   0,
+		"REPORT_KIND_DEVIATION":     1,
+		"REPORT_KIND_TIMEOUT":       2,
+		"REPORT_KIND_RUN_VIOLATION": 3,
+		"REPORT_KIND_INITIALISED":   16,
+		"REPORT_KIND_DELETED":       17,
+		"REPORT_KIND_PRUNED":        18,
+		"REPORT_KIND_MODEL_MODE":    19,
 	}
 )
 
@@ -1435,14 +1431,13 @@ const file_spex_types_v1_types_proto_rawDesc = "" +
 	"\x11MODEL_MODE_ABSENT\x10\x01\x12\x17\n" +
 	"\x13MODEL_MODE_LEARNING\x10\x02\x12\x16\n" +
 	"\x12MODEL_MODE_SEALING\x10\x03\x12\x15\n" +
-	"\x11MODEL_MODE_SEALED\x10\x04*\x87\x02\n" +
+	"\x11MODEL_MODE_SEALED\x10\x04*\xe6\x01\n" +
 	"\n" +
 	"ReportKind\x12\x1b\n" +
 	"\x17REPORT_KIND_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15REPORT_KIND_DEVIATION\x10\x01\x12\x17\n" +
-	"\x13REPORT_KIND_TIMEOUT\x10\x02\x12\x1f\n" +
-	"\x1bREPORT_KIND_JOINT_DEVIATION\x10\x03\x12\x1d\n" +
-	"\x19REPORT_KIND_RUN_VIOLATION\x10\x04\x12\x1b\n" +
+	"\x13REPORT_KIND_TIMEOUT\x10\x02\x12\x1d\n" +
+	"\x19REPORT_KIND_RUN_VIOLATION\x10\x03\x12\x1b\n" +
 	"\x17REPORT_KIND_INITIALISED\x10\x10\x12\x17\n" +
 	"\x13REPORT_KIND_DELETED\x10\x11\x12\x16\n" +
 	"\x12REPORT_KIND_PRUNED\x10\x12\x12\x1a\n" +
