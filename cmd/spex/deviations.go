@@ -95,6 +95,9 @@ func drawDeviations(w io.Writer, p painter, deviations []deviationJSON, specName
 		if text := showGrade(d.Grade, d.Verdict); text != "" {
 			t.note(text)
 		}
+		if j := d.Joint; j != nil && j.Joint {
+			t.note("together with others: " + j.Explanation)
+		}
 		if r := d.Rejection; r != nil {
 			t.note(fmt.Sprintf("rejected by %s: %s", r.Owner, r.Reason))
 		}

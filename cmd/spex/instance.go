@@ -136,6 +136,9 @@ func drawStepResult(w io.Writer, p painter, r stepResultJSON) {
 			l.add("  note", "the model was not equivalent to its specification before this step either")
 		}
 	}
+	if r.RunViolation != nil {
+		l.add("  run", r.RunViolation.show())
+	}
 	if r.Duplicate {
 		l.add("  note", "recorded before: this is the first answer again")
 	}

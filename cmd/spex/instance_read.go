@@ -123,6 +123,9 @@ func drawInstance(w io.Writer, p painter, i instanceHistoryJSON, newest int) {
 	if i.OffModel {
 		l.add("model", cell{"the instance has left the model", styleWarn})
 	}
+	if i.RunViolation != nil {
+		l.add("run", cell{i.RunViolation.show(), styleWarn})
+	}
 	if i.Awaiting > 0 {
 		l.add("awaiting", cell{plural(i.Awaiting, "verdict"), styleWarn})
 	}
@@ -162,6 +165,9 @@ func drawInstance(w io.Writer, p painter, i instanceHistoryJSON, newest int) {
 			if text := showGrade(s.Judgement.Grade, s.Verdict); text != "" {
 				t.note(text)
 			}
+		}
+		if s.RunViolation != nil {
+			t.note(s.RunViolation.show())
 		}
 	}
 	t.write(w, p)
@@ -257,6 +263,9 @@ func instanceNote(i instanceJSON) cell {
 	var notes []string
 	if i.OffModel {
 		notes = append(notes, "off the model")
+	}
+	if i.RunViolation != nil {
+		notes = append(notes, "violates its specification")
 	}
 	if i.Awaiting > 0 {
 		notes = append(notes, plural(i.Awaiting, "verdict")+" awaited")

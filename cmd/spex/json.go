@@ -51,23 +51,25 @@ type judgementJSON struct {
 
 // stepResultJSON is the answer of instance init and instance transition.
 type stepResultJSON struct {
-	Namespace    string         `json:"namespace"`
-	ID           string         `json:"id"`
-	Incarnation  uint64         `json:"incarnation"`
-	Seq          uint64         `json:"seq"`
-	FromState    string         `json:"from_state"`
-	Action       string         `json:"action"`
-	State        string         `json:"state"`
-	Verdict      string         `json:"verdict"`
-	Judgement    *judgementJSON `json:"judgement"`
-	Rejected     bool           `json:"rejected"`
-	Duplicate    bool           `json:"duplicate"`
-	OffModel     bool           `json:"off_model"`
-	Spec         string         `json:"spec"`
-	SpecVersion  uint64         `json:"spec_version"`
-	ModelVersion uint64         `json:"model_version"`
-	Shard        uint32         `json:"shard"`
-	Index        uint64         `json:"index"`
+	Namespace   string         `json:"namespace"`
+	ID          string         `json:"id"`
+	Incarnation uint64         `json:"incarnation"`
+	Seq         uint64         `json:"seq"`
+	FromState   string         `json:"from_state"`
+	Action      string         `json:"action"`
+	State       string         `json:"state"`
+	Verdict     string         `json:"verdict"`
+	Judgement   *judgementJSON `json:"judgement"`
+	Rejected    bool           `json:"rejected"`
+	Duplicate   bool           `json:"duplicate"`
+	OffModel    bool           `json:"off_model"`
+	// RunViolation is null unless the steps violate the specification by themselves.
+	RunViolation *runViolationJSON `json:"run_violation"`
+	Spec         string            `json:"spec"`
+	SpecVersion  uint64            `json:"spec_version"`
+	ModelVersion uint64            `json:"model_version"`
+	Shard        uint32            `json:"shard"`
+	Index        uint64            `json:"index"`
 }
 
 // instanceJSON is one instance, as in instance list.
@@ -83,11 +85,13 @@ type instanceJSON struct {
 	CreatedAt   jsonTime          `json:"created_at"`
 	UpdatedAt   jsonTime          `json:"updated_at"`
 	OffModel    bool              `json:"off_model"`
-	Awaiting    uint32            `json:"awaiting"`
-	Deadline    jsonTime          `json:"deadline"`
-	TimedOut    bool              `json:"timed_out"`
-	PruneAt     jsonTime          `json:"prune_at"`
-	Shard       uint32            `json:"shard"`
+	// RunViolation is null unless the steps violate the specification by themselves.
+	RunViolation *runViolationJSON `json:"run_violation"`
+	Awaiting     uint32            `json:"awaiting"`
+	Deadline     jsonTime          `json:"deadline"`
+	TimedOut     bool              `json:"timed_out"`
+	PruneAt      jsonTime          `json:"prune_at"`
+	Shard        uint32            `json:"shard"`
 }
 
 // stepJSON is one entry of a history.
@@ -100,6 +104,9 @@ type stepJSON struct {
 	EventTime jsonTime       `json:"event_time"`
 	Verdict   string         `json:"verdict"`
 	Judgement *judgementJSON `json:"judgement"`
+	// RunViolation is null unless the step proves that the steps of the instance
+	// violate the specification by themselves.
+	RunViolation *runViolationJSON `json:"run_violation"`
 }
 
 // readJSON says how fresh an answer is.
@@ -313,6 +320,8 @@ type deviationJSON struct {
 	FirstTime     jsonTime       `json:"first_time"`
 	LastInstance  string         `json:"last_instance"`
 	LastTime      jsonTime       `json:"last_time"`
+	// Joint is null until the deviation was judged with those of all shards.
+	Joint *jointJSON `json:"joint"`
 	// Rejection is null unless somebody has rejected the deviation.
 	Rejection *rejectionJSON `json:"rejection"`
 }

@@ -89,6 +89,7 @@ func stepResultToJSON(r *spexv1.StepResponse) stepResultJSON {
 		Rejected:     r.GetRejected(),
 		Duplicate:    r.GetDuplicate(),
 		OffModel:     r.GetOffModel(),
+		RunViolation: runViolationToJSON(r.GetRunViolation()),
 		Spec:         r.GetSpec(),
 		SpecVersion:  r.GetSpecVersion(),
 		ModelVersion: r.GetModelVersion(),
@@ -103,35 +104,37 @@ func instanceToJSON(i *spexv1.Instance) instanceJSON {
 		meta = map[string]string{}
 	}
 	return instanceJSON{
-		Namespace:   i.GetNamespace(),
-		ID:          i.GetId(),
-		Incarnation: i.GetIncarnation(),
-		Spec:        i.GetSpec(),
-		SpecVersion: i.GetSpecVersion(),
-		State:       i.GetState(),
-		Seq:         i.GetSeq(),
-		Meta:        meta,
-		CreatedAt:   timeJSON(i.GetCreatedAt()),
-		UpdatedAt:   timeJSON(i.GetUpdatedAt()),
-		OffModel:    i.GetOffModel(),
-		Awaiting:    i.GetAwaiting(),
-		Deadline:    timeJSON(i.GetDeadline()),
-		TimedOut:    i.GetTimedOut(),
-		PruneAt:     timeJSON(i.GetPruneAt()),
-		Shard:       i.GetShard(),
+		Namespace:    i.GetNamespace(),
+		ID:           i.GetId(),
+		Incarnation:  i.GetIncarnation(),
+		Spec:         i.GetSpec(),
+		SpecVersion:  i.GetSpecVersion(),
+		State:        i.GetState(),
+		Seq:          i.GetSeq(),
+		Meta:         meta,
+		CreatedAt:    timeJSON(i.GetCreatedAt()),
+		UpdatedAt:    timeJSON(i.GetUpdatedAt()),
+		OffModel:     i.GetOffModel(),
+		RunViolation: runViolationToJSON(i.GetRunViolation()),
+		Awaiting:     i.GetAwaiting(),
+		Deadline:     timeJSON(i.GetDeadline()),
+		TimedOut:     i.GetTimedOut(),
+		PruneAt:      timeJSON(i.GetPruneAt()),
+		Shard:        i.GetShard(),
 	}
 }
 
 func stepToJSON(s *spexv1.Step) stepJSON {
 	return stepJSON{
-		Seq:       s.GetSeq(),
-		FromState: s.GetFromState(),
-		Action:    s.GetAction(),
-		State:     s.GetState(),
-		Time:      timeJSON(s.GetTime()),
-		EventTime: timeJSON(s.GetEventTime()),
-		Verdict:   verdictName(s.GetVerdict()),
-		Judgement: judgementToJSON(s.GetJudgement()),
+		Seq:          s.GetSeq(),
+		FromState:    s.GetFromState(),
+		Action:       s.GetAction(),
+		State:        s.GetState(),
+		Time:         timeJSON(s.GetTime()),
+		EventTime:    timeJSON(s.GetEventTime()),
+		Verdict:      verdictName(s.GetVerdict()),
+		Judgement:    judgementToJSON(s.GetJudgement()),
+		RunViolation: runViolationToJSON(s.GetRunViolation()),
 	}
 }
 
@@ -196,6 +199,7 @@ func deviationToJSON(d *spexv1.DeviationInfo) deviationJSON {
 		FirstTime:     timeJSON(d.GetFirstTime()),
 		LastInstance:  d.GetLastInstance(),
 		LastTime:      timeJSON(d.GetLastTime()),
+		Joint:         jointToJSON(d.GetJoint()),
 		Rejection:     rejectionToJSON(d.GetRejection()),
 	}
 }

@@ -166,25 +166,26 @@ func failuresText(list []*spexv1.ShardFailure) string {
 
 // watchJSON is one line of watch: a report, or a gap, whose kind is "gap".
 type watchJSON struct {
-	Kind         string          `json:"kind"`
-	Shard        uint32          `json:"shard"`
-	ID           *uint64         `json:"id"`
-	Time         jsonTime        `json:"time"`
-	Namespace    string          `json:"namespace"`
-	Spec         string          `json:"spec"`
-	SpecVersion  uint64          `json:"spec_version"`
-	Instance     string          `json:"instance"`
-	Incarnation  uint64          `json:"incarnation"`
-	Seq          uint64          `json:"seq"`
-	State        string          `json:"state"`
-	Transition   *transitionJSON `json:"transition"`
-	Judgement    *judgementJSON  `json:"judgement"`
-	Mode         *string         `json:"mode"`
-	ModeRevision uint64          `json:"mode_revision"`
-	Deadline     jsonTime        `json:"deadline"`
-	Rejected     bool            `json:"rejected"`
-	Gap          *gapJSON        `json:"gap"`
-	Cursor       string          `json:"cursor"`
+	Kind         string            `json:"kind"`
+	Shard        uint32            `json:"shard"`
+	ID           *uint64           `json:"id"`
+	Time         jsonTime          `json:"time"`
+	Namespace    string            `json:"namespace"`
+	Spec         string            `json:"spec"`
+	SpecVersion  uint64            `json:"spec_version"`
+	Instance     string            `json:"instance"`
+	Incarnation  uint64            `json:"incarnation"`
+	Seq          uint64            `json:"seq"`
+	State        string            `json:"state"`
+	Transition   *transitionJSON   `json:"transition"`
+	Judgement    *judgementJSON    `json:"judgement"`
+	Mode         *string           `json:"mode"`
+	ModeRevision uint64            `json:"mode_revision"`
+	Deadline     jsonTime          `json:"deadline"`
+	Rejected     bool              `json:"rejected"`
+	RunViolation *runViolationJSON `json:"run_violation"`
+	Gap          *gapJSON          `json:"gap"`
+	Cursor       string            `json:"cursor"`
 }
 
 // gapJSON says which reports of a shard are gone.
@@ -201,7 +202,7 @@ func reportToEvent(r client.Report) watchJSON {
 		Namespace: r.GetNamespace(), Spec: r.GetSpec(), SpecVersion: r.GetSpecVersion(),
 		Instance: r.GetInstance(), Incarnation: r.GetIncarnation(), Seq: r.GetSeq(), State: r.GetState(),
 		Judgement: judgementToJSON(r.GetJudgement()), ModeRevision: r.GetModeRevision(),
-		Deadline: timeJSON(r.GetDeadline()), Rejected: r.GetRejected(), Cursor: r.Cursor,
+		Deadline: timeJSON(r.GetDeadline()), Rejected: r.GetRejected(), RunViolation: runViolationToJSON(r.GetRunViolation()), Cursor: r.Cursor,
 	}
 	if t := r.GetTransition(); t != nil {
 		j := transitionToJSON(t)
@@ -256,6 +257,8 @@ func drawEvent(e watchJSON, p painter) string {
 	case e.Judgement != nil && e.Transition != nil:
 		what = showTransition(e.Transition.From, e.Transition.Action, e.Transition.To) + "  " + showVerdict(e.Judgement.Verdict)
 		style = verdictStyle(e.Judgement.Verdict)
+	case e.RunViolation != nil && e.Transition != nil:
+		what, style = showTransition(e.Transition.From, e.Transition.Action, e.Transition.To)+"  "+e.RunViolation.show(), styleWarn
 	case e.Kind == "timeout":
 		what, style = fmt.Sprintf("still in %s, due %s", e.State, showSecond(time.Time(e.Deadline))), styleWarn
 	case e.Mode != nil:

@@ -49,6 +49,7 @@ var limits = map[string]any{
 	"fsm.MaxRemembered":               fsm.MaxRemembered,
 	"fsm.MaxDeviations":               fsm.MaxDeviations,
 	"fsm.MaxPending":                  fsm.MaxPending,
+	"fsm.MaxFrontierPlaces":           fsm.MaxFrontierPlaces,
 	"fsm.DefaultReportRetention":      fsm.DefaultReportRetention,
 	"query.MaxBytes":                  query.MaxBytes,
 	"query.MaxNodes":                  query.MaxNodes,
