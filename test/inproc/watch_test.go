@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/spexio/spex/client"
+	"github.com/spexio/spex/fsm"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+	"github.com/spexio/spex/transport"
 )
 
 // collector runs a watch on a goroutine of its own and keeps what it brings.
@@ -265,4 +267,34 @@ func TestWatchThroughANodeWithoutReplicas(t *testing.T) {
 		mustInit(t, cl, "walk", id)
 	}
 	waitFor(t, w, kindInitialised, ids)
+}
+
+// A watch that comes back after the retention has dropped what it missed is told so.
+func TestWatchTellsWhatTheRetentionDropped(t *testing.T) {
+	c := Start(t, Options{Nodes: 1, Shards: 1, Replicas: 1, Configure: func(_ int, cfg *transport.ServerConfig) { cfg.ReportRetention = fsm.MinReportRetention }})
+	cl := c.Client()
+	sealedPingPong(t, cl, "walk")
+	w := startWatch(t, cl, client.WatchOptions{})
+	w.awaitBegun(t)
+	mustInit(t, cl, "walk", "first")
+	waitFor(t, w, kindInitialised, []string{"first"})
+	w.stop()
+	var ids []string
+	for i := range fsm.MinReportRetention + 20 {
+		ids = append(ids, fmt.Sprint("later-", i))
+		mustInit(t, cl, "walk", ids[i])
+	}
+	again := startWatch(t, cl, client.WatchOptions{Cursor: w.cursor})
+	waitFor(t, again, kindInitialised, ids[20:])
+	again.stop()
+	if len(again.gaps) != 1 || len(again.gaps[0].Gaps) != 1 {
+		t.Fatalf("gaps %v, want one", again.gaps)
+	}
+	gap := again.gaps[0].Gaps[0]
+	if n := gap.GetThroughId() - gap.GetAfterId(); n != 20 || gap.GetShard() != 1 {
+		t.Errorf("the gap %v covers %d reports, want 20", gap, n)
+	}
+	if n := len(again.instances(kindInitialised)); n != fsm.MinReportRetention {
+		t.Errorf("%d reports, want the %d that are kept", n, fsm.MinReportRetention)
+	}
 }
