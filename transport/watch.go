@@ -27,6 +27,13 @@ const (
 	MaxCursorBytes = 32 << 10
 )
 
+// Limits and default of ServerConfig.ReportRetention.
+const (
+	DefaultReportRetention = fsm.DefaultReportRetention
+	MinReportRetention     = fsm.MinReportRetention
+	MaxReportRetention     = fsm.MaxReportRetention
+)
+
 // watchServer serves WatchService. It is a type of its own, since the name of
 // the method is short.
 type watchServer struct {

@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spexio/spex/cluster"
-	"github.com/spexio/spex/fsm"
 	"github.com/spexio/spex/internal/failpoint"
 	"github.com/spexio/spex/ring"
 	"github.com/spexio/spex/shard"
@@ -91,7 +90,7 @@ when the storage has failed: the node then has to be looked at.`,
 	f.IntVar(&o.expect, "expect", 0, "`number` of servers that form a new cluster together; 0: only join")
 	f.IntVar(&o.shards, "shards", 16, "`number` of shards of a new cluster, for its whole life")
 	f.IntVar(&o.replicas, "replicas", 3, "`number` of replicas of each shard of a new cluster")
-	f.IntVar(&o.reports, "report-retention", fsm.DefaultReportRetention,
+	f.IntVar(&o.reports, "report-retention", transport.DefaultReportRetention,
 		"`number` of reports of each class that a shard of a new cluster keeps for watches")
 	f.StringVar(&o.timing, "timing", "lan", "`preset` of Raft's and gossip's timings: lan or test")
 	o.log.flags(cmd)
@@ -142,8 +141,8 @@ func (o *serverOptions) validate() error {
 		return usagef("--shards %d: use 1 to %d", o.shards, ring.MaxShards)
 	case o.replicas < 1 || o.replicas > ring.MaxMembers:
 		return usagef("--replicas %d: use 1 to %d; 3 survives the loss of one node", o.replicas, ring.MaxMembers)
-	case o.reports < fsm.MinReportRetention || o.reports > fsm.MaxReportRetention:
-		return usagef("--report-retention %d: use %d to %d", o.reports, fsm.MinReportRetention, fsm.MaxReportRetention)
+	case o.reports < transport.MinReportRetention || o.reports > transport.MaxReportRetention:
+		return usagef("--report-retention %d: use %d to %d", o.reports, transport.MinReportRetention, transport.MaxReportRetention)
 	}
 	if err := cluster.CheckName("--name", o.name); err != nil {
 		return usagef("%v", err)
