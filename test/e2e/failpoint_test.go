@@ -73,6 +73,7 @@ var windows = []window{
 	{name: "cluster/mode-before-acknowledge", note: "sealing", action: "kill", hit: at(1)},
 	{name: "cluster/mode-before-acknowledge", note: "later", action: "kill", hit: at(2)},
 	{name: "cluster/verdict-before-propose", action: "kill", hit: spread(2, 5), short: true},
+	{name: "cluster/joint-before-propose", action: "kill", hit: at(1), node: proposer},
 	{name: "cluster/deadline-before-propose", note: "timeouts", action: "kill", hit: at(1), timed: true},
 	{name: "cluster/deadline-before-propose", note: "later", action: "kill", hit: at(2), timed: true},
 	{name: "store/snapshot-written", note: "shard", action: "kill", hit: at(2), bulk: true},
