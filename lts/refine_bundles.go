@@ -131,9 +131,8 @@ func (r *refiner) link(id int32, x Block) {
 	r.blocks[x].bundles = id
 }
 
-// drop takes an empty bundle away from its block. One that is queued is free when
-// drain meets it, since its number must not be given out before.
-func (r *refiner) drop(id int32, x Block) {
+// unlink takes a bundle out of the list of its block.
+func (r *refiner) unlink(id int32, x Block) {
 	b := &r.bundles[id]
 	if b.prev >= 0 {
 		r.bundles[b.prev].next = b.next
@@ -143,6 +142,13 @@ func (r *refiner) drop(id int32, x Block) {
 	if b.next >= 0 {
 		r.bundles[b.next].prev = b.prev
 	}
+}
+
+// drop takes an empty bundle away from its block. One that is queued is free when
+// drain meets it, since its number must not be given out before.
+func (r *refiner) drop(id int32, x Block) {
+	r.unlink(id, x)
+	b := &r.bundles[id]
 	if r.blocks[x].internal == id {
 		r.blocks[x].internal = -1
 	}

@@ -40,7 +40,7 @@ func (g *graph) sketch(count int32) *sketches {
 		for _, word := range seen {
 			found += bits.OnesCount64(word)
 		}
-		if found < known+known/8 {
+		if found < known+known/2 {
 			break
 		}
 		known = found
