@@ -9,6 +9,12 @@ import (
 	"github.com/spexio/spex/lts/explain"
 )
 
+// A long run is shown to people with so many steps of its beginning and its end; JSON has all.
+const (
+	firstRunSteps = 16
+	lastRunSteps  = 4
+)
+
 // maxShownMissing bounds the transitions that a report for people lists; JSON has all.
 const maxShownMissing = 20
 
@@ -159,7 +165,13 @@ func (r *reportWriter) run(title string, t *traceJSON) {
 	r.heading(title)
 	var run strings.Builder
 	run.WriteString(r.name(t.Start))
-	for _, s := range t.Run {
+	for i, s := range t.Run {
+		if left := len(t.Run) - firstRunSteps - lastRunSteps; left > 1 && i >= firstRunSteps && i < firstRunSteps+left {
+			if i == firstRunSteps {
+				fmt.Fprintf(&run, " ... %d more steps ...", left)
+			}
+			continue
+		}
 		fmt.Fprintf(&run, " --[%s]-> %s", r.name(s.Action), r.name(s.State))
 	}
 	r.item(run.String())
