@@ -39,7 +39,7 @@ func drawLarge(t *rapid.T) *LTS {
 }
 
 // samePartition compares classes that may be numbered otherwise.
-func samePartition(t *rapid.T, p *Partition, want []Block) {
+func samePartition(t interface{ Fatalf(string, ...any) }, p *Partition, want []Block) {
 	to, from := map[Block]Block{}, map[Block]Block{}
 	for s, w := range want {
 		g := p.Block(State(s))
