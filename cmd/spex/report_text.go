@@ -65,7 +65,7 @@ func (r *reportWriter) item(text string) {
 		fmt.Fprintf(r.w, "- %s\n", text)
 		return
 	}
-	fmt.Fprintln(r.w, fold(text, r.d.indent+"  ", r.d.width))
+	fmt.Fprintln(r.w, fold(text, r.d.indent+"  ", "  ", r.d.width))
 }
 
 // paragraph writes a sentence that belongs to no list.
@@ -74,7 +74,7 @@ func (r *reportWriter) paragraph(s style, text string) {
 		fmt.Fprintf(r.w, "%s\n", text)
 		return
 	}
-	for _, line := range strings.Split(fold(text, r.d.indent, r.d.width), "\n") {
+	for _, line := range strings.Split(fold(text, r.d.indent, "", r.d.width), "\n") {
 		fmt.Fprintln(r.w, r.p.paint(s, line))
 	}
 }
@@ -241,7 +241,8 @@ func (doc *reportJSON) rung(equivalence string) *rungJSON {
 // fold breaks a text into lines of at most width runes, 0 being no limit, each
 // with the indent, at spaces only: names are never broken. Spaces at the beginning of
 // the text are part of the indent of all its lines.
-func fold(text, indent string, width int) string {
+// Lines after the first one have hang before them too.
+func fold(text, indent, hang string, width int) string {
 	own := len(text) - len(strings.TrimLeft(text, " "))
 	indent += strings.Repeat(" ", own)
 	text = text[own:]
@@ -257,8 +258,8 @@ func fold(text, indent string, width int) string {
 			out.WriteString(indent)
 			line = utf8.RuneCountInString(indent)
 		case line+1+n > width:
-			out.WriteString("\n" + indent)
-			line = utf8.RuneCountInString(indent)
+			out.WriteString("\n" + indent + hang)
+			line = utf8.RuneCountInString(indent + hang)
 		default:
 			out.WriteByte(' ')
 			line++
