@@ -99,7 +99,7 @@ func TestRefinerKeepsItsBooks(t *testing.T) {
 			}
 		}
 		for id, b := range r.blocks {
-			if c := r.constellations[b.constellation]; c.start != b.start || c.end != b.end || b.marked != 0 {
+			if c := r.constellations[b.constellation]; c.start != b.start || c.end != b.end || b.marked != 0 || b.waiting >= 0 {
 				t.Fatalf("block %d: %+v in constellation %+v", id, b, c)
 			}
 			for bundle := b.bundles; bundle >= 0; bundle = r.bundles[bundle].next {

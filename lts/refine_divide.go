@@ -56,7 +56,7 @@ func (r *refiner) separate(x Block, splitter int32) (red Block, ok bool) {
 
 	fresh := Block(len(r.blocks))
 	y := *blk
-	y.bundles, y.internal = -1, -1
+	y.bundles, y.waiting, y.internal = -1, -1, -1
 	redIsFresh := middle-blk.start <= blk.end-middle
 	redPart, bluePart := blk, &y
 	if redIsFresh {
@@ -198,7 +198,7 @@ func (r *refiner) settle(x, y Block, touched []int32, whole int32) {
 			r.blocks[y].internal = fresh
 		}
 		if r.bundles[from].task != nothing {
-			r.enqueue(fresh, r.bundles[from].task)
+			r.enqueue(fresh, y, r.bundles[from].task)
 		}
 		if r.bundles[from].empty() {
 			r.drop(from, x)

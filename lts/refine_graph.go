@@ -50,7 +50,7 @@ func (r *refiner) firstBlocks(sizes []int32) {
 			r.elements[s] = s
 			r.states[s] = node{position: s, block: b}
 		}
-		r.blocks = append(r.blocks, blockRecord{start: start, bottomEnd: start, end: start + n, bundles: -1, internal: -1})
+		r.blocks = append(r.blocks, blockRecord{start: start, bottomEnd: start, end: start + n, bundles: -1, waiting: -1, internal: -1})
 		start += n
 	}
 	r.constellations = append(make([]constellation, 0, cap(r.blocks)), constellation{end: count, compound: true})
