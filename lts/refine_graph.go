@@ -42,7 +42,8 @@ func newRefiner(l *LTS, component []int32, count int32, divergent []bool, sketch
 // firstBlocks makes blocks of the given sizes, all in one constellation.
 func (r *refiner) firstBlocks(sizes []int32) {
 	count := int32(len(r.states))
-	r.blocks = make([]blockRecord, 0, len(sizes)+len(sizes)/4+16)
+	// At most as many as states; what is not used is never touched.
+	r.blocks = make([]blockRecord, 0, count)
 	start := int32(0)
 	for _, n := range sizes {
 		b := Block(len(r.blocks))

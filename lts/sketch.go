@@ -16,7 +16,8 @@ type sketches struct {
 	key []uint64
 }
 
-// sketchRounds bounds the rounds. They end before when few keys are new.
+// sketchRounds bounds the rounds. They end before when a round does not make half as
+// many keys again: a line or a ring needs so many that the refiner is faster.
 const sketchRounds = 24
 
 // sketch computes the keys of the components.
@@ -40,7 +41,7 @@ func (g *graph) sketch(count int32, rounds int) *sketches {
 		for _, word := range seen {
 			found += bits.OnesCount64(word)
 		}
-		if found < known+known/2 {
+		if found == known || found < known+known/2 {
 			break
 		}
 		known = found
