@@ -100,6 +100,7 @@ func TestBadDOT(t *testing.T) {
 		{"truncated in an escape", "digraph {\n a -> b [label=\"x\\", `:2: the quote that begins here does not end: "x" (write " behind the text, and \" for a quote in it)`},
 		{"garbage behind the graph", "digraph { s [shape=point] s -> a } }", `:1: } stands behind the graph: "digraph { s [shape=point] s -> a } }" (put each system into a file of its own)`},
 		{"two graphs", "digraph { s [shape=point] s -> a }\ndigraph { }", `:2: "digraph" stands behind the graph: "digraph { }" (put each system into a file of its own)`},
+		{"a state without a name", "digraph {\n \"\" [initial=1]\n}", ":2: a state has no name (give the node an id or a label; only the node that marks the initial state may be without)"},
 		{"no states", "digraph { }", ": no initial state is marked (mark the initial state S with start [shape=point] and an edge start -> S without a label)"},
 		{"no initial state", "digraph {\n a -> b [label=x]\n}", ": no initial state is marked (mark the initial state S with start [shape=point] and an edge start -> S without a label)"},
 		{"two initial states", "digraph {\n s [shape=point]\n s -> a\n s -> b\n}", `:4: the initial state is marked a second time: "b" (a system has one initial state)`},
