@@ -165,9 +165,6 @@ func (p *dotReader) finish() error {
 		if node.label != "" {
 			name = dotText([]byte(node.label), node.id, d.o.MaxName)
 		}
-		if len(name) == 0 {
-			return p.src.fail(node.line, nil, "a state has no name", "give the node an id or a label; only the node that marks the initial state may be without")
-		}
 		if of[n], err = d.addState(name, node.line); err != nil {
 			return err
 		}
