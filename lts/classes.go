@@ -9,11 +9,11 @@ package lts
 func Classes(l *LTS, e Equivalence) *Partition {
 	switch e {
 	case Strong:
-		return strongPartition(l)
+		return strongPartition(l, sketchRounds)
 	case DivergencePreservingBranching:
-		return branchingPartition(l, true)
+		return branchingPartition(l, true, sketchRounds)
 	case Branching:
-		return branchingPartition(l, false)
+		return branchingPartition(l, false, sketchRounds)
 	case Weak:
 		return weakPartition(l)
 	}
@@ -30,8 +30,10 @@ func BranchingBisimilar(a, b *LTS) bool {
 	return BranchingPartition(u).Same(a.initial, b.initial+shift)
 }
 
-func strongPartition(l *LTS) *Partition {
-	r, number := newRefiner(l.withDenseLabels(), nil, int32(l.States()), nil)
+// strongPartition computes strong bisimilarity. The number of rounds of sketches, here
+// and below, makes a difference to the time alone.
+func strongPartition(l *LTS, sketchRounds int) *Partition {
+	r, number := newRefiner(l.withDenseLabels(), nil, int32(l.States()), nil, sketchRounds)
 	r.run()
 	return r.partition(l, number, false)
 }
@@ -40,13 +42,13 @@ func strongPartition(l *LTS) *Partition {
 // component of internal steps that can go on for ever gets a step of its own, with a
 // label that nothing else has: then equivalent states agree on whether they reach,
 // inside their class, internal steps without end.
-func branchingPartition(l *LTS, divergence bool) *Partition {
+func branchingPartition(l *LTS, divergence bool, sketchRounds int) *Partition {
 	component, count := l.tauComponents()
 	var divergent []bool
 	if divergence {
 		divergent = l.divergent(component, count)
 	}
-	r, number := newRefiner(l.withDenseLabels(), component, count, divergent)
+	r, number := newRefiner(l.withDenseLabels(), component, count, divergent, sketchRounds)
 	r.run()
 	return r.partition(l, number, true)
 }

@@ -106,22 +106,22 @@ func (l *LTS) Reachable(from ...State) []bool {
 	return seen
 }
 
-// labels is a bound on the labels of the transitions.
-func (l *LTS) labels() Label {
-	bound := Tau + 1
+// maxLabel is the largest label of the transitions, or Tau.
+func (l *LTS) maxLabel() Label {
+	largest := Tau
 	for s := range State(l.States()) {
-		if steps := l.Steps(s); len(steps) > 0 {
-			bound = max(bound, steps[len(steps)-1].Label+1)
+		if end := l.offsets[s+1]; end > l.offsets[s] {
+			largest = max(largest, l.steps[end-1].Label)
 		}
 	}
-	return bound
+	return largest
 }
 
 // withDenseLabels is the system itself if an array by label is no larger than the
 // system, which an Alphabet sees to, or else one with other numbers for labels. Tau
 // and the order stay.
 func (l *LTS) withDenseLabels() *LTS {
-	if int(l.labels()) <= 1<<16+len(l.steps) {
+	if int(l.maxLabel()) <= 1<<16+len(l.steps) {
 		return l
 	}
 	labels := []Label{Tau}

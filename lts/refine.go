@@ -89,8 +89,10 @@ type blockRecord struct {
 	start, bottomEnd, end int32
 	marked                int32
 	constellation         int32
-	bundles               int32 // head of the list of its bundles; none is -1
-	internal              int32 // its bundle of internal transitions into its own constellation, or -1
+	// bundles and waiting are the heads of two lists that hold all its bundles: those
+	// that wait for the block to be divided by them, and the others. None is -1.
+	bundles, waiting int32
+	internal         int32 // its bundle of internal transitions into its own constellation, or -1
 }
 
 func (b *blockRecord) size() int32    { return b.end - b.start }
@@ -178,17 +180,17 @@ func (r *refiner) carve(b Block) {
 		if rest == outward {
 			blk.internal = in
 		} else if internal {
-			r.enqueue(in, dividesByAll)
+			r.enqueue(in, x, dividesByAll)
 		}
 		if r.bundles[rest].empty() {
 			r.drop(rest, x)
 		} else if rest != outward && !internal {
 			r.bundles[in].partner, r.bundles[rest].partner = rest, in
-			r.enqueue(in, dividesByBoth)
+			r.enqueue(in, x, dividesByBoth)
 		}
 	}
 	if outward >= 0 && !r.bundles[outward].empty() {
-		r.enqueue(outward, dividesByAll)
+		r.enqueue(outward, b, dividesByAll)
 	}
 }
 
@@ -199,12 +201,14 @@ func (r *refiner) drain() {
 		r.unstable = r.unstable[:len(r.unstable)-1]
 		b := &r.bundles[id]
 		task := b.task
-		b.task, b.queued = nothing, false
+		b.queued = false
 		if b.empty() {
+			b.task = nothing
 			r.freeBundles = append(r.freeBundles, id)
 			continue
 		}
 		x := r.states[r.transitions[r.order[b.start]].source].block
+		r.assign(id, x, nothing)
 		switch task {
 		case dividesByMarked, dividesByAll, dividesByBoth:
 			end := b.mark
@@ -217,7 +221,7 @@ func (r *refiner) drain() {
 			b.mark = b.start
 			if task == dividesByBoth && b.partner >= 0 {
 				// Comes next for each part of the block that is left with transitions in b.
-				r.enqueue(id, dividesByPartner)
+				r.enqueue(id, x, dividesByPartner)
 			}
 			r.divide(x, id)
 		case dividesByPartner:
@@ -241,17 +245,15 @@ func (r *refiner) drain() {
 // stabilise is for a block all of whose bottom states have just become that. It
 // marks their transitions and has the block divided by every bundle.
 //
-// A bundle without a marked transition makes others bottom states when it divides
-// the block, and those with one are no more than transitions are marked, so this is
-// paid for by transitions of new bottom states.
+// This is paid for by transitions of new bottom states. Bundles that wait anyway are
+// not even looked at, which matters for a long internal chain whose states have
+// options of their own: its block has as many bundles as states and gets new bottom
+// states as often. Each other bundle has a marked transition, or makes further
+// states bottom states when it divides the block.
 func (r *refiner) stabilise(x Block) {
 	blk := &r.blocks[x]
 	if blk.size() == 1 {
 		return
-	}
-	for id := blk.bundles; id >= 0; id = r.bundles[id].next {
-		b := &r.bundles[id]
-		b.mark, b.partner, b.task = b.start, -1, nothing
 	}
 	for _, s := range r.elements[blk.start:blk.bottomEnd] {
 		for _, t := range r.out[r.outOffsets[s]:r.outOffsets[s+1]] {
@@ -261,13 +263,18 @@ func (r *refiner) stabilise(x Block) {
 		}
 	}
 	single := blk.bottoms() == 1
-	for id := blk.bundles; id >= 0; id = r.bundles[id].next {
+	for id := blk.bundles; id >= 0; {
 		b := &r.bundles[id]
-		if id == blk.internal || single && b.mark > b.start {
-			b.mark = b.start
-			continue
+		next := b.next
+		if b.partner >= 0 {
+			r.bundles[b.partner].partner, b.partner = -1, -1
 		}
-		r.enqueue(id, dividesByMarked)
+		if id == blk.internal || single && b.mark > b.start {
+			b.mark, b.task = b.start, nothing
+		} else {
+			r.enqueue(id, x, dividesByMarked)
+		}
+		id = next
 	}
 }
 

@@ -32,14 +32,30 @@ const (
 	dividesByPartner
 )
 
-// enqueue gives a bundle a task.
-func (r *refiner) enqueue(id int32, t task) {
-	b := &r.bundles[id]
-	b.task = t
-	if !b.queued {
+// waits reports whether a block has still to be divided by the bundle. A bundle that
+// waits for its partner's turn only does not: the block has been divided by it.
+func (b *bundle) waits() bool { return b.task != nothing && b.task != dividesByPartner }
+
+// enqueue gives a bundle of block x a task.
+func (r *refiner) enqueue(id int32, x Block, t task) {
+	r.assign(id, x, t)
+	if b := &r.bundles[id]; !b.queued {
 		b.queued = true
 		r.unstable = append(r.unstable, id)
 	}
+}
+
+// assign changes the task of a bundle of block x, and moves it to the list where it
+// belongs with it.
+func (r *refiner) assign(id int32, x Block, t task) {
+	before, after := r.bundles[id], bundle{task: t}
+	if before.waits() == after.waits() {
+		r.bundles[id].task = t
+		return
+	}
+	r.unlink(id, x)
+	r.bundles[id].task = t
+	r.link(id, x)
 }
 
 // splitOff makes an empty bundle right behind another one, whose transitions shift
@@ -102,14 +118,16 @@ func (r *refiner) retireBlock(x Block) {
 	for _, t := range r.out[r.outOffsets[s]:r.outOffsets[s+1]] {
 		r.transitions[t].bundle = -1
 	}
-	for id := blk.bundles; id >= 0; id = r.bundles[id].next {
-		b := &r.bundles[id]
-		b.end, b.mark = b.start, b.start
-		if !b.queued {
-			r.freeBundles = append(r.freeBundles, id)
+	for _, head := range [...]int32{blk.bundles, blk.waiting} {
+		for id := head; id >= 0; id = r.bundles[id].next {
+			b := &r.bundles[id]
+			b.end, b.mark = b.start, b.start
+			if !b.queued {
+				r.freeBundles = append(r.freeBundles, id)
+			}
 		}
 	}
-	blk.bundles, blk.internal = -1, -1
+	blk.bundles, blk.waiting, blk.internal = -1, -1, -1
 }
 
 func (r *refiner) swapTransitions(i, j int32) {
@@ -123,26 +141,40 @@ func (r *refiner) swapTransitions(i, j int32) {
 
 // link puts a bundle into the list of its block.
 func (r *refiner) link(id int32, x Block) {
-	head := r.blocks[x].bundles
-	r.bundles[id].next, r.bundles[id].prev = head, -1
-	if head >= 0 {
-		r.bundles[head].prev = id
+	head := r.listOf(id, x)
+	r.bundles[id].next, r.bundles[id].prev = *head, -1
+	if *head >= 0 {
+		r.bundles[*head].prev = id
 	}
-	r.blocks[x].bundles = id
+	*head = id
+}
+
+// listOf is the head of the list of block x that a bundle belongs to.
+func (r *refiner) listOf(id int32, x Block) *int32 {
+	if r.bundles[id].waits() {
+		return &r.blocks[x].waiting
+	}
+	return &r.blocks[x].bundles
+}
+
+// unlink takes a bundle out of the list of its block.
+func (r *refiner) unlink(id int32, x Block) {
+	b := &r.bundles[id]
+	if b.prev >= 0 {
+		r.bundles[b.prev].next = b.next
+	} else {
+		*r.listOf(id, x) = b.next
+	}
+	if b.next >= 0 {
+		r.bundles[b.next].prev = b.prev
+	}
 }
 
 // drop takes an empty bundle away from its block. One that is queued is free when
 // drain meets it, since its number must not be given out before.
 func (r *refiner) drop(id int32, x Block) {
+	r.unlink(id, x)
 	b := &r.bundles[id]
-	if b.prev >= 0 {
-		r.bundles[b.prev].next = b.next
-	} else {
-		r.blocks[x].bundles = b.next
-	}
-	if b.next >= 0 {
-		r.bundles[b.next].prev = b.prev
-	}
 	if r.blocks[x].internal == id {
 		r.blocks[x].internal = -1
 	}

@@ -56,7 +56,7 @@ func (r *refiner) separate(x Block, splitter int32) (red Block, ok bool) {
 
 	fresh := Block(len(r.blocks))
 	y := *blk
-	y.bundles, y.internal = -1, -1
+	y.bundles, y.waiting, y.internal = -1, -1, -1
 	redIsFresh := middle-blk.start <= blk.end-middle
 	redPart, bluePart := blk, &y
 	if redIsFresh {
@@ -66,7 +66,7 @@ func (r *refiner) separate(x Block, splitter int32) (red Block, ok bool) {
 	redPart.start, redPart.bottomEnd, redPart.end = start, start+redBottoms, middle
 	bluePart.start, bluePart.bottomEnd, bluePart.end = middle, middle+blueBottoms, end
 	r.blocks = append(r.blocks, y)
-	r.moveTransitions(x, fresh, redIsFresh)
+	r.moveTransitions(x, fresh, redIsFresh, splitter)
 	if c := &r.constellations[y.constellation]; !c.compound {
 		c.compound = true
 		r.compound = append(r.compound, y.constellation)
@@ -79,7 +79,7 @@ func (r *refiner) separate(x Block, splitter int32) (red Block, ok bool) {
 
 // moveTransitions gives the states of y, which were in x, their block number, moves
 // their transitions into bundles of their own, and finds new bottom states.
-func (r *refiner) moveTransitions(x, y Block, yIsRed bool) {
+func (r *refiner) moveTransitions(x, y Block, yIsRed bool, splitter int32) {
 	part := r.blocks[y]
 	for _, s := range r.elements[part.start:part.end] {
 		r.states[s].block = y
@@ -87,7 +87,7 @@ func (r *refiner) moveTransitions(x, y Block, yIsRed bool) {
 	if part.size() == 1 {
 		r.retireState(x, y, yIsRed)
 	} else {
-		r.moveBundles(x, y, yIsRed)
+		r.moveBundles(x, y, yIsRed, splitter)
 	}
 	internal := r.blocks[x].internal
 	if !yIsRed && internal >= 0 {
@@ -108,17 +108,26 @@ func (r *refiner) moveTransitions(x, y Block, yIsRed bool) {
 	}
 }
 
-// moveBundles moves the transitions of y out of the bundles of x.
-func (r *refiner) moveBundles(x, y Block, yIsRed bool) {
+// moveBundles moves the transitions of y out of the bundles of x. The splitter goes
+// with the red states as it is.
+func (r *refiner) moveBundles(x, y Block, yIsRed bool, splitter int32) {
 	part := r.blocks[y]
 	internal := r.blocks[x].internal
 	touched := r.touched[:0]
+	if !yIsRed || splitter < 0 {
+		splitter = -1
+	} else {
+		r.bundles[splitter].fresh = splitter
+	}
 	for i := part.start; i < part.end; i++ {
 		s := r.elements[i]
 		lost := int32(0)
 		for k := r.outOffsets[s]; k < r.outOffsets[s+1]; k++ {
 			t := r.out[k]
 			from := r.transitions[t].bundle
+			if from == splitter {
+				continue
+			}
 			if r.bundles[from].fresh < 0 {
 				r.splitOff(from)
 				touched = append(touched, from)
@@ -136,7 +145,7 @@ func (r *refiner) moveBundles(x, y Block, yIsRed bool) {
 		}
 	}
 	r.touched = touched
-	r.settle(x, y, touched)
+	r.settle(x, y, touched, splitter)
 }
 
 // retireState is moveBundles for a block y of one state, whose transitions need no
@@ -165,12 +174,21 @@ func (r *refiner) addBottom(b Block, s int32) {
 }
 
 // settle ends the split of bundles that are moving from block x to y: the fresh ones
-// inherit tasks and partners.
-func (r *refiner) settle(x, y Block, touched []int32) {
+// inherit tasks and partners. A bundle that moves as it is may be there besides.
+func (r *refiner) settle(x, y Block, touched []int32, whole int32) {
 	for _, from := range touched {
 		if p := r.bundles[from].partner; p >= 0 {
 			r.bundles[r.bundles[from].fresh].partner = r.bundles[p].fresh
 		}
+	}
+	if whole >= 0 {
+		b := &r.bundles[whole]
+		if p := b.partner; p >= 0 {
+			b.partner, r.bundles[p].partner = r.bundles[p].fresh, -1
+		}
+		b.fresh = -1
+		r.unlink(whole, x)
+		r.link(whole, y)
 	}
 	for _, from := range touched {
 		fresh := r.bundles[from].fresh
@@ -180,7 +198,7 @@ func (r *refiner) settle(x, y Block, touched []int32) {
 			r.blocks[y].internal = fresh
 		}
 		if r.bundles[from].task != nothing {
-			r.enqueue(fresh, r.bundles[from].task)
+			r.enqueue(fresh, y, r.bundles[from].task)
 		}
 		if r.bundles[from].empty() {
 			r.drop(from, x)

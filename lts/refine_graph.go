@@ -6,12 +6,12 @@ package lts
 // a component are left out. Components that are divergent, if that is not nil, get
 // a transition to themselves with a label that nothing else has.
 //
-// The first partition is that of sketches. States are numbered anew by it, so that
+// The first partition is that of sketches, of so many rounds. States are numbered anew by it, so that
 // those of a block lie together. The second result maps states of the system to
 // those of the refiner.
-func newRefiner(l *LTS, component []int32, count int32, divergent []bool) (*refiner, []int32) {
+func newRefiner(l *LTS, component []int32, count int32, divergent []bool, sketchRounds int) (*refiner, []int32) {
 	g := &graph{l: l, component: component, divergent: divergent}
-	number, sizes := g.sketch(count).group()
+	number, sizes := g.sketch(count, sketchRounds).group()
 	if component != nil {
 		// In place of the component, which nobody needs any more.
 		for s, c := range component {
@@ -32,7 +32,7 @@ func newRefiner(l *LTS, component []int32, count int32, divergent []bool) (*refi
 	}
 	r.firstBlocks(sizes)
 	r.addTransitions(g)
-	r.firstBundles(l.labels() + 1)
+	r.firstBundles(int(l.maxLabel()) + 2)
 	for b := range Block(len(r.blocks)) {
 		r.bottomsFirst(b)
 	}
@@ -42,7 +42,8 @@ func newRefiner(l *LTS, component []int32, count int32, divergent []bool) (*refi
 // firstBlocks makes blocks of the given sizes, all in one constellation.
 func (r *refiner) firstBlocks(sizes []int32) {
 	count := int32(len(r.states))
-	r.blocks = make([]blockRecord, 0, len(sizes)+len(sizes)/4+16)
+	// At most as many as states; what is not used is never touched.
+	r.blocks = make([]blockRecord, 0, count)
 	start := int32(0)
 	for _, n := range sizes {
 		b := Block(len(r.blocks))
@@ -50,7 +51,7 @@ func (r *refiner) firstBlocks(sizes []int32) {
 			r.elements[s] = s
 			r.states[s] = node{position: s, block: b}
 		}
-		r.blocks = append(r.blocks, blockRecord{start: start, bottomEnd: start, end: start + n, bundles: -1, internal: -1})
+		r.blocks = append(r.blocks, blockRecord{start: start, bottomEnd: start, end: start + n, bundles: -1, waiting: -1, internal: -1})
 		start += n
 	}
 	r.constellations = append(make([]constellation, 0, cap(r.blocks)), constellation{end: count, compound: true})
@@ -89,7 +90,7 @@ func (r *refiner) addTransitions(g *graph) {
 
 // firstBundles divides the transitions of each block by label, and those of each
 // state into groups of siblings, which at this time are those with the same label.
-func (r *refiner) firstBundles(labels int32) {
+func (r *refiner) firstBundles(labels int) {
 	r.bundles = make([]bundle, 0, len(r.blocks)+len(r.blocks)/4+64)
 	// seen[label] is what is known of a label in the block at hand.
 	type perLabel struct {
@@ -171,7 +172,7 @@ func (g *graph) each(visit func(from int32, label Label, to int32)) {
 			}
 		}
 	}
-	label := g.l.labels()
+	label := g.l.maxLabel() + 1
 	for c, d := range g.divergent {
 		if d {
 			visit(int32(c), label, int32(c))

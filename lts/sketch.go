@@ -16,18 +16,19 @@ type sketches struct {
 	key []uint64
 }
 
-// maxRounds bounds the rounds. They end before when few keys are new.
-const maxRounds = 24
+// sketchRounds bounds the rounds. They end before when a round does not make half as
+// many keys again: a line or a ring needs so many that the refiner is faster.
+const sketchRounds = 24
 
 // sketch computes the keys of the components.
-func (g *graph) sketch(count int32) *sketches {
+func (g *graph) sketch(count int32, rounds int) *sketches {
 	byComponent := g.membersByComponent(count)
 	key, next := make([]uint64, count), make([]uint64, count)
-	divergence := uint64(g.l.labels()) * labelFactor
+	divergence := uint64(g.l.maxLabel()+1) * labelFactor
 	low, high := make([]uint64, count), make([]uint64, count)
 	known := 1
 	seen := make([]uint64, 1<<bits.Len(uint(count)/32))
-	for range maxRounds {
+	for range rounds {
 		clear(seen)
 		for c := range count {
 			g.round(c, byComponent, divergence, key, low, high)
@@ -40,7 +41,7 @@ func (g *graph) sketch(count int32) *sketches {
 		for _, word := range seen {
 			found += bits.OnesCount64(word)
 		}
-		if found < known+known/8 {
+		if found == known || found < known+known/2 {
 			break
 		}
 		known = found

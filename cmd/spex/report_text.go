@@ -9,6 +9,12 @@ import (
 	"github.com/spexio/spex/lts/explain"
 )
 
+// A long run is shown to people with so many steps of its beginning and its end; JSON has all.
+const (
+	firstRunSteps = 16
+	lastRunSteps  = 4
+)
+
 // maxShownMissing bounds the transitions that a report for people lists; JSON has all.
 const maxShownMissing = 20
 
@@ -59,7 +65,7 @@ func (r *reportWriter) item(text string) {
 		fmt.Fprintf(r.w, "- %s\n", text)
 		return
 	}
-	fmt.Fprintln(r.w, fold(text, r.d.indent+"  ", r.d.width))
+	fmt.Fprintln(r.w, fold(text, r.d.indent+"  ", "  ", r.d.width))
 }
 
 // paragraph writes a sentence that belongs to no list.
@@ -68,7 +74,7 @@ func (r *reportWriter) paragraph(s style, text string) {
 		fmt.Fprintf(r.w, "%s\n", text)
 		return
 	}
-	for _, line := range strings.Split(fold(text, r.d.indent, r.d.width), "\n") {
+	for _, line := range strings.Split(fold(text, r.d.indent, "", r.d.width), "\n") {
 		fmt.Fprintln(r.w, r.p.paint(s, line))
 	}
 }
@@ -159,7 +165,13 @@ func (r *reportWriter) run(title string, t *traceJSON) {
 	r.heading(title)
 	var run strings.Builder
 	run.WriteString(r.name(t.Start))
-	for _, s := range t.Run {
+	for i, s := range t.Run {
+		if left := len(t.Run) - firstRunSteps - lastRunSteps; left > 1 && i >= firstRunSteps && i < firstRunSteps+left {
+			if i == firstRunSteps {
+				fmt.Fprintf(&run, " ... %d more steps ...", left)
+			}
+			continue
+		}
 		fmt.Fprintf(&run, " --[%s]-> %s", r.name(s.Action), r.name(s.State))
 	}
 	r.item(run.String())
@@ -229,7 +241,8 @@ func (doc *reportJSON) rung(equivalence string) *rungJSON {
 // fold breaks a text into lines of at most width runes, 0 being no limit, each
 // with the indent, at spaces only: names are never broken. Spaces at the beginning of
 // the text are part of the indent of all its lines.
-func fold(text, indent string, width int) string {
+// Lines after the first one have hang before them too.
+func fold(text, indent, hang string, width int) string {
 	own := len(text) - len(strings.TrimLeft(text, " "))
 	indent += strings.Repeat(" ", own)
 	text = text[own:]
@@ -245,8 +258,8 @@ func fold(text, indent string, width int) string {
 			out.WriteString(indent)
 			line = utf8.RuneCountInString(indent)
 		case line+1+n > width:
-			out.WriteString("\n" + indent)
-			line = utf8.RuneCountInString(indent)
+			out.WriteString("\n" + indent + hang)
+			line = utf8.RuneCountInString(indent + hang)
 		default:
 			out.WriteByte(' ')
 			line++

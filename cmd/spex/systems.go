@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 
@@ -139,6 +140,9 @@ func both(do func(i int)) {
 // systems can be minimised by. Two processors share most of the work, and the systems are
 // let go on the way: the minimal ones are in their places afterwards.
 func sameLarge(left, right *systemFile, e lts.Equivalence) bool {
+	// Nearly all memory is in a few large tables without pointers, which cost the
+	// collector nothing to look at; looking more often halves the peak.
+	defer debug.SetGCPercent(debug.SetGCPercent(25))
 	both(func(i int) {
 		f := []*systemFile{left, right}[i]
 		small, _ := lts.Minimize(f.LTS, e)

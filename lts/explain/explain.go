@@ -65,7 +65,7 @@ type Options struct {
 }
 
 // DefaultMaxExplained bounds the systems that are explained unless the caller
-// says otherwise: about a second of work on one processor.
+// says otherwise: at most some ten seconds of work on one processor.
 const DefaultMaxExplained = 200_000
 
 func (o Options) withDefaults() Options {
@@ -173,12 +173,22 @@ func (c *comparison) explain() error {
 	}
 	c.traces()
 	r.Grade = c.grade()
-	r.Coverage = CoverageOf(c.left, c.right, c.o.Limits, c.o.Internal)
+	if r.Coverage = CoverageOf(c.left, c.right, c.o.Limits, c.o.Internal); r.Coverage == nil {
+		c.leaveOut("what was not shown would take too long to find")
+	}
 	if err := c.formula(); err != nil {
 		return err
 	}
 	r.Summary = c.summary()
 	return nil
+}
+
+// leaveOut notes why a part of the explanation is missing.
+func (c *comparison) leaveOut(why string) {
+	if c.report.LeftOut != "" {
+		why = c.report.LeftOut + "; " + why
+	}
+	c.report.LeftOut = why
 }
 
 // rung looks up the comparison by one equivalence.
@@ -221,7 +231,7 @@ func (c *comparison) formula() error {
 	f, err := hml.Distinguish(u.Build(initial), initial, c.right.LTS.Initial()+shift, e)
 	switch {
 	case errors.Is(err, hml.ErrTooLarge):
-		c.report.LeftOut = "no formula is given: " + err.Error()
+		c.leaveOut("the formula would be too large")
 		return nil
 	case err != nil:
 		return fmt.Errorf("explain: %w", err)

@@ -99,12 +99,12 @@ strongest: branching
 `},
 		{"extra action", "n pay p, p ship s, n cancel c", "n pay p, p ship s, n cancel c, p cancel c", `
 no EXTRA_BEHAVIOUR
-After "pay" the implementation can do "cancel", and the specification cannot: there it allows only "ship".
+After pay, the implementation can do cancel, and the specification cannot: there it allows only ship.
 extra: pay cancel, instead ship, run n -pay-> p -cancel-> c
 `},
 		{"extra action behind internal steps", "0 a 1, 1 b 2", "0 a 1, 1 tau 2, 2 tau 3, 3 b 4, 3 c 5", `
 no EXTRA_BEHAVIOUR
-After "a" the implementation can do "c", and the specification cannot: there it allows only "b".
+After "a", the implementation can do "c", and the specification cannot: there it allows only "b".
 extra: a c, instead b, run 0 -a-> 1 -tau-> 2 -tau-> 3 -c-> 5
 `},
 		{"extra at the start", "0", "0 a 1", `

@@ -51,7 +51,7 @@ func (c *comparison) traces() {
 	c.report.Missing = find(lts.Left, weak.LeftInRight)
 	c.report.Extra = find(lts.Right, weak.RightInLeft)
 	if capped[lts.Left] && c.report.Missing == nil || capped[lts.Right] && c.report.Extra == nil {
-		c.report.LeftOut = "the search for a trace that tells the systems apart was given up at its limit"
+		c.leaveOut("the search for a trace that tells the systems apart was given up at its limit")
 	}
 }
 

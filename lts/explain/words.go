@@ -2,50 +2,33 @@ package explain
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/spexio/spex/lts"
+	"github.com/spexio/spex/lts/hml"
 )
 
 // maxListed bounds the names in one list of a sentence.
 const maxListed = 5
 
-// quoted puts names into quotes.
-func quoted(names []string) []string {
-	out := make([]string, len(names))
-	for i, n := range names {
-		out[i] = strconv.Quote(n)
-	}
-	return out
-}
-
-// list writes quoted names, at most maxListed of them.
+// list writes names, at most maxListed of them.
 func list(names []string, conjunction string) string {
-	names = quoted(names)
-	if len(names) > maxListed {
-		more := fmt.Sprintf("%d more", len(names)-maxListed+1)
-		names = append(names[:maxListed-1], more)
+	mentioned := make([]string, 0, len(names))
+	for _, n := range names {
+		mentioned = append(mentioned, hml.Mention(n))
 	}
-	switch len(names) {
-	case 0:
+	if len(mentioned) > maxListed {
+		more := fmt.Sprintf("%d more", len(mentioned)-maxListed+1)
+		mentioned = append(mentioned[:maxListed-1], more)
+	}
+	switch n := len(mentioned) - 1; n {
+	case -1:
 		return ""
-	case 1:
-		return names[0]
+	case 0:
+		return mentioned[0]
+	default:
+		return strings.Join(mentioned[:n], ", ") + " " + conjunction + " " + mentioned[n]
 	}
-	return strings.Join(names[:len(names)-1], ", ") + " " + conjunction + " " + names[len(names)-1]
-}
-
-// sequence writes the actions of a trace in their order, the middle of a long one left out.
-func sequence(actions []string) string {
-	const head, tail = 6, 3
-	actions = quoted(actions)
-	if len(actions) > head+tail+1 {
-		end := actions[len(actions)-tail:]
-		gap := fmt.Sprintf("... (%d more) ...", len(actions)-head-tail)
-		actions = append(append(actions[:head:head], gap), end...)
-	}
-	return strings.Join(actions, ", ")
 }
 
 // capital begins a sentence with "The" where it begins with "the"; other names stay
@@ -93,13 +76,13 @@ func (t *Trace) Forbidden(who, other string) string {
 	last := t.Actions[len(t.Actions)-1]
 	begin := "At the start "
 	if before := t.Actions[:len(t.Actions)-1]; len(before) > 0 {
-		begin = "After " + sequence(before) + " "
+		begin = "After " + hml.Sequence(before) + ", "
 	}
 	instead := "nothing more"
 	if len(t.Instead) > 0 {
 		instead = "only " + list(t.Instead, "and")
 	}
-	return fmt.Sprintf("%s%s can do %q, and %s cannot: there it allows %s.", begin, who, last, other, instead)
+	return fmt.Sprintf("%s%s can do %s, and %s cannot: there it allows %s.", begin, who, hml.Mention(last), other, instead)
 }
 
 // summary is the sentence about the whole.

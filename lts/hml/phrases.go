@@ -256,8 +256,26 @@ const (
 	lastActions  = 2
 )
 
-// actions is a path in words: "pay, then tick (3 times), then ship".
+// actions is a path in words.
 func (s *speaker) actions(path []lts.Label) string {
+	names := make([]string, len(path))
+	for i, label := range path {
+		names[i] = s.action(label)
+	}
+	return sequence(names)
+}
+
+// Sequence writes actions in their order as a part of a sentence: "pay, then tick (3
+// times), then ship". The middle of a long one is counted only.
+func Sequence(actions []string) string {
+	names := make([]string, len(actions))
+	for i, name := range actions {
+		names[i] = Mention(name)
+	}
+	return sequence(names)
+}
+
+func sequence(path []string) string {
 	var groups []string
 	var counts []int
 	for len(path) > 0 {
@@ -265,7 +283,7 @@ func (s *speaker) actions(path []lts.Label) string {
 		for n < len(path) && path[n] == path[0] {
 			n++
 		}
-		text := s.action(path[0])
+		text := path[0]
 		if n > 1 {
 			text += " (" + strconv.Itoa(n) + " times)"
 		}
@@ -291,13 +309,17 @@ func (s *speaker) verb(label lts.Label) string {
 	return "do " + s.action(label)
 }
 
-// action is the name of an action as it stands in a sentence: in quotes if it could
-// be taken for part of it.
+// action is the name of an action as it stands in a sentence.
 func (s *speaker) action(label lts.Label) string {
 	if label == lts.Tau {
 		return "an internal step"
 	}
-	name := s.names.Name(label)
+	return Mention(s.names.Name(label))
+}
+
+// Mention is a name as it stands in a sentence: in quotes if it could be taken for a
+// part of the sentence.
+func Mention(name string) string {
 	if plain(name) {
 		return name
 	}

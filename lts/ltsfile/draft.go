@@ -142,6 +142,9 @@ func (d *draft) addState(name []byte, line int) (lts.State, error) {
 	if d.states == d.o.MaxStates {
 		return 0, d.tooManyStates(line)
 	}
+	if len(name) == 0 {
+		return 0, d.src.fail(line, nil, "a state has no name", "give it one that is not empty")
+	}
 	if err := d.checkName("state's name", name, line); err != nil {
 		return 0, err
 	}
