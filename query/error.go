@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/cel-go/cel"
-	"github.com/google/cel-go/common"
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common"
 )
 
 // Error says what is wrong with an expression, and where.

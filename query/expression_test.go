@@ -81,7 +81,7 @@ func TestBadExpressions(t *testing.T) {
 	}{
 		{"empty", "", 1, 1, "empty", false},
 		{"blank", " \n ", 1, 1, "empty", false},
-		{"an unknown name", `state == "a" && stat == "b"`, 1, 17, "undeclared reference to 'stat': an instance has id, spec", false},
+		{"an unknown name", `state == "a" && stat == "b"`, 1, 17, "undeclared reference to 'stat' (did you mean 'state'?): an instance has id, spec", false},
 		{"on the second line", "state == \"a\" &&\n  stat == \"b\"", 2, 3, "undeclared", false},
 		{"wrong types", `state == 5`, 1, 7, "no matching overload", false},
 		{"an end too early", `seq >`, 1, 6, "Syntax error", false},

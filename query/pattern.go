@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"regexp/syntax"
 
-	celast "github.com/google/cel-go/common/ast"
-	"github.com/google/cel-go/common/types"
-	"github.com/google/cel-go/common/types/ref"
+	celast "cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
 )
 
 // MaxPattern bounds the size of a pattern of matches: its characters and
