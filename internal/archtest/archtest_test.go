@@ -76,7 +76,7 @@ var only = map[string][]string{
 	"github.com/spf13/":                   {"cmd/spex"},
 	// Clients must not inherit it.
 	"github.com/grpc-ecosystem/": {"transport/httpapi", "proto/gateway/spex/v1"},
-	"cel.dev/cel-go/":  {"query"},
+	"cel.dev/cel-go/":            {"query"},
 }
 
 type pkg struct {
