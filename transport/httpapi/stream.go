@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -23,6 +24,9 @@ func (a *API) transitionStream(ctx context.Context, w http.ResponseWriter, r *ht
 	if _, err := queryKeys(r); err != nil {
 		return err
 	}
+	// With full duplex, net/http may read ahead after a body that was not read to
+	// its end, which is in the way of a next request on the connection.
+	w.Header().Set("Connection", "close")
 	control := http.NewResponseController(w)
 	if err := control.EnableFullDuplex(); err != nil {
 		return fmt.Errorf("read and write at the same time: %w", err)
@@ -32,17 +36,22 @@ func (a *API) transitionStream(ctx context.Context, w http.ResponseWriter, r *ht
 		return err
 	}
 	sent := make(chan error, 1)
-	go func() { sent <- sendSteps(stream, r.Body) }()
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		// In this order: closing ends the results, and then this is asked for.
+		sent <- sendSteps(stream, r.Body)
+		_ = stream.CloseSend()
+	})
+	defer reader.Wait()
 	// The results end when the steps do, or when the node stops.
 	wrote, end := forwardResults(w, control, stream)
 	var unread error
 	select {
 	case unread = <-sent:
 	default:
-		// The reader waits for a line that nobody would take. The connection is of
-		// no use afterwards.
+		// The reader waits for a line that nobody would take.
 		_ = control.SetReadDeadline(time.Now())
-		<-sent
+		unread = <-sent
 	}
 	if end = errors.Join(unread, end); end == nil {
 		return nil
@@ -65,8 +74,13 @@ func (a *API) transitionStream(ctx context.Context, w http.ResponseWriter, r *ht
 
 // sendSteps hands on a step a line until the body ends. A line that it cannot
 // read ends the stream; the steps before it are answered.
-func sendSteps(stream grpc.BidiStreamingClient[spexv1.TransitionRequest, spexv1.TransitionResult], body io.Reader) error {
-	defer func() { _ = stream.CloseSend() }()
+func sendSteps(stream grpc.BidiStreamingClient[spexv1.TransitionRequest, spexv1.TransitionResult], body io.Reader) (err error) {
+	// Nobody else would catch it: this is not the goroutine of the handler.
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic while the steps were read: %v", r)
+		}
+	}()
 	lines := bufio.NewScanner(body)
 	lines.Buffer(make([]byte, 0, 4<<10), MaxLine)
 	for n := 1; lines.Scan(); n++ {

@@ -132,6 +132,22 @@ func TestStreamNamesTheLineThatItCannotRead(t *testing.T) {
 	}
 }
 
+// TestStreamsThatBreakOffLeaveNothingBehind: what one stream leaves unread is not in
+// the way of later requests of the same caller.
+func TestStreamsThatBreakOffLeaveNothingBehind(t *testing.T) {
+	h := start(t, newFake(), transport.APIOptions{}, httpapi.Config{})
+	for i := range 100 {
+		a := h.do("POST", streamPath, step(0)+"\n?\n"+strings.Repeat(step(1)+"\n", i*20))
+		got := lines(t, a.body)
+		if last := got[len(got)-1]; len(got) != 2 || last.Error == nil || !strings.Contains(last.Error.Message, "line 2") {
+			t.Fatalf("round %d: %s", i, a.body)
+		}
+		if a := h.do("POST", streamPath, step(0)+"\n"); a.status != http.StatusOK || len(lines(t, a.body)) != 1 {
+			t.Fatalf("round %d, the next stream: %d %s", i, a.status, a.body)
+		}
+	}
+}
+
 // TestDrainEndsStreams: a client that neither sends nor closes is told, and does
 // not keep the server from stopping.
 func TestDrainEndsStreams(t *testing.T) {
