@@ -36,6 +36,11 @@ type Engine interface {
 	LearnModel(ctx context.Context, req *spexv1.LearnModelRequest) (*spexv1.LearnModelResponse, error)
 	ListDeviations(ctx context.Context, req *spexv1.ListDeviationsRequest) (*spexv1.ListDeviationsResponse, error)
 
+	// Watch hands reports to send on the goroutine of the call, which is held up by
+	// it: first a response without reports, then what there is, and nothing for
+	// heartbeats. It ends with the error of ctx or of send, or with ErrClosed.
+	Watch(ctx context.Context, req *spexv1.WatchRequest, send func(*spexv1.WatchResponse) error) error
+
 	// Close ends the engine. Calls that are under way may fail.
 	Close() error
 }

@@ -65,6 +65,14 @@ type Manager interface {
 	// ExportModels writes every model into a .spex file of a directory.
 	ExportModels(ctx context.Context, dir string) ([]string, error)
 
+	// Watch yields the reports of deviations, timeouts, and the lives of instances
+	// and models while they are made: at least once each, in order for each shard.
+	// Among the errors a *GapError says that reports are missing, and any other one
+	// ends the iteration, as do the end of ctx and Close. See Client.Watch; in
+	// process there is one shard, Close does not wait for the loop, and a manager
+	// whose log cannot be written any more ends the watch.
+	Watch(ctx context.Context, opts WatchOptions) iter.Seq2[Report, error]
+
 	// Close ends the manager. What was handed over to the asynchronous forms and
 	// has not begun gets ErrClosed: call Flush before.
 	Close() error

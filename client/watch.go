@@ -31,6 +31,12 @@ var (
 	errBlind  = errors.New("client: the server cannot read all shards")
 )
 
+var (
+	errNegativeHeartbeat = errors.New("client: WatchOptions.Heartbeat is negative")
+	// errLeft tells an engine that the loop was left.
+	errLeft = errors.New("client: the loop was left")
+)
+
 // Report is one event of a shard, with where to go on.
 type Report struct {
 	*spexv1.Report
@@ -41,7 +47,7 @@ type Report struct {
 }
 
 // WatchOptions select what a watch brings. The zero value is all reports of the
-// client's namespace from now on.
+// manager's namespace from now on.
 type WatchOptions struct {
 	// Specs names specifications; empty means all. Up to 100.
 	Specs []string
@@ -51,12 +57,13 @@ type WatchOptions struct {
 	AllNamespaces bool
 	// Oldest begins with the oldest report that is kept, not with the next one.
 	Oldest bool
-	// Cursor goes on after an earlier watch. Oldest must not be set then. The
-	// filters may differ from that watch's.
+	// Cursor goes on after an earlier watch of the same cluster, or in process of
+	// the same directory; one of another is refused. Oldest must not be set then.
+	// The filters may differ from that watch's.
 	Cursor string
 	// Heartbeat is the longest silence of a server, from 100 ms to 1 min; 0 means
 	// DefaultHeartbeat. A connection that is silent for more than twice as long
-	// is given up for another.
+	// is given up for another. In process it only paces OnProgress.
 	Heartbeat time.Duration
 	// OnProgress, if set, is called with each response of a server, heartbeats
 	// included, before its reports are yielded, on the goroutine of the iteration.
@@ -66,7 +73,7 @@ type WatchOptions struct {
 
 // WatchProgress is what a response of a server says beside its reports.
 type WatchProgress struct {
-	// Address of the server.
+	// Address of the server, empty in process.
 	Address string
 	// Cursor is where to go on once all reports of the response are taken care of.
 	Cursor string
@@ -113,7 +120,7 @@ func (c *Client) Watch(ctx context.Context, opts WatchOptions) iter.Seq2[Report,
 			return
 		}
 		defer done()
-		w := &watcher{c: c, opts: opts, cursor: opts.Cursor, yield: yield}
+		w := &watcher{c: c, namespace: c.opts.Namespace, opts: opts, cursor: opts.Cursor, yield: yield}
 		if err := w.run(ctx); err != nil && !w.left {
 			if c.ctx.Err() != nil {
 				err = ErrClosed
@@ -143,9 +150,10 @@ func (c *Client) register(ctx context.Context) (context.Context, func(), error) 
 
 // watcher is one watch. It belongs to the goroutine of the iteration.
 type watcher struct {
-	c     *Client
-	opts  WatchOptions
-	yield func(Report, error) bool
+	c         *Client // nil in process
+	namespace string
+	opts      WatchOptions
+	yield     func(Report, error) bool
 	// cursor is where the next connection goes on; empty before the first response.
 	cursor string
 	// left is set when the loop was left: yield must not be called again.
@@ -165,7 +173,7 @@ func (w *watcher) heartbeat() time.Duration {
 // run keeps the watch connected. It returns nil when the loop was left.
 func (w *watcher) run(ctx context.Context) error {
 	if w.opts.Heartbeat < 0 {
-		return errors.New("client: WatchOptions.Heartbeat is negative")
+		return errNegativeHeartbeat
 	}
 	begun := false
 	first, cancel := context.WithTimeout(ctx, w.c.opts.Timeout)
@@ -226,7 +234,7 @@ func (w *watcher) connect(ctx context.Context, ep *endpoint) (answered bool, err
 		}
 		answered = true
 		w.see(resp)
-		if !w.deliver(ep, resp) {
+		if !w.deliver(ep.address, resp) {
 			return true, nil
 		}
 		if w.blind >= watchPatience && w.moves < len(w.c.opts.Addresses)-1 {
@@ -249,7 +257,7 @@ func (w *watcher) why(timer *time.Timer, err error) error {
 // request asks for what is missing.
 func (w *watcher) request() *spexv1.WatchRequest {
 	req := &spexv1.WatchRequest{
-		Namespace: w.c.opts.Namespace, AllNamespaces: w.opts.AllNamespaces, Specs: w.opts.Specs, Kinds: w.opts.Kinds,
+		Namespace: w.namespace, AllNamespaces: w.opts.AllNamespaces, Specs: w.opts.Specs, Kinds: w.opts.Kinds,
 		Cursor: w.cursor, Heartbeat: durationpb.New(w.heartbeat()),
 	}
 	if req.AllNamespaces {
@@ -276,10 +284,10 @@ func (w *watcher) see(resp *spexv1.WatchResponse) {
 }
 
 // deliver yields what a response brings. It is false when the loop was left.
-func (w *watcher) deliver(ep *endpoint, resp *spexv1.WatchResponse) bool {
+func (w *watcher) deliver(address string, resp *spexv1.WatchResponse) bool {
 	reports := resp.GetReports()
 	if f := w.opts.OnProgress; f != nil {
-		f(WatchProgress{Address: ep.address, Cursor: resp.GetCursor(), Reports: len(reports), Failures: resp.GetFailures()})
+		f(WatchProgress{Address: address, Cursor: resp.GetCursor(), Reports: len(reports), Failures: resp.GetFailures()})
 	}
 	if gaps := resp.GetGaps(); len(gaps) > 0 && !w.yield(Report{Cursor: w.cursor}, &GapError{Gaps: gaps}) {
 		w.left = true
@@ -298,4 +306,28 @@ func (w *watcher) deliver(ep *endpoint, resp *spexv1.WatchResponse) bool {
 	}
 	w.cursor = resp.GetCursor()
 	return true
+}
+
+// Watch yields the reports of the engine; see Manager.Watch.
+func (m *inProcess) Watch(ctx context.Context, opts WatchOptions) iter.Seq2[Report, error] {
+	return func(yield func(Report, error) bool) {
+		w := &watcher{namespace: m.opts.Namespace, opts: opts, cursor: opts.Cursor, yield: yield}
+		if opts.Heartbeat < 0 {
+			yield(Report{Cursor: w.cursor}, errNegativeHeartbeat)
+			return
+		}
+		err := m.engine.Watch(ctx, w.request(), func(resp *spexv1.WatchResponse) error {
+			if !w.deliver("", resp) {
+				return errLeft
+			}
+			return nil
+		})
+		if w.left || err == nil {
+			return
+		}
+		if ctx.Err() != nil && !errors.Is(err, ErrClosed) {
+			err = fmt.Errorf("client: watch: %w", ctx.Err())
+		}
+		yield(Report{Cursor: w.cursor}, err)
+	}
 }

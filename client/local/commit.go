@@ -108,6 +108,10 @@ func (e *engine) apply(to target, sync bool, cmds ...*statev1.Command) ([]fsm.Re
 		return nil, e.fail(fmt.Errorf("apply entry %d: %w", index, err))
 	}
 	e.tell(results)
+	if last := e.shard.LastReport(); last != e.lastReport {
+		e.lastReport = last
+		e.reported.fire()
+	}
 	return results, nil
 }
 
@@ -115,6 +119,7 @@ func (e *engine) apply(to target, sync bool, cmds ...*statev1.Command) ([]fsm.Re
 func (e *engine) fail(err error) error {
 	e.opts.Logger.Error("the in-process manager has failed and must be opened again", "error", err)
 	e.failed = &fsm.Error{Reason: typesv1.Reason_REASON_UNAVAILABLE, Message: err.Error() + ": close the manager and open it again"}
+	close(e.broken)
 	return e.failed
 }
 

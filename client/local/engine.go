@@ -37,6 +37,11 @@ type engine struct {
 	closeErr      error
 	// timers wakes what waits for deadlines.
 	timers chan struct{}
+	// identity tells the reports of this directory from those of others.
+	identity identity
+	// reported wakes the watches, and broken is closed when the engine has failed.
+	reported broadcast
+	broken   chan struct{}
 	// nextDue is when the timers look again, Unix nanoseconds.
 	nextDue atomic.Int64
 	// tasks counts judgements, the timers and a snapshot that is being written.
@@ -47,7 +52,8 @@ type engine struct {
 	logBytes int64  // since the last snapshot
 	// snapshotting is taken while a snapshot is being written.
 	snapshotting chan struct{}
-	failed       error
+	lastReport   uint64 // that the watches were woken for
+	failed       error  // never changes once broken is closed
 
 	cache *model.Cache[modelKey, uint64]
 	// queries keeps the expressions of lists and deletions.
@@ -66,7 +72,7 @@ type engine struct {
 func newEngine(ctx context.Context, opts Options, st storage) (*engine, error) {
 	e := &engine{
 		opts: opts, storage: st, catalog: fsm.NewCatalog(), shard: fsm.NewShard(),
-		jobs: make(chan *job), stop: make(chan struct{}), stopped: make(chan struct{}), timers: make(chan struct{}, 1),
+		jobs: make(chan *job), stop: make(chan struct{}), stopped: make(chan struct{}), timers: make(chan struct{}, 1), broken: make(chan struct{}),
 		snapshotting: make(chan struct{}, 1), cache: model.NewCache[modelKey, uint64](model.CacheLimits{}),
 		waiters: map[fsm.StepRef][]chan struct{}{}, judging: map[fsm.StepRef]bool{}, turns: map[fsm.SpecKey]chan struct{}{},
 	}
@@ -85,6 +91,9 @@ func newEngine(ctx context.Context, opts Options, st storage) (*engine, error) {
 		return nil, err
 	}
 	e.index = last
+	if e.identity, err = st.identity(); err != nil {
+		return nil, err
+	}
 	if err := e.begin(); err != nil {
 		return nil, err
 	}

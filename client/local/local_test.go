@@ -147,16 +147,7 @@ func TestOneProcessAtATime(t *testing.T) {
 // A write that fails makes the manager refuse everything: what is on disk is not known.
 func TestWriteFails(t *testing.T) {
 	st := &failing{}
-	e, err := newEngine(testContext(t), Options{
-		ManagerOptions: client.ManagerOptions{Logger: discard()}, JudgeBudget: time.Second, SnapshotBytes: 1 << 20, Now: time.Now,
-	}, st)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := client.NewManager(e, client.ManagerOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, m := inEngine(t, st)
 	defer closed(t, m)
 	ctx := testContext(t)
 	must(m.ApplySpecification(ctx, point("point")))(t)

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -33,7 +34,18 @@ type storage interface {
 	load(restore func(to target, r io.Reader) error, replay func(index uint64, to target, entry []byte) error) (last uint64, err error)
 	// snapshot replaces the log up to index by the views; it may run beside append.
 	snapshot(index uint64, views map[target]fsm.Snapshot) error
+	// identity names what is stored here, for as long as it is there.
+	identity() (identity, error)
 	close() error
+}
+
+// identity is random: two directories do not have the same one, unless one is a
+// copy of the other.
+type identity [8]byte
+
+func newIdentity() (id identity) {
+	_, _ = rand.Read(id[:]) // it does not fail
+	return id
 }
 
 // memory is the storage of a manager without a directory.
@@ -44,9 +56,11 @@ func (memory) load(func(target, io.Reader) error, func(uint64, target, []byte) e
 	return 0, nil
 }
 func (memory) snapshot(uint64, map[target]fsm.Snapshot) error { return nil }
+func (memory) identity() (identity, error)                    { return newIdentity(), nil }
 func (memory) close() error                                   { return nil }
 
-// Keys: 'v' the format; 'l' index the log; 'm' the index of the newest snapshot;
+// Keys: 'v' the format; 'i' the identity, which directories of earlier builds get
+// when they are opened; 'l' index the log; 'm' the index of the newest snapshot;
 // 's' index target chunk the snapshots. Pebble frames and checksums what it stores.
 const (
 	formatVersion = 1
@@ -235,6 +249,22 @@ func (d *disk) snapshot(index uint64, views map[target]fsm.Snapshot) (err error)
 		err = b.Commit(pebble.Sync)
 	}
 	return errors.Join(err, b.Close())
+}
+
+func (d *disk) identity() (id identity, err error) {
+	defer d.recover(&err)
+	v, err := d.get([]byte{'i'})
+	if err != nil {
+		return id, err
+	}
+	if v == nil {
+		id = newIdentity()
+		return id, d.db.Set([]byte{'i'}, id[:], pebble.Sync)
+	}
+	if len(v) != len(id) {
+		return id, errors.New("the identity of the directory is damaged")
+	}
+	return identity(v), nil
 }
 
 func (d *disk) close() (err error) {

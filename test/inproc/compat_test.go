@@ -195,6 +195,46 @@ func (b *bench) want(what string, got, want any) {
 	}
 }
 
+// told is what a watch said about instances, without violations of runs.
+func (b *bench) told(w *collector) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	lines := []string{}
+	for _, r := range w.reports {
+		kind := strings.TrimPrefix(r.GetKind().String(), "REPORT_KIND_")
+		if r.GetInstance() == "" || kind == "RUN_VIOLATION" {
+			continue
+		}
+		line := fmt.Sprint(kind, " ", strings.TrimPrefix(r.GetInstance(), b.prefix), " ", r.GetSeq(), " ", r.GetState(), " ", r.GetTransition().GetAction())
+		lines = append(lines, strings.TrimSpace(line))
+	}
+	return lines
+}
+
+// begin is where a watch of a manager would begin now.
+func (b *bench) begin(m client.Manager) (cursor string) {
+	b.Helper()
+	ctx, cancel := context.WithCancel(testContext(b))
+	defer cancel()
+	for _, err := range m.Watch(ctx, client.WatchOptions{OnProgress: func(p client.WatchProgress) { cursor = p.Cursor; cancel() }}) {
+		if !errors.Is(err, context.Canceled) {
+			b.Fatal(err)
+		}
+	}
+	return cursor
+}
+
+// refusal is the error that a watch begins and ends with.
+func (b *bench) refusal(m client.Manager, opts client.WatchOptions) error {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(testContext(b), 5*time.Second)
+	defer cancel()
+	for _, err := range m.Watch(ctx, opts) {
+		return err
+	}
+	return nil
+}
+
 var compatibility = []struct {
 	name string
 	run  func(b *bench)
@@ -478,6 +518,57 @@ var compatibility = []struct {
 			}
 		}
 		b.want("events", seen, []string{"h __internal__ true false", "h b true true", "nobody b false true"})
+	}},
+	{"a watch tells what happened and goes on from its cursor", func(b *bench) {
+		b.define("Seen", oneEdge, nil)
+		b.define("Other", oneEdge, nil)
+		w := startWatch(b, b.m, client.WatchOptions{Specs: []string{b.spec("Seen")}})
+		some := startWatch(b, b.m, client.WatchOptions{Specs: []string{b.spec("Seen")}, Kinds: []typesv1.ReportKind{kindDeleted}, AllNamespaces: true})
+		w.awaitBegun(b)
+		some.awaitBegun(b)
+		b.load("Seen", "nil -init-> s0; "+oneEdge)
+		b.init("Seen", "x", "ok")
+		b.init("Other", "y", "ok")
+		b.step("x", "__internal__", "s0", "still")
+		if _, err := b.m.Delete(testContext(b), b.prefix+"x"); err != nil {
+			b.Fatal(err)
+		}
+		waitFor(b, w, kindModelMode, []string{""})
+		waitFor(b, w, kindDeleted, []string{b.prefix + "x"})
+		waitFor(b, some, kindDeleted, []string{b.prefix + "x"})
+		w.stop()
+		some.stop()
+		w.checkOrder(b)
+		b.want("life", b.told(w), []string{"INITIALISED x 1 s0", "DEVIATION x 2 s0 __internal__", "DELETED x 2 s0"})
+		b.want("deletions", b.told(some), []string{"DELETED x 2 s0"})
+		b.want("end", fmt.Sprint(errors.Is(w.err, context.Canceled), len(w.gaps)), "true 0")
+		b.init("Seen", "x", "ok")
+		rest := startWatch(b, b.m, client.WatchOptions{Cursor: w.cursor, Specs: []string{b.spec("Seen")}})
+		waitFor(b, rest, kindInitialised, []string{b.prefix + "x"})
+		b.step("x", "b", "s1", "not rejected")
+		waitFor(b, rest, kindDeviation, []string{b.prefix + "x"})
+		rest.stop()
+		b.want("after the cursor", b.told(rest), []string{"INITIALISED x 1 s0", "DEVIATION x 2 s1 b"})
+		all := startWatch(b, b.m, client.WatchOptions{Oldest: true, Specs: []string{b.spec("Seen")}})
+		waitFor(b, all, kindDeviation, []string{b.prefix + "x"})
+		Eventually(b, "all from the oldest", func() bool { return len(b.told(all)) == 5 })
+		all.stop()
+		b.want("from the oldest", b.told(all), append(b.told(w), b.told(rest)...))
+	}},
+	{"a watch is checked, and so is whose cursor it has", func(b *bench) {
+		other, err := local.Open(testContext(b), local.Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer other.Close()
+		for _, opts := range []client.WatchOptions{
+			{Cursor: "nonsense"}, {Cursor: b.begin(other)}, {Cursor: b.begin(b.m), Oldest: true}, {Heartbeat: time.Millisecond},
+			{Kinds: []typesv1.ReportKind{99}}, {Specs: []string{""}},
+		} {
+			b.wantReason(b.refusal(b.m, opts), typesv1.Reason_REASON_INVALID_ARGUMENT)
+		}
+		b.wantReason(b.refusal(b.m, client.WatchOptions{Specs: slices.Repeat([]string{"s"}, 101)}), typesv1.Reason_REASON_LIMIT_EXCEEDED)
+		b.wantReason(b.refusal(other, client.WatchOptions{Cursor: b.begin(b.m)}), typesv1.Reason_REASON_INVALID_ARGUMENT)
 	}},
 }
 

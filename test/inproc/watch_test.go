@@ -28,7 +28,7 @@ type collector struct {
 	err     error
 }
 
-func startWatch(t testing.TB, cl *client.Client, opts client.WatchOptions) *collector {
+func startWatch(t testing.TB, cl client.Manager, opts client.WatchOptions) *collector {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &collector{cancel: cancel, done: make(chan struct{}), begun: make(chan struct{})}
 	var once sync.Once

@@ -1,0 +1,233 @@
+package local
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/spexio/spex/fsm"
+	statev1 "github.com/spexio/spex/proto/spex/state/v1"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+	spexv1 "github.com/spexio/spex/proto/spex/v1"
+	"github.com/spexio/spex/spec"
+)
+
+// The limits are those of a server.
+const (
+	// watchPage is how many reports a response brings at most.
+	watchPage                  = 256
+	maxWatchSpecs              = 100
+	minHeartbeat, maxHeartbeat = 100 * time.Millisecond, time.Minute
+)
+
+// broadcast wakes everybody who waits.
+type broadcast struct {
+	mu sync.Mutex // guards ch
+	ch chan struct{}
+}
+
+// changed returns a channel that the next fire closes. Take it before looking at
+// what may change.
+func (b *broadcast) changed() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch == nil {
+		b.ch = make(chan struct{})
+	}
+	return b.ch
+}
+
+func (b *broadcast) fire() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch != nil {
+		close(b.ch)
+		b.ch = nil
+	}
+}
+
+// Watch sends the reports on the goroutine of the caller. It reads what is
+// applied, which the loop has logged before, and the loop never waits for it.
+func (e *engine) Watch(ctx context.Context, req *spexv1.WatchRequest, send func(*spexv1.WatchResponse) error) error {
+	var c checks
+	c.watch(req)
+	if c.err == nil {
+		c.err = e.open()
+	}
+	if c.err != nil {
+		return out(c.err)
+	}
+	after, err := e.watchStart(req)
+	if err != nil {
+		return out(err)
+	}
+	filter := fsm.ReportFilter{Namespace: req.GetNamespace(), Specs: req.GetSpecs(), Kinds: req.GetKinds()}
+	beat := req.GetHeartbeat().AsDuration()
+	timer := time.NewTimer(beat)
+	defer timer.Stop()
+	for resp := (&spexv1.WatchResponse{}); ; {
+		resp.Cursor = e.cursor(after)
+		if err := send(resp); err != nil {
+			return err
+		}
+		timer.Reset(beat)
+		if resp, after, err = e.news(ctx, after, filter, timer.C); err != nil {
+			return err
+		}
+	}
+}
+
+// news waits for reports, or for the heartbeat, and says how far it has looked.
+func (e *engine) news(ctx context.Context, after uint64, filter fsm.ReportFilter, beat <-chan time.Time) (*spexv1.WatchResponse, uint64, error) {
+	for {
+		if err := e.open(); err != nil {
+			return nil, after, out(err)
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, after, err
+		}
+		changed := e.reported.changed()
+		page := e.shard.Reports(after, filter, watchPage)
+		after = page.Through
+		if len(page.Reports) > 0 || len(page.Gaps) > 0 {
+			return e.watchResponse(page), after, nil
+		}
+		if page.More {
+			continue
+		}
+		select {
+		case <-changed:
+		case <-beat:
+			return &spexv1.WatchResponse{}, after, nil
+		case <-ctx.Done():
+		case <-e.stop:
+		case <-e.broken:
+			return nil, after, out(e.failed)
+		}
+	}
+}
+
+// watchStart finds the id of the report to go on after.
+func (e *engine) watchStart(req *spexv1.WatchRequest) (uint64, error) {
+	last := e.shard.LastReport()
+	if req.GetCursor() == "" {
+		if req.GetFrom() == spexv1.WatchRequest_FROM_OLDEST {
+			return 0, nil
+		}
+		return last, nil
+	}
+	after, err := e.parseCursor(req.GetCursor())
+	if err == nil && after > last {
+		// Reports are on disk before they are shown, so that only an older copy has fewer.
+		err = fsm.Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT,
+			"the cursor is after report %d, and the newest here is %d: the directory is an older copy; give no cursor, and say where to begin", after, last)
+	}
+	return after, err
+}
+
+func (e *engine) watchResponse(page fsm.ReportPage) *spexv1.WatchResponse {
+	resp := &spexv1.WatchResponse{}
+	for _, g := range page.Gaps {
+		resp.Gaps = append(resp.Gaps, &spexv1.ReportGap{Shard: shardID, AfterId: g.After, ThroughId: g.Through, Kinds: g.Kinds})
+	}
+	for _, r := range page.Reports {
+		m := reportMessage(r)
+		m.RunViolation = proto.CloneOf(e.shard.RunViolation(fsm.SpecKeyOf(r.GetSpec()), r.GetRunViolation()))
+		resp.Reports = append(resp.Reports, m)
+	}
+	return resp
+}
+
+// reportMessage copies a report, which stays in the machine.
+func reportMessage(r *statev1.ReportRecord) *spexv1.Report {
+	m := &spexv1.Report{
+		Shard: shardID, Id: r.GetId(), Kind: r.GetKind(), Time: timestamppb.New(time.Unix(0, r.GetTime())),
+		Namespace: r.GetSpec().GetNamespace(), Spec: r.GetSpec().GetName(), SpecVersion: r.GetSpec().GetVersion(),
+		Instance: r.GetStep().GetKey().GetId(), Incarnation: r.GetStep().GetIncarnation(), Seq: r.GetStep().GetSeq(),
+		State: r.GetState(), Transition: proto.CloneOf(r.GetTransition()), Judgement: proto.CloneOf(r.GetJudgement()),
+		ModelMode: r.GetMode(), ModeRevision: r.GetModeRevision(), Rejected: r.GetRejected(),
+	}
+	if at := r.GetDeadline(); at != 0 {
+		m.Deadline = timestamppb.New(time.Unix(0, at))
+	}
+	return m
+}
+
+// A cursor is a version, an identity, the id of a report, and a checksum. It
+// begins like that of a cluster, so that each refuses the other's for what it is.
+const cursorVersion = 1
+
+var cursorSums = crc32.MakeTable(crc32.Castagnoli)
+
+// cursor is where a watch goes on that has taken care of all up to a report.
+func (e *engine) cursor(after uint64) string {
+	raw := append([]byte{cursorVersion}, e.identity[:]...)
+	raw = binary.AppendUvarint(raw, after)
+	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32(raw, crc32.Checksum(raw, cursorSums)))
+}
+
+func (e *engine) parseCursor(token string) (uint64, error) {
+	bad := func(what string) (uint64, error) {
+		return 0, fsm.Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT, "the cursor %s: give the whole cursor of an earlier report, or none and say where to begin", what)
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
+	if err != nil || len(raw) < 1+len(e.identity)+1+4 {
+		return bad("is not one that a watch gave out")
+	}
+	if raw[0] != cursorVersion {
+		return bad("is of a version that this release does not know")
+	}
+	body, sum := raw[:len(raw)-4], binary.BigEndian.Uint32(raw[len(raw)-4:])
+	if crc32.Checksum(body, cursorSums) != sum {
+		return bad("is damaged")
+	}
+	body = body[1:]
+	if identity(body[:len(e.identity)]) != e.identity {
+		return bad("is from another manager, whose reports are not here")
+	}
+	body = body[len(e.identity):]
+	after, n := binary.Uvarint(body)
+	if n <= 0 || n != len(body) {
+		return bad("is damaged")
+	}
+	return after, nil
+}
+
+// watch completes and checks a watch.
+func (c *checks) watch(r *spexv1.WatchRequest) {
+	bad := func(kind spec.FieldErrorKind, field, problem, hint string) {
+		c.add(&spec.FieldError{Field: field, Problem: problem, Hint: hint, Kind: kind})
+	}
+	if !r.AllNamespaces {
+		c.namespace(&r.Namespace)
+	}
+	if len(r.Specs) > maxWatchSpecs {
+		bad(spec.Limit, "specs", fmt.Sprintf("has %d names, the limit is %d", len(r.Specs), maxWatchSpecs), "leave it empty for all, and pick on your side")
+	} else {
+		for i, name := range r.Specs {
+			c.add(spec.CheckSpecName(fmt.Sprintf("specs[%d]", i), name))
+		}
+	}
+	if len(r.Kinds) > len(typesv1.ReportKind_name) {
+		bad(spec.Limit, "kinds", fmt.Sprintf("has %d entries, more than there are kinds", len(r.Kinds)), "name each kind once")
+	} else {
+		for i, k := range r.Kinds {
+			if _, known := typesv1.ReportKind_name[int32(k)]; !known || k == typesv1.ReportKind_REPORT_KIND_UNSPECIFIED {
+				bad(spec.Malformed, fmt.Sprintf("kinds[%d]", i), fmt.Sprintf("has the unknown value %d", int32(k)), "see ReportKind for those that there are")
+			}
+		}
+	}
+	if r.Cursor != "" && r.From != spexv1.WatchRequest_FROM_UNSPECIFIED {
+		bad(spec.Malformed, "from", "is set although there is a cursor", "set one of them")
+	}
+	if d := r.GetHeartbeat().AsDuration(); d < minHeartbeat || d > maxHeartbeat {
+		bad(spec.Malformed, "heartbeat", fmt.Sprintf("is %v", d), fmt.Sprintf("give a duration from %v to %v", minHeartbeat, maxHeartbeat))
+	}
+}
