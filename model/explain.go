@@ -31,6 +31,14 @@ func list(names []string, conjunction string) string {
 	return strings.Join(quoted[:len(quoted)-1], ", ") + " " + conjunction + " " + quoted[len(quoted)-1]
 }
 
+// be is the verb that follows a list of names.
+func be(names []string) string {
+	if len(names) == 1 {
+		return " is"
+	}
+	return " are"
+}
+
 // describe names a step at the beginning of a sentence.
 func describe(t Transition) string {
 	what := "An internal step"

@@ -74,8 +74,8 @@ func (c *Checker) diagnose(t Transition, d Decision) (reason, explanation string
 	}
 	if l.label == lts.Tau {
 		if lost := c.lost(c.class(l.from), target); len(lost) > 0 {
-			return ReasonTauDropsOption, fmt.Sprintf("%s silently takes away a choice: %s is possible before it and not after it, and specification %q makes no such internal choice there.",
-				describe(t), list(lost, "and"), c.base.spec.Name)
+			return ReasonTauDropsOption, fmt.Sprintf("%s silently takes away a choice: %s possible before it and not after it, and specification %q makes no such internal choice there.",
+				describe(t), list(lost, "and")+be(lost), c.base.spec.Name)
 		}
 	}
 	if !slices.Contains(reached, target) {
