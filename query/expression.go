@@ -9,6 +9,7 @@ import (
 
 	"cel.dev/cel-go/cel"
 	celast "cel.dev/cel-go/common/ast"
+	celcost "cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
@@ -136,7 +137,7 @@ func Compile(source string) (*Expression, error) {
 	}
 	cost := func(args []ref.Val, _ ref.Val) *uint64 { return matchCost(sizes, args) }
 	program, err := env.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(MaxCost), cel.CostTrackerOptions(
-		interpreter.OverloadCostTracker(overloads.Matches, cost), interpreter.OverloadCostTracker(overloads.MatchesString, cost)))
+		celcost.OverloadTracker(overloads.Matches, cost), celcost.OverloadTracker(overloads.MatchesString, cost)))
 	if err != nil {
 		// What is left is a constant part without a value, such as 1/0.
 		return nil, &Error{Line: 1, Column: 1, Problem: err.Error()}
