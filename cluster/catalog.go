@@ -10,6 +10,7 @@ import (
 
 	"github.com/spexio/spex/fsm"
 	"github.com/spexio/spex/internal/callctx"
+	"github.com/spexio/spex/internal/signal"
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
@@ -23,7 +24,7 @@ type catalog struct {
 	machine *fsm.Catalog
 	group   *shard.Group
 	// changes fires after every applied entry.
-	changes broadcast
+	changes signal.Broadcast
 }
 
 func newCatalog(n *Node) *catalog {
@@ -37,8 +38,8 @@ func (c *catalog) open() error {
 	}
 	cfg := c.node.groupConfig(store.CatalogGroup, st)
 	cfg.Machine = c.machine
-	cfg.OnApply = func(uint64, []byte, []fsm.Result) { c.changes.fire() }
-	cfg.OnRestore = func(uint64) { c.changes.fire() }
+	cfg.OnApply = func(uint64, []byte, []fsm.Result) { c.changes.Fire() }
+	cfg.OnRestore = func(uint64) { c.changes.Fire() }
 	c.node.cfg.Attach(store.CatalogGroup, &cfg)
 	c.group, err = c.node.host.Open(cfg)
 	return err
@@ -198,7 +199,7 @@ func (c *catalog) spec(ctx context.Context, namespace, name string, version uint
 // await returns when cond holds on this node's replica of the catalog.
 func (c *catalog) await(ctx context.Context, cond func() (done bool, err error)) error {
 	for {
-		changed := c.changes.changed()
+		changed := c.changes.Changed()
 		if done, err := cond(); done || err != nil {
 			return err
 		}

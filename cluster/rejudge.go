@@ -35,7 +35,7 @@ func (c *catalog) jointLoop(ctx context.Context) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
-		changed := c.changes.changed()
+		changed := c.changes.Changed()
 		more := false
 		if _, leading := c.group.Leading(); leading {
 			for _, m := range c.machine.Models() {

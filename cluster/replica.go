@@ -12,6 +12,7 @@ import (
 
 	"github.com/spexio/spex/fsm"
 	"github.com/spexio/spex/internal/failpoint"
+	"github.com/spexio/spex/internal/signal"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	"github.com/spexio/spex/shard"
@@ -35,7 +36,7 @@ type replica struct {
 	judgeWake, syncWake wake
 	// reported wakes those who wait for reports; lastReport, which belongs to the
 	// goroutine that applies entries, is the newest one that they were woken for.
-	reported   broadcast
+	reported   signal.Broadcast
 	lastReport uint64
 	timers     *timers
 	// inStep is the index of the catalog with which the shard is in step; 0 means
@@ -164,7 +165,7 @@ func (r *replica) applied(_ uint64, _ []byte, results []fsm.Result) {
 	}
 	if last := r.machine.LastReport(); last != r.lastReport {
 		r.lastReport = last
-		r.reported.fire()
+		r.reported.Fire()
 	}
 	if r.machine.Stats().Outbox > 0 {
 		r.syncWake.set()
@@ -301,7 +302,7 @@ func (n *Node) placeLoop(ctx context.Context) {
 	defer ticker.Stop()
 	since := map[uint32]time.Time{}
 	for {
-		changed := n.catalog.changes.changed()
+		changed := n.catalog.changes.Changed()
 		forming := false
 		for _, p := range n.catalog.machine.Placements() {
 			if !slices.Contains(p.GetReplicas(), n.cfg.Self.GetId()) {

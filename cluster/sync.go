@@ -32,7 +32,7 @@ func (r *replica) syncLoop(ctx context.Context) {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for {
-		changed := r.node.catalog.changes.changed()
+		changed := r.node.catalog.changes.Changed()
 		more, err := r.syncOnce(ctx)
 		if err != nil && ctx.Err() == nil {
 			r.log.Info("the shard and the catalog are not in step yet", "error", err)

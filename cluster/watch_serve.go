@@ -40,7 +40,7 @@ func (r *replica) serveReports(ctx context.Context, req *peerv1.ReadReportsReque
 	timer := time.NewTimer(min(time.Duration(req.GetWaitNanos()), watchWait))
 	defer timer.Stop()
 	for after, waited := req.GetAfterId(), false; ; {
-		changed := r.reported.changed()
+		changed := r.reported.Changed()
 		page := r.machine.Reports(after, filter, limit)
 		if len(page.Reports) > 0 || len(page.Gaps) > 0 {
 			return r.reportAnswer(after, page), nil

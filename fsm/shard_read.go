@@ -98,10 +98,16 @@ func (s *Shard) Instance(key Key) (*InstanceView, bool) {
 // at a bounded number of records, so that it holds up Apply only briefly: it may
 // return fewer than limit instances, or none, with more set.
 func (s *Shard) List(namespace, spec, state, after string, limit int) (list []*InstanceView, last string, more bool) {
-	const maxLooked = 20_000
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	looked := 0
+	last, more = s.scan(namespace, spec, state, after, limit, func(v *InstanceView, _ *instance) { list = append(list, v) })
+	return list, last, more
+}
+
+// scan visits what List returns.
+func (s *Shard) scan(namespace, spec, state, after string, limit int, visit func(*InstanceView, *instance)) (last string, more bool) {
+	const maxLooked = 20_000
+	looked, found := 0, 0
 	s.records.Ascend(&record{key: Key{namespace, after}}, func(r *record) bool {
 		if r.key.Namespace != namespace {
 			return false
@@ -109,18 +115,19 @@ func (s *Shard) List(namespace, spec, state, after string, limit int) (list []*I
 		if r.key.ID == after && after != "" {
 			return true
 		}
-		if len(list) == limit || looked == maxLooked {
+		if found == limit || looked == maxLooked {
 			more = true
 			return false
 		}
 		looked++
 		last = r.key.ID
-		if r.live != nil && (spec == "" || r.live.spec.Name == spec) && (state == "" || r.live.state == state) {
-			list = append(list, s.addDeadlines(viewOf(r), r.live))
+		if in := r.live; in != nil && (spec == "" || in.spec.Name == spec) && (state == "" || in.state == state) {
+			found++
+			visit(s.addDeadlines(viewOf(r), in), in)
 		}
 		return true
 	})
-	return list, last, more
+	return last, more
 }
 
 // DeviationView counts a distinct deviating transition on this shard.

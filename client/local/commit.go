@@ -110,7 +110,7 @@ func (e *engine) apply(to target, sync bool, cmds ...*statev1.Command) ([]fsm.Re
 	e.tell(results)
 	if last := e.shard.LastReport(); last != e.lastReport {
 		e.lastReport = last
-		e.reported.fire()
+		e.reported.Fire()
 	}
 	return results, nil
 }

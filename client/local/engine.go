@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/spexio/spex/fsm"
+	"github.com/spexio/spex/internal/signal"
 	"github.com/spexio/spex/model"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
@@ -40,7 +41,7 @@ type engine struct {
 	// identity tells the reports of this directory from those of others.
 	identity identity
 	// reported wakes the watches, and broken is closed when the engine has failed.
-	reported broadcast
+	reported signal.Broadcast
 	broken   chan struct{}
 	// nextDue is when the timers look again, Unix nanoseconds.
 	nextDue atomic.Int64

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -26,32 +25,6 @@ const (
 	maxWatchSpecs              = 100
 	minHeartbeat, maxHeartbeat = 100 * time.Millisecond, time.Minute
 )
-
-// broadcast wakes everybody who waits.
-type broadcast struct {
-	mu sync.Mutex // guards ch
-	ch chan struct{}
-}
-
-// changed returns a channel that the next fire closes. Take it before looking at
-// what may change.
-func (b *broadcast) changed() <-chan struct{} {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ch == nil {
-		b.ch = make(chan struct{})
-	}
-	return b.ch
-}
-
-func (b *broadcast) fire() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ch != nil {
-		close(b.ch)
-		b.ch = nil
-	}
-}
 
 // Watch sends the reports on the goroutine of the caller. It reads what is
 // applied, which the loop has logged before, and the loop never waits for it.
@@ -93,7 +66,7 @@ func (e *engine) news(ctx context.Context, after uint64, filter fsm.ReportFilter
 		if err := ctx.Err(); err != nil {
 			return nil, after, err
 		}
-		changed := e.reported.changed()
+		changed := e.reported.Changed()
 		page := e.shard.Reports(after, filter, watchPage)
 		after = page.Through
 		if len(page.Reports) > 0 || len(page.Gaps) > 0 {
