@@ -210,26 +210,12 @@ func (m *inProcess) Get(ctx context.Context, id string, opts ...ReadOption) (*sp
 
 func (m *inProcess) History(ctx context.Context, id string, opts ...ReadOption) iter.Seq2[*spexv1.Step, error] {
 	r := readOptions(opts)
-	return func(yield func(*spexv1.Step, error) bool) {
-		for token := ""; ; {
-			page, err := m.engine.GetHistory(ctx, &spexv1.GetHistoryRequest{
-				Namespace: m.opts.Namespace, Id: id, Consistency: r.consistency, MinIndex: r.minIndex,
-				PageSize: r.pageSize, PageToken: token, NewestFirst: r.newestFirst,
-			})
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			for _, s := range page.GetSteps() {
-				if !yield(s, nil) {
-					return
-				}
-			}
-			if token = page.GetNextPageToken(); token == "" {
-				return
-			}
-		}
-	}
+	return stepsOf(func(token string) (*spexv1.GetHistoryResponse, error) {
+		return m.engine.GetHistory(ctx, &spexv1.GetHistoryRequest{
+			Namespace: m.opts.Namespace, Id: id, Consistency: r.consistency, MinIndex: r.minIndex,
+			PageSize: r.pageSize, PageToken: token, NewestFirst: r.newestFirst,
+		})
+	})
 }
 
 func (m *inProcess) List(ctx context.Context, filter ListFilter) iter.Seq2[*spexv1.Instance, error] {

@@ -286,20 +286,24 @@ func (c *Client) HistoryPage(ctx context.Context, id, token string, opts ...Read
 // History reads the steps of an instance that are kept, oldest first, page by
 // page as they are asked for. An error ends the iteration.
 func (c *Client) History(ctx context.Context, id string, opts ...ReadOption) iter.Seq2[*spexv1.Step, error] {
+	return stepsOf(func(token string) (*spexv1.GetHistoryResponse, error) { return c.HistoryPage(ctx, id, token, opts...) })
+}
+
+// stepsOf goes through a history page by page. An error ends it.
+func stepsOf(page func(token string) (*spexv1.GetHistoryResponse, error)) iter.Seq2[*spexv1.Step, error] {
 	return func(yield func(*spexv1.Step, error) bool) {
-		token := ""
-		for {
-			page, err := c.HistoryPage(ctx, id, token, opts...)
+		for token := ""; ; {
+			p, err := page(token)
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			for _, s := range page.GetSteps() {
+			for _, s := range p.GetSteps() {
 				if !yield(s, nil) {
 					return
 				}
 			}
-			if token = page.GetNextPageToken(); token == "" {
+			if token = p.GetNextPageToken(); token == "" {
 				return
 			}
 		}

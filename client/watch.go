@@ -112,6 +112,8 @@ func (e *GapError) Error() string {
 // goes on after it; any other error ends it. When ctx ends, its error is the last.
 // Nothing is read ahead of the loop but one response, so that a slow loop makes
 // the server wait. Each use of the iterator is a watch of its own.
+//
+// Close waits for watches as for all calls: inside of the loop, break instead.
 func (c *Client) Watch(ctx context.Context, opts WatchOptions) iter.Seq2[Report, error] {
 	return func(yield func(Report, error) bool) {
 		ctx, done, err := c.register(ctx)

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/spexio/spex/fsm"
@@ -38,20 +37,9 @@ func (n *Node) selection(f filter) (*query.Selection, error) {
 	}
 	var err error
 	if s.Where, err = n.queries.Compile(f.GetWhere()); err != nil {
-		return nil, whereError(err)
+		return nil, query.Refusal(err)
 	}
 	return s, nil
-}
-
-func whereError(err error) error {
-	var bad *query.Error
-	switch {
-	case errors.As(err, &bad) && !bad.Limit:
-		return fsm.Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT, "where: %v", err)
-	case errors.As(err, &bad), errors.Is(err, query.ErrCost):
-		return fsm.Errorf(typesv1.Reason_REASON_LIMIT_EXCEEDED, "where: %v", err)
-	}
-	return err
 }
 
 // filtered says whether an answer comes from looking at instances one by one.
@@ -73,7 +61,7 @@ func (r *replica) examine(ctx context.Context, f filter, after string, limit int
 	ctx, cancel := answerContext(ctx)
 	defer cancel()
 	page, err := s.Examine(r.machine, r.node.cfg.Now(), after, limit, func() bool { return ctx.Err() != nil })
-	return page, whereError(err)
+	return page, query.Refusal(err)
 }
 
 // DeleteMatching goes through the shards in order, and answers when all are

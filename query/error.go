@@ -1,12 +1,16 @@
 package query
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common"
+
+	"github.com/spexio/spex/fsm"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 )
 
 // Error says what is wrong with an expression, and where.
@@ -60,4 +64,17 @@ func failure(issues *cel.Issues) error {
 		e.Limit = e.Limit || strings.Contains(problem, limit)
 	}
 	return e
+}
+
+// Refusal turns what Compile and Examine say against an expression into the error
+// of a request whose field "where" it is; other errors stay as they are.
+func Refusal(err error) error {
+	var bad *Error
+	switch {
+	case errors.As(err, &bad) && !bad.Limit:
+		return fsm.Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT, "where: %v", err)
+	case errors.As(err, &bad), errors.Is(err, ErrCost):
+		return fsm.Errorf(typesv1.Reason_REASON_LIMIT_EXCEEDED, "where: %v", err)
+	}
+	return err
 }

@@ -3,14 +3,12 @@ package local
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/spexio/spex/fsm"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
-	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
 	"github.com/spexio/spex/query"
 	"github.com/spexio/spex/spec"
@@ -43,22 +41,11 @@ func (e *engine) examine(ctx context.Context, f filter, after string, limit int)
 	if f.GetWhere() != "" {
 		var err error
 		if s.Where, err = e.queries.Compile(f.GetWhere()); err != nil {
-			return query.Page{}, whereError(err)
+			return query.Page{}, query.Refusal(err)
 		}
 	}
 	page, err := s.Examine(e.shard, e.clock(), after, limit, func() bool { return ctx.Err() != nil })
-	return page, whereError(err)
-}
-
-func whereError(err error) error {
-	var bad *query.Error
-	switch {
-	case errors.As(err, &bad) && !bad.Limit:
-		return fsm.Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT, "where: %v", err)
-	case errors.As(err, &bad), errors.Is(err, query.ErrCost):
-		return fsm.Errorf(typesv1.Reason_REASON_LIMIT_EXCEEDED, "where: %v", err)
-	}
-	return err
+	return page, query.Refusal(err)
 }
 
 func nextPage(p query.Page) string {

@@ -188,20 +188,20 @@ func draw(t *rapid.T, name string, alphabet *lts.Alphabet) *lts.System {
 // words are the visible words of at most n letters that a system has.
 func words(l *lts.LTS, n int) map[string]bool {
 	out := map[string]bool{}
-	var walk func(set []lts.State, word string)
-	walk = func(set []lts.State, word string) {
-		if len(set) == 0 {
+	var walk func(word []lts.Label, text string)
+	walk = func(word []lts.Label, text string) {
+		if len(lts.After(l, word, true)) == 0 {
 			return
 		}
-		out[word] = true
+		out[text] = true
 		if len(word) == n {
 			return
 		}
 		for label := lts.Label(1); label <= 2; label++ {
-			walk(after(l, set, label), word+string(rune('a'+label-1)))
+			walk(append(slices.Clone(word), label), text+string(rune('a'+label-1)))
 		}
 	}
-	walk(closure(l, []lts.State{l.Initial()}), "")
+	walk(nil, "")
 	return out
 }
 

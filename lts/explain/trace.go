@@ -68,11 +68,7 @@ func (c *comparison) decorate(t *lts.Trace, has, other *lts.System) *Trace {
 		}
 		out.Run = append(out.Run, s)
 	}
-	set := closure(other.LTS, []lts.State{other.LTS.Initial()})
-	for _, label := range t.Labels[:len(t.Labels)-1] {
-		set = after(other.LTS, set, label)
-	}
-	for _, s := range set {
+	for _, s := range lts.After(other.LTS, t.Labels[:len(t.Labels)-1], true) {
 		for _, step := range other.LTS.Steps(s) {
 			if step.Label != lts.Tau {
 				out.Instead = append(out.Instead, other.Alphabet.Name(step.Label))
@@ -82,42 +78,6 @@ func (c *comparison) decorate(t *lts.Trace, has, other *lts.System) *Trace {
 	slices.Sort(out.Instead)
 	out.Instead = slices.Compact(out.Instead)
 	return out
-}
-
-// closure adds to states all that internal steps lead to.
-func closure(l *lts.LTS, states []lts.State) []lts.State {
-	seen := make(map[lts.State]bool, len(states))
-	out := states[:0:0]
-	visit := func(s lts.State) {
-		if !seen[s] {
-			seen[s] = true
-			out = append(out, s)
-		}
-	}
-	for _, s := range states {
-		visit(s)
-	}
-	for i := 0; i < len(out); i++ {
-		for _, step := range l.Steps(out[i]) {
-			if step.Label == lts.Tau {
-				visit(step.To)
-			}
-		}
-	}
-	return out
-}
-
-// after is where a closed set can be after a visible action and internal steps.
-func after(l *lts.LTS, set []lts.State, label lts.Label) []lts.State {
-	var next []lts.State
-	for _, s := range set {
-		for _, step := range l.Steps(s) {
-			if step.Label == label {
-				next = append(next, step.To)
-			}
-		}
-	}
-	return closure(l, next)
 }
 
 // runOf finds a shortest run from the initial state whose visible labels are the
