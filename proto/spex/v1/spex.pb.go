@@ -4345,11 +4345,13 @@ type NodeStatus struct {
 	// alive, suspect, dead, unknown: what gossip says.
 	Gossip string `protobuf:"bytes,5,opt,name=gossip,proto3" json:"gossip,omitempty"`
 	// Whether the node answered the status request.
-	Reachable     bool   `protobuf:"varint,6,opt,name=reachable,proto3" json:"reachable,omitempty"`
-	Version       string `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
-	Replicas      uint32 `protobuf:"varint,8,opt,name=replicas,proto3" json:"replicas,omitempty"`
-	Leaders       uint32 `protobuf:"varint,9,opt,name=leaders,proto3" json:"leaders,omitempty"`
-	CatalogVoter  bool   `protobuf:"varint,10,opt,name=catalog_voter,json=catalogVoter,proto3" json:"catalog_voter,omitempty"`
+	Reachable    bool   `protobuf:"varint,6,opt,name=reachable,proto3" json:"reachable,omitempty"`
+	Version      string `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
+	Replicas     uint32 `protobuf:"varint,8,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	Leaders      uint32 `protobuf:"varint,9,opt,name=leaders,proto3" json:"leaders,omitempty"`
+	CatalogVoter bool   `protobuf:"varint,10,opt,name=catalog_voter,json=catalogVoter,proto3" json:"catalog_voter,omitempty"`
+	// The room on the node's disk; absent when the node did not answer.
+	Space         *v1.Space `protobuf:"bytes,160,opt,name=space,proto3" json:"space,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4452,6 +4454,13 @@ func (x *NodeStatus) GetCatalogVoter() bool {
 		return x.CatalogVoter
 	}
 	return false
+}
+
+func (x *NodeStatus) GetSpace() *v1.Space {
+	if x != nil {
+		return x.Space
+	}
+	return nil
 }
 
 type ReplicaStatus struct {
@@ -5236,7 +5245,7 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\ttruncated\x18\x03 \x01(\bR\ttruncated\"1\n" +
 	"\x10GetStatusRequest\x12\x1d\n" +
 	"\n" +
-	"state_hash\x18\x01 \x01(\bR\tstateHash\"\xa5\x02\n" +
+	"state_hash\x18\x01 \x01(\bR\tstateHash\"\xd2\x02\n" +
 	"\n" +
 	"NodeStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
@@ -5249,7 +5258,8 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\breplicas\x18\b \x01(\rR\breplicas\x12\x18\n" +
 	"\aleaders\x18\t \x01(\rR\aleaders\x12#\n" +
 	"\rcatalog_voter\x18\n" +
-	" \x01(\bR\fcatalogVoter\"\x94\x02\n" +
+	" \x01(\bR\fcatalogVoter\x12+\n" +
+	"\x05space\x18\xa0\x01 \x01(\v2\x14.spex.types.v1.SpaceR\x05space\"\x94\x02\n" +
 	"\rReplicaStatus\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x1b\n" +
 	"\tnode_name\x18\x02 \x01(\tR\bnodeName\x12\x14\n" +
@@ -5420,6 +5430,7 @@ var file_spex_v1_spex_proto_goTypes = []any{
 	(*v1.Transition)(nil),               // 71: spex.types.v1.Transition
 	(*v1.JointJudgement)(nil),           // 72: spex.types.v1.JointJudgement
 	(v1.ModelEventKind)(0),              // 73: spex.types.v1.ModelEventKind
+	(*v1.Space)(nil),                    // 74: spex.types.v1.Space
 }
 var file_spex_v1_spex_proto_depIdxs = []int32{
 	62,  // 0: spex.v1.InitInstanceRequest.meta:type_name -> spex.v1.InitInstanceRequest.MetaEntry
@@ -5494,65 +5505,66 @@ var file_spex_v1_spex_proto_depIdxs = []int32{
 	52,  // 69: spex.v1.ListModelHistoryResponse.events:type_name -> spex.v1.ModelEvent
 	44,  // 70: spex.v1.ListDeviationsResponse.deviations:type_name -> spex.v1.DeviationInfo
 	17,  // 71: spex.v1.ListDeviationsResponse.failures:type_name -> spex.v1.ShardFailure
-	57,  // 72: spex.v1.ShardStatus.replicas:type_name -> spex.v1.ReplicaStatus
-	56,  // 73: spex.v1.GetStatusResponse.nodes:type_name -> spex.v1.NodeStatus
-	58,  // 74: spex.v1.GetStatusResponse.catalog:type_name -> spex.v1.ShardStatus
-	58,  // 75: spex.v1.GetStatusResponse.shards:type_name -> spex.v1.ShardStatus
-	3,   // 76: spex.v1.InstanceService.InitInstance:input_type -> spex.v1.InitInstanceRequest
-	5,   // 77: spex.v1.InstanceService.Transition:input_type -> spex.v1.TransitionRequest
-	7,   // 78: spex.v1.InstanceService.TransitionBatch:input_type -> spex.v1.TransitionBatchRequest
-	5,   // 79: spex.v1.InstanceService.TransitionStream:input_type -> spex.v1.TransitionRequest
-	10,  // 80: spex.v1.InstanceService.GetInstance:input_type -> spex.v1.GetInstanceRequest
-	14,  // 81: spex.v1.InstanceService.GetHistory:input_type -> spex.v1.GetHistoryRequest
-	16,  // 82: spex.v1.InstanceService.ListInstances:input_type -> spex.v1.ListInstancesRequest
-	19,  // 83: spex.v1.InstanceService.DeleteInstance:input_type -> spex.v1.DeleteInstanceRequest
-	4,   // 84: spex.v1.InstanceService.MockInstance:input_type -> spex.v1.MockInstanceRequest
-	21,  // 85: spex.v1.InstanceService.DeleteMatching:input_type -> spex.v1.DeleteMatchingRequest
-	23,  // 86: spex.v1.SpecificationService.ApplySpecification:input_type -> spex.v1.ApplySpecificationRequest
-	25,  // 87: spex.v1.SpecificationService.GetSpecification:input_type -> spex.v1.GetSpecificationRequest
-	27,  // 88: spex.v1.SpecificationService.ListSpecifications:input_type -> spex.v1.ListSpecificationsRequest
-	30,  // 89: spex.v1.SpecificationService.DeleteSpecification:input_type -> spex.v1.DeleteSpecificationRequest
-	32,  // 90: spex.v1.ModelService.ListModels:input_type -> spex.v1.ListModelsRequest
-	35,  // 91: spex.v1.ModelService.GetModel:input_type -> spex.v1.GetModelRequest
-	37,  // 92: spex.v1.ModelService.ImportModel:input_type -> spex.v1.ImportModelRequest
-	39,  // 93: spex.v1.ModelService.SealModel:input_type -> spex.v1.SealModelRequest
-	41,  // 94: spex.v1.ModelService.LearnModel:input_type -> spex.v1.LearnModelRequest
-	43,  // 95: spex.v1.ModelService.ListDeviations:input_type -> spex.v1.ListDeviationsRequest
-	46,  // 96: spex.v1.ModelService.AcceptDeviations:input_type -> spex.v1.AcceptDeviationsRequest
-	49,  // 97: spex.v1.ModelService.RejectDeviations:input_type -> spex.v1.RejectDeviationsRequest
-	51,  // 98: spex.v1.ModelService.ListModelHistory:input_type -> spex.v1.ListModelHistoryRequest
-	55,  // 99: spex.v1.ClusterService.GetStatus:input_type -> spex.v1.GetStatusRequest
-	60,  // 100: spex.v1.ClusterService.GetVersion:input_type -> spex.v1.GetVersionRequest
-	6,   // 101: spex.v1.InstanceService.InitInstance:output_type -> spex.v1.StepResponse
-	6,   // 102: spex.v1.InstanceService.Transition:output_type -> spex.v1.StepResponse
-	9,   // 103: spex.v1.InstanceService.TransitionBatch:output_type -> spex.v1.TransitionBatchResponse
-	8,   // 104: spex.v1.InstanceService.TransitionStream:output_type -> spex.v1.TransitionResult
-	13,  // 105: spex.v1.InstanceService.GetInstance:output_type -> spex.v1.GetInstanceResponse
-	15,  // 106: spex.v1.InstanceService.GetHistory:output_type -> spex.v1.GetHistoryResponse
-	18,  // 107: spex.v1.InstanceService.ListInstances:output_type -> spex.v1.ListInstancesResponse
-	20,  // 108: spex.v1.InstanceService.DeleteInstance:output_type -> spex.v1.DeleteInstanceResponse
-	6,   // 109: spex.v1.InstanceService.MockInstance:output_type -> spex.v1.StepResponse
-	22,  // 110: spex.v1.InstanceService.DeleteMatching:output_type -> spex.v1.DeleteMatchingResponse
-	24,  // 111: spex.v1.SpecificationService.ApplySpecification:output_type -> spex.v1.ApplySpecificationResponse
-	26,  // 112: spex.v1.SpecificationService.GetSpecification:output_type -> spex.v1.GetSpecificationResponse
-	29,  // 113: spex.v1.SpecificationService.ListSpecifications:output_type -> spex.v1.ListSpecificationsResponse
-	31,  // 114: spex.v1.SpecificationService.DeleteSpecification:output_type -> spex.v1.DeleteSpecificationResponse
-	34,  // 115: spex.v1.ModelService.ListModels:output_type -> spex.v1.ListModelsResponse
-	36,  // 116: spex.v1.ModelService.GetModel:output_type -> spex.v1.GetModelResponse
-	38,  // 117: spex.v1.ModelService.ImportModel:output_type -> spex.v1.ImportModelResponse
-	40,  // 118: spex.v1.ModelService.SealModel:output_type -> spex.v1.SealModelResponse
-	42,  // 119: spex.v1.ModelService.LearnModel:output_type -> spex.v1.LearnModelResponse
-	54,  // 120: spex.v1.ModelService.ListDeviations:output_type -> spex.v1.ListDeviationsResponse
-	48,  // 121: spex.v1.ModelService.AcceptDeviations:output_type -> spex.v1.AcceptDeviationsResponse
-	50,  // 122: spex.v1.ModelService.RejectDeviations:output_type -> spex.v1.RejectDeviationsResponse
-	53,  // 123: spex.v1.ModelService.ListModelHistory:output_type -> spex.v1.ListModelHistoryResponse
-	59,  // 124: spex.v1.ClusterService.GetStatus:output_type -> spex.v1.GetStatusResponse
-	61,  // 125: spex.v1.ClusterService.GetVersion:output_type -> spex.v1.GetVersionResponse
-	101, // [101:126] is the sub-list for method output_type
-	76,  // [76:101] is the sub-list for method input_type
-	76,  // [76:76] is the sub-list for extension type_name
-	76,  // [76:76] is the sub-list for extension extendee
-	0,   // [0:76] is the sub-list for field type_name
+	74,  // 72: spex.v1.NodeStatus.space:type_name -> spex.types.v1.Space
+	57,  // 73: spex.v1.ShardStatus.replicas:type_name -> spex.v1.ReplicaStatus
+	56,  // 74: spex.v1.GetStatusResponse.nodes:type_name -> spex.v1.NodeStatus
+	58,  // 75: spex.v1.GetStatusResponse.catalog:type_name -> spex.v1.ShardStatus
+	58,  // 76: spex.v1.GetStatusResponse.shards:type_name -> spex.v1.ShardStatus
+	3,   // 77: spex.v1.InstanceService.InitInstance:input_type -> spex.v1.InitInstanceRequest
+	5,   // 78: spex.v1.InstanceService.Transition:input_type -> spex.v1.TransitionRequest
+	7,   // 79: spex.v1.InstanceService.TransitionBatch:input_type -> spex.v1.TransitionBatchRequest
+	5,   // 80: spex.v1.InstanceService.TransitionStream:input_type -> spex.v1.TransitionRequest
+	10,  // 81: spex.v1.InstanceService.GetInstance:input_type -> spex.v1.GetInstanceRequest
+	14,  // 82: spex.v1.InstanceService.GetHistory:input_type -> spex.v1.GetHistoryRequest
+	16,  // 83: spex.v1.InstanceService.ListInstances:input_type -> spex.v1.ListInstancesRequest
+	19,  // 84: spex.v1.InstanceService.DeleteInstance:input_type -> spex.v1.DeleteInstanceRequest
+	4,   // 85: spex.v1.InstanceService.MockInstance:input_type -> spex.v1.MockInstanceRequest
+	21,  // 86: spex.v1.InstanceService.DeleteMatching:input_type -> spex.v1.DeleteMatchingRequest
+	23,  // 87: spex.v1.SpecificationService.ApplySpecification:input_type -> spex.v1.ApplySpecificationRequest
+	25,  // 88: spex.v1.SpecificationService.GetSpecification:input_type -> spex.v1.GetSpecificationRequest
+	27,  // 89: spex.v1.SpecificationService.ListSpecifications:input_type -> spex.v1.ListSpecificationsRequest
+	30,  // 90: spex.v1.SpecificationService.DeleteSpecification:input_type -> spex.v1.DeleteSpecificationRequest
+	32,  // 91: spex.v1.ModelService.ListModels:input_type -> spex.v1.ListModelsRequest
+	35,  // 92: spex.v1.ModelService.GetModel:input_type -> spex.v1.GetModelRequest
+	37,  // 93: spex.v1.ModelService.ImportModel:input_type -> spex.v1.ImportModelRequest
+	39,  // 94: spex.v1.ModelService.SealModel:input_type -> spex.v1.SealModelRequest
+	41,  // 95: spex.v1.ModelService.LearnModel:input_type -> spex.v1.LearnModelRequest
+	43,  // 96: spex.v1.ModelService.ListDeviations:input_type -> spex.v1.ListDeviationsRequest
+	46,  // 97: spex.v1.ModelService.AcceptDeviations:input_type -> spex.v1.AcceptDeviationsRequest
+	49,  // 98: spex.v1.ModelService.RejectDeviations:input_type -> spex.v1.RejectDeviationsRequest
+	51,  // 99: spex.v1.ModelService.ListModelHistory:input_type -> spex.v1.ListModelHistoryRequest
+	55,  // 100: spex.v1.ClusterService.GetStatus:input_type -> spex.v1.GetStatusRequest
+	60,  // 101: spex.v1.ClusterService.GetVersion:input_type -> spex.v1.GetVersionRequest
+	6,   // 102: spex.v1.InstanceService.InitInstance:output_type -> spex.v1.StepResponse
+	6,   // 103: spex.v1.InstanceService.Transition:output_type -> spex.v1.StepResponse
+	9,   // 104: spex.v1.InstanceService.TransitionBatch:output_type -> spex.v1.TransitionBatchResponse
+	8,   // 105: spex.v1.InstanceService.TransitionStream:output_type -> spex.v1.TransitionResult
+	13,  // 106: spex.v1.InstanceService.GetInstance:output_type -> spex.v1.GetInstanceResponse
+	15,  // 107: spex.v1.InstanceService.GetHistory:output_type -> spex.v1.GetHistoryResponse
+	18,  // 108: spex.v1.InstanceService.ListInstances:output_type -> spex.v1.ListInstancesResponse
+	20,  // 109: spex.v1.InstanceService.DeleteInstance:output_type -> spex.v1.DeleteInstanceResponse
+	6,   // 110: spex.v1.InstanceService.MockInstance:output_type -> spex.v1.StepResponse
+	22,  // 111: spex.v1.InstanceService.DeleteMatching:output_type -> spex.v1.DeleteMatchingResponse
+	24,  // 112: spex.v1.SpecificationService.ApplySpecification:output_type -> spex.v1.ApplySpecificationResponse
+	26,  // 113: spex.v1.SpecificationService.GetSpecification:output_type -> spex.v1.GetSpecificationResponse
+	29,  // 114: spex.v1.SpecificationService.ListSpecifications:output_type -> spex.v1.ListSpecificationsResponse
+	31,  // 115: spex.v1.SpecificationService.DeleteSpecification:output_type -> spex.v1.DeleteSpecificationResponse
+	34,  // 116: spex.v1.ModelService.ListModels:output_type -> spex.v1.ListModelsResponse
+	36,  // 117: spex.v1.ModelService.GetModel:output_type -> spex.v1.GetModelResponse
+	38,  // 118: spex.v1.ModelService.ImportModel:output_type -> spex.v1.ImportModelResponse
+	40,  // 119: spex.v1.ModelService.SealModel:output_type -> spex.v1.SealModelResponse
+	42,  // 120: spex.v1.ModelService.LearnModel:output_type -> spex.v1.LearnModelResponse
+	54,  // 121: spex.v1.ModelService.ListDeviations:output_type -> spex.v1.ListDeviationsResponse
+	48,  // 122: spex.v1.ModelService.AcceptDeviations:output_type -> spex.v1.AcceptDeviationsResponse
+	50,  // 123: spex.v1.ModelService.RejectDeviations:output_type -> spex.v1.RejectDeviationsResponse
+	53,  // 124: spex.v1.ModelService.ListModelHistory:output_type -> spex.v1.ListModelHistoryResponse
+	59,  // 125: spex.v1.ClusterService.GetStatus:output_type -> spex.v1.GetStatusResponse
+	61,  // 126: spex.v1.ClusterService.GetVersion:output_type -> spex.v1.GetVersionResponse
+	102, // [102:127] is the sub-list for method output_type
+	77,  // [77:102] is the sub-list for method input_type
+	77,  // [77:77] is the sub-list for extension type_name
+	77,  // [77:77] is the sub-list for extension extendee
+	0,   // [0:77] is the sub-list for field type_name
 }
 
 func init() { file_spex_v1_spex_proto_init() }

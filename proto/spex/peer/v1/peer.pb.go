@@ -26,6 +26,69 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type ChangeMembershipRequest_Kind int32
+
+const (
+	ChangeMembershipRequest_KIND_UNSPECIFIED ChangeMembershipRequest_Kind = 0
+	// The node gets the log and has no vote.
+	ChangeMembershipRequest_KIND_ADD_NONVOTER ChangeMembershipRequest_Kind = 1
+	// The node, which has no vote yet, gets one.
+	ChangeMembershipRequest_KIND_PROMOTE ChangeMembershipRequest_Kind = 2
+	// The node keeps the log and loses its vote.
+	ChangeMembershipRequest_KIND_DEMOTE ChangeMembershipRequest_Kind = 3
+	// The node leaves the group.
+	ChangeMembershipRequest_KIND_REMOVE ChangeMembershipRequest_Kind = 4
+	// Leadership goes to the node, a voter.
+	ChangeMembershipRequest_KIND_TRANSFER ChangeMembershipRequest_Kind = 5
+)
+
+// Enum value maps for ChangeMembershipRequest_Kind.
+var (
+	ChangeMembershipRequest_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_ADD_NONVOTER",
+		2: "KIND_PROMOTE",
+		3: "KIND_DEMOTE",
+		4: "KIND_REMOVE",
+		5: "KIND_TRANSFER",
+	}
+	ChangeMembershipRequest_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED":  0,
+		"KIND_ADD_NONVOTER": 1,
+		"KIND_PROMOTE":      2,
+		"KIND_DEMOTE":       3,
+		"KIND_REMOVE":       4,
+		"KIND_TRANSFER":     5,
+	}
+)
+
+func (x ChangeMembershipRequest_Kind) Enum() *ChangeMembershipRequest_Kind {
+	p := new(ChangeMembershipRequest_Kind)
+	*p = x
+	return p
+}
+
+func (x ChangeMembershipRequest_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ChangeMembershipRequest_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_spex_peer_v1_peer_proto_enumTypes[0].Descriptor()
+}
+
+func (ChangeMembershipRequest_Kind) Type() protoreflect.EnumType {
+	return &file_spex_peer_v1_peer_proto_enumTypes[0]
+}
+
+func (x ChangeMembershipRequest_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ChangeMembershipRequest_Kind.Descriptor instead.
+func (ChangeMembershipRequest_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_spex_peer_v1_peer_proto_rawDescGZIP(), []int{20, 0}
+}
+
 // Target says between whom a request travels. The cluster id is empty only
 // before the cluster is formed.
 type Target struct {
@@ -1204,8 +1267,10 @@ type StatusRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Target *Target                `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
 	// Compute the state hashes too, which costs a walk over the state.
-	StateHash     bool     `protobuf:"varint,2,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
-	Groups        []uint32 `protobuf:"varint,3,rep,packed,name=groups,proto3" json:"groups,omitempty"`
+	StateHash bool     `protobuf:"varint,2,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
+	Groups    []uint32 `protobuf:"varint,3,rep,packed,name=groups,proto3" json:"groups,omitempty"`
+	// Answer with the space alone.
+	SpaceOnly     bool `protobuf:"varint,160,opt,name=space_only,json=spaceOnly,proto3" json:"space_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1261,10 +1326,18 @@ func (x *StatusRequest) GetGroups() []uint32 {
 	return nil
 }
 
+func (x *StatusRequest) GetSpaceOnly() bool {
+	if x != nil {
+		return x.SpaceOnly
+	}
+	return false
+}
+
 type StatusResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Groups        []*GroupStatus         `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
 	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	Space         *v12.Space             `protobuf:"bytes,160,opt,name=space,proto3" json:"space,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1313,6 +1386,13 @@ func (x *StatusResponse) GetVersion() string {
 	return ""
 }
 
+func (x *StatusResponse) GetSpace() *v12.Space {
+	if x != nil {
+		return x.Space
+	}
+	return nil
+}
+
 type GroupStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Group uint32                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -1329,8 +1409,13 @@ type GroupStatus struct {
 	// The index that the hash belongs to.
 	StateHashIndex uint64 `protobuf:"varint,11,opt,name=state_hash_index,json=stateHashIndex,proto3" json:"state_hash_index,omitempty"`
 	Error          string `protobuf:"bytes,12,opt,name=error,proto3" json:"error,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The latest configuration that this node knows, committed or not.
+	Voters    []string `protobuf:"bytes,130,rep,name=voters,proto3" json:"voters,omitempty"`
+	Nonvoters []string `protobuf:"bytes,131,rep,name=nonvoters,proto3" json:"nonvoters,omitempty"`
+	// Set on a leader that has applied the first command of its term.
+	Leading       bool `protobuf:"varint,132,opt,name=leading,proto3" json:"leading,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GroupStatus) Reset() {
@@ -1445,6 +1530,27 @@ func (x *GroupStatus) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *GroupStatus) GetVoters() []string {
+	if x != nil {
+		return x.Voters
+	}
+	return nil
+}
+
+func (x *GroupStatus) GetNonvoters() []string {
+	if x != nil {
+		return x.Nonvoters
+	}
+	return nil
+}
+
+func (x *GroupStatus) GetLeading() bool {
+	if x != nil {
+		return x.Leading
+	}
+	return false
 }
 
 // ReadReportsRequest asks any replica of a shard for the reports after an id,
@@ -1605,6 +1711,381 @@ func (x *ReadReportsResponse) GetGaps() []*v1.ReportGap {
 	return nil
 }
 
+// ChangeMembershipRequest asks for one change of a group's configuration. It is
+// refused unless the configuration is the expected one, so that a request that
+// was decided on old facts, or arrives late, does nothing.
+type ChangeMembershipRequest struct {
+	state             protoimpl.MessageState       `protogen:"open.v1"`
+	Target            *Target                      `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
+	Kind              ChangeMembershipRequest_Kind `protobuf:"varint,2,opt,name=kind,proto3,enum=spex.peer.v1.ChangeMembershipRequest_Kind" json:"kind,omitempty"`
+	Node              string                       `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	ExpectedVoters    []string                     `protobuf:"bytes,4,rep,name=expected_voters,json=expectedVoters,proto3" json:"expected_voters,omitempty"`
+	ExpectedNonvoters []string                     `protobuf:"bytes,5,rep,name=expected_nonvoters,json=expectedNonvoters,proto3" json:"expected_nonvoters,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *ChangeMembershipRequest) Reset() {
+	*x = ChangeMembershipRequest{}
+	mi := &file_spex_peer_v1_peer_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeMembershipRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeMembershipRequest) ProtoMessage() {}
+
+func (x *ChangeMembershipRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_peer_v1_peer_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeMembershipRequest.ProtoReflect.Descriptor instead.
+func (*ChangeMembershipRequest) Descriptor() ([]byte, []int) {
+	return file_spex_peer_v1_peer_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ChangeMembershipRequest) GetTarget() *Target {
+	if x != nil {
+		return x.Target
+	}
+	return nil
+}
+
+func (x *ChangeMembershipRequest) GetKind() ChangeMembershipRequest_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return ChangeMembershipRequest_KIND_UNSPECIFIED
+}
+
+func (x *ChangeMembershipRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ChangeMembershipRequest) GetExpectedVoters() []string {
+	if x != nil {
+		return x.ExpectedVoters
+	}
+	return nil
+}
+
+func (x *ChangeMembershipRequest) GetExpectedNonvoters() []string {
+	if x != nil {
+		return x.ExpectedNonvoters
+	}
+	return nil
+}
+
+type ChangeMembershipResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeMembershipResponse) Reset() {
+	*x = ChangeMembershipResponse{}
+	mi := &file_spex_peer_v1_peer_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeMembershipResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeMembershipResponse) ProtoMessage() {}
+
+func (x *ChangeMembershipResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_peer_v1_peer_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeMembershipResponse.ProtoReflect.Descriptor instead.
+func (*ChangeMembershipResponse) Descriptor() ([]byte, []int) {
+	return file_spex_peer_v1_peer_proto_rawDescGZIP(), []int{21}
+}
+
+type PlacementRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Target        *Target                `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlacementRequest) Reset() {
+	*x = PlacementRequest{}
+	mi := &file_spex_peer_v1_peer_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacementRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacementRequest) ProtoMessage() {}
+
+func (x *PlacementRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_peer_v1_peer_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacementRequest.ProtoReflect.Descriptor instead.
+func (*PlacementRequest) Descriptor() ([]byte, []int) {
+	return file_spex_peer_v1_peer_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *PlacementRequest) GetTarget() *Target {
+	if x != nil {
+		return x.Target
+	}
+	return nil
+}
+
+type PlacementResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All changes that lead to where the replicas should be, as things are now.
+	Steps []*PlacementChange `protobuf:"bytes,1,rep,name=steps,proto3" json:"steps,omitempty"`
+	// What is done next, and what is under way.
+	Next    []*PlacementChange `protobuf:"bytes,2,rep,name=next,proto3" json:"next,omitempty"`
+	Running []*PlacementChange `protobuf:"bytes,3,rep,name=running,proto3" json:"running,omitempty"`
+	// What would be done and has to wait.
+	Waiting       []*PlacementWait `protobuf:"bytes,4,rep,name=waiting,proto3" json:"waiting,omitempty"`
+	Paused        bool             `protobuf:"varint,5,opt,name=paused,proto3" json:"paused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlacementResponse) Reset() {
+	*x = PlacementResponse{}
+	mi := &file_spex_peer_v1_peer_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacementResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacementResponse) ProtoMessage() {}
+
+func (x *PlacementResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_peer_v1_peer_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacementResponse.ProtoReflect.Descriptor instead.
+func (*PlacementResponse) Descriptor() ([]byte, []int) {
+	return file_spex_peer_v1_peer_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *PlacementResponse) GetSteps() []*PlacementChange {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *PlacementResponse) GetNext() []*PlacementChange {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+func (x *PlacementResponse) GetRunning() []*PlacementChange {
+	if x != nil {
+		return x.Running
+	}
+	return nil
+}
+
+func (x *PlacementResponse) GetWaiting() []*PlacementWait {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+func (x *PlacementResponse) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+// PlacementChange is one change; kind is a plan.Kind.
+type PlacementChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          int32                  `protobuf:"varint,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Group         uint32                 `protobuf:"varint,2,opt,name=group,proto3" json:"group,omitempty"`
+	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	From          string                 `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
+	Why           string                 `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlacementChange) Reset() {
+	*x = PlacementChange{}
+	mi := &file_spex_peer_v1_peer_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacementChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacementChange) ProtoMessage() {}
+
+func (x *PlacementChange) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_peer_v1_peer_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacementChange.ProtoReflect.Descriptor instead.
+func (*PlacementChange) Descriptor() ([]byte, []int) {
+	return file_spex_peer_v1_peer_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *PlacementChange) GetKind() int32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *PlacementChange) GetGroup() uint32 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *PlacementChange) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *PlacementChange) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *PlacementChange) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+type PlacementWait struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint32                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Why           string                 `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlacementWait) Reset() {
+	*x = PlacementWait{}
+	mi := &file_spex_peer_v1_peer_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacementWait) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacementWait) ProtoMessage() {}
+
+func (x *PlacementWait) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_peer_v1_peer_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacementWait.ProtoReflect.Descriptor instead.
+func (*PlacementWait) Descriptor() ([]byte, []int) {
+	return file_spex_peer_v1_peer_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *PlacementWait) GetGroup() uint32 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *PlacementWait) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *PlacementWait) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
 var File_spex_peer_v1_peer_proto protoreflect.FileDescriptor
 
 const file_spex_peer_v1_peer_proto_rawDesc = "" +
@@ -1692,15 +2173,18 @@ const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"\x04node\x18\x03 \x01(\v2\x13.spex.state.v1.NodeR\x04node\"-\n" +
 	"\fJoinResponse\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x01 \x01(\tR\tclusterId\"t\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\"\x94\x01\n" +
 	"\rStatusRequest\x12,\n" +
 	"\x06target\x18\x01 \x01(\v2\x14.spex.peer.v1.TargetR\x06target\x12\x1d\n" +
 	"\n" +
 	"state_hash\x18\x02 \x01(\bR\tstateHash\x12\x16\n" +
-	"\x06groups\x18\x03 \x03(\rR\x06groups\"]\n" +
+	"\x06groups\x18\x03 \x03(\rR\x06groups\x12\x1e\n" +
+	"\n" +
+	"space_only\x18\xa0\x01 \x01(\bR\tspaceOnly\"\x8a\x01\n" +
 	"\x0eStatusResponse\x121\n" +
 	"\x06groups\x18\x01 \x03(\v2\x19.spex.peer.v1.GroupStatusR\x06groups\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\tR\aversion\"\xe5\x02\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12+\n" +
+	"\x05space\x18\xa0\x01 \x01(\v2\x14.spex.types.v1.SpaceR\x05space\"\xb8\x03\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\rR\x05group\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x12\n" +
@@ -1716,7 +2200,10 @@ const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"state_hash\x18\n" +
 	" \x01(\fR\tstateHash\x12(\n" +
 	"\x10state_hash_index\x18\v \x01(\x04R\x0estateHashIndex\x12\x14\n" +
-	"\x05error\x18\f \x01(\tR\x05error\"\xf1\x01\n" +
+	"\x05error\x18\f \x01(\tR\x05error\x12\x17\n" +
+	"\x06voters\x18\x82\x01 \x03(\tR\x06voters\x12\x1d\n" +
+	"\tnonvoters\x18\x83\x01 \x03(\tR\tnonvoters\x12\x19\n" +
+	"\aleading\x18\x84\x01 \x01(\bR\aleading\"\xf1\x01\n" +
 	"\x12ReadReportsRequest\x12\x1e\n" +
 	"\bafter_id\x18\x01 \x01(\x04H\x00R\aafterId\x88\x01\x01\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x14\n" +
@@ -1731,7 +2218,39 @@ const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"\areports\x18\x01 \x03(\v2\x0f.spex.v1.ReportR\areports\x12\x1d\n" +
 	"\n" +
 	"through_id\x18\x02 \x01(\x04R\tthroughId\x12&\n" +
-	"\x04gaps\x18\x03 \x03(\v2\x12.spex.v1.ReportGapR\x04gaps2\xfc\x03\n" +
+	"\x04gaps\x18\x03 \x03(\v2\x12.spex.v1.ReportGapR\x04gaps\"\xef\x02\n" +
+	"\x17ChangeMembershipRequest\x12,\n" +
+	"\x06target\x18\x01 \x01(\v2\x14.spex.peer.v1.TargetR\x06target\x12>\n" +
+	"\x04kind\x18\x02 \x01(\x0e2*.spex.peer.v1.ChangeMembershipRequest.KindR\x04kind\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x12'\n" +
+	"\x0fexpected_voters\x18\x04 \x03(\tR\x0eexpectedVoters\x12-\n" +
+	"\x12expected_nonvoters\x18\x05 \x03(\tR\x11expectedNonvoters\"z\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11KIND_ADD_NONVOTER\x10\x01\x12\x10\n" +
+	"\fKIND_PROMOTE\x10\x02\x12\x0f\n" +
+	"\vKIND_DEMOTE\x10\x03\x12\x0f\n" +
+	"\vKIND_REMOVE\x10\x04\x12\x11\n" +
+	"\rKIND_TRANSFER\x10\x05\"\x1a\n" +
+	"\x18ChangeMembershipResponse\"@\n" +
+	"\x10PlacementRequest\x12,\n" +
+	"\x06target\x18\x01 \x01(\v2\x14.spex.peer.v1.TargetR\x06target\"\x83\x02\n" +
+	"\x11PlacementResponse\x123\n" +
+	"\x05steps\x18\x01 \x03(\v2\x1d.spex.peer.v1.PlacementChangeR\x05steps\x121\n" +
+	"\x04next\x18\x02 \x03(\v2\x1d.spex.peer.v1.PlacementChangeR\x04next\x127\n" +
+	"\arunning\x18\x03 \x03(\v2\x1d.spex.peer.v1.PlacementChangeR\arunning\x125\n" +
+	"\awaiting\x18\x04 \x03(\v2\x1b.spex.peer.v1.PlacementWaitR\awaiting\x12\x16\n" +
+	"\x06paused\x18\x05 \x01(\bR\x06paused\"u\n" +
+	"\x0fPlacementChange\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\x05R\x04kind\x12\x14\n" +
+	"\x05group\x18\x02 \x01(\rR\x05group\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x12\x12\n" +
+	"\x04from\x18\x04 \x01(\tR\x04from\x12\x10\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\"K\n" +
+	"\rPlacementWait\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\rR\x05group\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why2\xad\x05\n" +
 	"\vPeerService\x12F\n" +
 	"\aForward\x12\x1c.spex.peer.v1.ForwardRequest\x1a\x1d.spex.peer.v1.ForwardResponse\x12F\n" +
 	"\aPropose\x12\x1c.spex.peer.v1.ProposeRequest\x1a\x1d.spex.peer.v1.ProposeResponse\x12L\n" +
@@ -1739,7 +2258,9 @@ const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"\aConfirm\x12\x1c.spex.peer.v1.ConfirmRequest\x1a\x1d.spex.peer.v1.ConfirmResponse\x12C\n" +
 	"\x06Pledge\x12\x1b.spex.peer.v1.PledgeRequest\x1a\x1c.spex.peer.v1.PledgeResponse\x12=\n" +
 	"\x04Join\x12\x19.spex.peer.v1.JoinRequest\x1a\x1a.spex.peer.v1.JoinResponse\x12C\n" +
-	"\x06Status\x12\x1b.spex.peer.v1.StatusRequest\x1a\x1c.spex.peer.v1.StatusResponseB2Z0github.com/spexio/spex/proto/spex/peer/v1;peerv1b\x06proto3"
+	"\x06Status\x12\x1b.spex.peer.v1.StatusRequest\x1a\x1c.spex.peer.v1.StatusResponse\x12a\n" +
+	"\x10ChangeMembership\x12%.spex.peer.v1.ChangeMembershipRequest\x1a&.spex.peer.v1.ChangeMembershipResponse\x12L\n" +
+	"\tPlacement\x12\x1e.spex.peer.v1.PlacementRequest\x1a\x1f.spex.peer.v1.PlacementResponseB2Z0github.com/spexio/spex/proto/spex/peer/v1;peerv1b\x06proto3"
 
 var (
 	file_spex_peer_v1_peer_proto_rawDescOnce sync.Once
@@ -1753,107 +2274,128 @@ func file_spex_peer_v1_peer_proto_rawDescGZIP() []byte {
 	return file_spex_peer_v1_peer_proto_rawDescData
 }
 
-var file_spex_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_spex_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_spex_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_spex_peer_v1_peer_proto_goTypes = []any{
-	(*Target)(nil),                    // 0: spex.peer.v1.Target
-	(*ForwardRequest)(nil),            // 1: spex.peer.v1.ForwardRequest
-	(*StepBatch)(nil),                 // 2: spex.peer.v1.StepBatch
-	(*StepBatchResult)(nil),           // 3: spex.peer.v1.StepBatchResult
-	(*ForwardResponse)(nil),           // 4: spex.peer.v1.ForwardResponse
-	(*ProposeRequest)(nil),            // 5: spex.peer.v1.ProposeRequest
-	(*ProposeResponse)(nil),           // 6: spex.peer.v1.ProposeResponse
-	(*ReadIndexRequest)(nil),          // 7: spex.peer.v1.ReadIndexRequest
-	(*ReadIndexResponse)(nil),         // 8: spex.peer.v1.ReadIndexResponse
-	(*ConfirmRequest)(nil),            // 9: spex.peer.v1.ConfirmRequest
-	(*ConfirmResponse)(nil),           // 10: spex.peer.v1.ConfirmResponse
-	(*PledgeRequest)(nil),             // 11: spex.peer.v1.PledgeRequest
-	(*PledgeResponse)(nil),            // 12: spex.peer.v1.PledgeResponse
-	(*JoinRequest)(nil),               // 13: spex.peer.v1.JoinRequest
-	(*JoinResponse)(nil),              // 14: spex.peer.v1.JoinResponse
-	(*StatusRequest)(nil),             // 15: spex.peer.v1.StatusRequest
-	(*StatusResponse)(nil),            // 16: spex.peer.v1.StatusResponse
-	(*GroupStatus)(nil),               // 17: spex.peer.v1.GroupStatus
-	(*ReadReportsRequest)(nil),        // 18: spex.peer.v1.ReadReportsRequest
-	(*ReadReportsResponse)(nil),       // 19: spex.peer.v1.ReadReportsResponse
-	(*v1.InitInstanceRequest)(nil),    // 20: spex.v1.InitInstanceRequest
-	(*v1.DeleteInstanceRequest)(nil),  // 21: spex.v1.DeleteInstanceRequest
-	(*v1.GetInstanceRequest)(nil),     // 22: spex.v1.GetInstanceRequest
-	(*v1.GetHistoryRequest)(nil),      // 23: spex.v1.GetHistoryRequest
-	(*v1.ListInstancesRequest)(nil),   // 24: spex.v1.ListInstancesRequest
-	(*v1.ListDeviationsRequest)(nil),  // 25: spex.v1.ListDeviationsRequest
-	(*v1.MockInstanceRequest)(nil),    // 26: spex.v1.MockInstanceRequest
-	(*v1.DeleteMatchingRequest)(nil),  // 27: spex.v1.DeleteMatchingRequest
-	(*v1.TransitionRequest)(nil),      // 28: spex.v1.TransitionRequest
-	(*v1.TransitionResult)(nil),       // 29: spex.v1.TransitionResult
-	(*v1.StepResponse)(nil),           // 30: spex.v1.StepResponse
-	(*v1.DeleteInstanceResponse)(nil), // 31: spex.v1.DeleteInstanceResponse
-	(*v1.GetInstanceResponse)(nil),    // 32: spex.v1.GetInstanceResponse
-	(*v1.GetHistoryResponse)(nil),     // 33: spex.v1.GetHistoryResponse
-	(*v1.ListInstancesResponse)(nil),  // 34: spex.v1.ListInstancesResponse
-	(*v1.ListDeviationsResponse)(nil), // 35: spex.v1.ListDeviationsResponse
-	(*v1.DeleteMatchingResponse)(nil), // 36: spex.v1.DeleteMatchingResponse
-	(*v11.Command)(nil),               // 37: spex.state.v1.Command
-	(*v12.ErrorDetail)(nil),           // 38: spex.types.v1.ErrorDetail
-	(*v11.Node)(nil),                  // 39: spex.state.v1.Node
-	(v12.ReportKind)(0),               // 40: spex.types.v1.ReportKind
-	(*v1.Report)(nil),                 // 41: spex.v1.Report
-	(*v1.ReportGap)(nil),              // 42: spex.v1.ReportGap
+	(ChangeMembershipRequest_Kind)(0), // 0: spex.peer.v1.ChangeMembershipRequest.Kind
+	(*Target)(nil),                    // 1: spex.peer.v1.Target
+	(*ForwardRequest)(nil),            // 2: spex.peer.v1.ForwardRequest
+	(*StepBatch)(nil),                 // 3: spex.peer.v1.StepBatch
+	(*StepBatchResult)(nil),           // 4: spex.peer.v1.StepBatchResult
+	(*ForwardResponse)(nil),           // 5: spex.peer.v1.ForwardResponse
+	(*ProposeRequest)(nil),            // 6: spex.peer.v1.ProposeRequest
+	(*ProposeResponse)(nil),           // 7: spex.peer.v1.ProposeResponse
+	(*ReadIndexRequest)(nil),          // 8: spex.peer.v1.ReadIndexRequest
+	(*ReadIndexResponse)(nil),         // 9: spex.peer.v1.ReadIndexResponse
+	(*ConfirmRequest)(nil),            // 10: spex.peer.v1.ConfirmRequest
+	(*ConfirmResponse)(nil),           // 11: spex.peer.v1.ConfirmResponse
+	(*PledgeRequest)(nil),             // 12: spex.peer.v1.PledgeRequest
+	(*PledgeResponse)(nil),            // 13: spex.peer.v1.PledgeResponse
+	(*JoinRequest)(nil),               // 14: spex.peer.v1.JoinRequest
+	(*JoinResponse)(nil),              // 15: spex.peer.v1.JoinResponse
+	(*StatusRequest)(nil),             // 16: spex.peer.v1.StatusRequest
+	(*StatusResponse)(nil),            // 17: spex.peer.v1.StatusResponse
+	(*GroupStatus)(nil),               // 18: spex.peer.v1.GroupStatus
+	(*ReadReportsRequest)(nil),        // 19: spex.peer.v1.ReadReportsRequest
+	(*ReadReportsResponse)(nil),       // 20: spex.peer.v1.ReadReportsResponse
+	(*ChangeMembershipRequest)(nil),   // 21: spex.peer.v1.ChangeMembershipRequest
+	(*ChangeMembershipResponse)(nil),  // 22: spex.peer.v1.ChangeMembershipResponse
+	(*PlacementRequest)(nil),          // 23: spex.peer.v1.PlacementRequest
+	(*PlacementResponse)(nil),         // 24: spex.peer.v1.PlacementResponse
+	(*PlacementChange)(nil),           // 25: spex.peer.v1.PlacementChange
+	(*PlacementWait)(nil),             // 26: spex.peer.v1.PlacementWait
+	(*v1.InitInstanceRequest)(nil),    // 27: spex.v1.InitInstanceRequest
+	(*v1.DeleteInstanceRequest)(nil),  // 28: spex.v1.DeleteInstanceRequest
+	(*v1.GetInstanceRequest)(nil),     // 29: spex.v1.GetInstanceRequest
+	(*v1.GetHistoryRequest)(nil),      // 30: spex.v1.GetHistoryRequest
+	(*v1.ListInstancesRequest)(nil),   // 31: spex.v1.ListInstancesRequest
+	(*v1.ListDeviationsRequest)(nil),  // 32: spex.v1.ListDeviationsRequest
+	(*v1.MockInstanceRequest)(nil),    // 33: spex.v1.MockInstanceRequest
+	(*v1.DeleteMatchingRequest)(nil),  // 34: spex.v1.DeleteMatchingRequest
+	(*v1.TransitionRequest)(nil),      // 35: spex.v1.TransitionRequest
+	(*v1.TransitionResult)(nil),       // 36: spex.v1.TransitionResult
+	(*v1.StepResponse)(nil),           // 37: spex.v1.StepResponse
+	(*v1.DeleteInstanceResponse)(nil), // 38: spex.v1.DeleteInstanceResponse
+	(*v1.GetInstanceResponse)(nil),    // 39: spex.v1.GetInstanceResponse
+	(*v1.GetHistoryResponse)(nil),     // 40: spex.v1.GetHistoryResponse
+	(*v1.ListInstancesResponse)(nil),  // 41: spex.v1.ListInstancesResponse
+	(*v1.ListDeviationsResponse)(nil), // 42: spex.v1.ListDeviationsResponse
+	(*v1.DeleteMatchingResponse)(nil), // 43: spex.v1.DeleteMatchingResponse
+	(*v11.Command)(nil),               // 44: spex.state.v1.Command
+	(*v12.ErrorDetail)(nil),           // 45: spex.types.v1.ErrorDetail
+	(*v11.Node)(nil),                  // 46: spex.state.v1.Node
+	(*v12.Space)(nil),                 // 47: spex.types.v1.Space
+	(v12.ReportKind)(0),               // 48: spex.types.v1.ReportKind
+	(*v1.Report)(nil),                 // 49: spex.v1.Report
+	(*v1.ReportGap)(nil),              // 50: spex.v1.ReportGap
 }
 var file_spex_peer_v1_peer_proto_depIdxs = []int32{
-	0,  // 0: spex.peer.v1.ForwardRequest.target:type_name -> spex.peer.v1.Target
-	20, // 1: spex.peer.v1.ForwardRequest.init:type_name -> spex.v1.InitInstanceRequest
-	2,  // 2: spex.peer.v1.ForwardRequest.steps:type_name -> spex.peer.v1.StepBatch
-	21, // 3: spex.peer.v1.ForwardRequest.delete:type_name -> spex.v1.DeleteInstanceRequest
-	22, // 4: spex.peer.v1.ForwardRequest.get:type_name -> spex.v1.GetInstanceRequest
-	23, // 5: spex.peer.v1.ForwardRequest.history:type_name -> spex.v1.GetHistoryRequest
-	24, // 6: spex.peer.v1.ForwardRequest.list:type_name -> spex.v1.ListInstancesRequest
-	25, // 7: spex.peer.v1.ForwardRequest.deviations:type_name -> spex.v1.ListDeviationsRequest
-	26, // 8: spex.peer.v1.ForwardRequest.mock:type_name -> spex.v1.MockInstanceRequest
-	27, // 9: spex.peer.v1.ForwardRequest.delete_matching:type_name -> spex.v1.DeleteMatchingRequest
-	18, // 10: spex.peer.v1.ForwardRequest.reports:type_name -> spex.peer.v1.ReadReportsRequest
-	28, // 11: spex.peer.v1.StepBatch.steps:type_name -> spex.v1.TransitionRequest
-	29, // 12: spex.peer.v1.StepBatchResult.results:type_name -> spex.v1.TransitionResult
-	30, // 13: spex.peer.v1.ForwardResponse.init:type_name -> spex.v1.StepResponse
-	3,  // 14: spex.peer.v1.ForwardResponse.steps:type_name -> spex.peer.v1.StepBatchResult
-	31, // 15: spex.peer.v1.ForwardResponse.delete:type_name -> spex.v1.DeleteInstanceResponse
-	32, // 16: spex.peer.v1.ForwardResponse.get:type_name -> spex.v1.GetInstanceResponse
-	33, // 17: spex.peer.v1.ForwardResponse.history:type_name -> spex.v1.GetHistoryResponse
-	34, // 18: spex.peer.v1.ForwardResponse.list:type_name -> spex.v1.ListInstancesResponse
-	35, // 19: spex.peer.v1.ForwardResponse.deviations:type_name -> spex.v1.ListDeviationsResponse
-	36, // 20: spex.peer.v1.ForwardResponse.delete_matching:type_name -> spex.v1.DeleteMatchingResponse
-	19, // 21: spex.peer.v1.ForwardResponse.reports:type_name -> spex.peer.v1.ReadReportsResponse
-	0,  // 22: spex.peer.v1.ProposeRequest.target:type_name -> spex.peer.v1.Target
-	37, // 23: spex.peer.v1.ProposeRequest.command:type_name -> spex.state.v1.Command
-	38, // 24: spex.peer.v1.ProposeResponse.error:type_name -> spex.types.v1.ErrorDetail
-	0,  // 25: spex.peer.v1.ReadIndexRequest.target:type_name -> spex.peer.v1.Target
-	0,  // 26: spex.peer.v1.ConfirmRequest.target:type_name -> spex.peer.v1.Target
-	0,  // 27: spex.peer.v1.PledgeRequest.target:type_name -> spex.peer.v1.Target
-	0,  // 28: spex.peer.v1.JoinRequest.target:type_name -> spex.peer.v1.Target
-	39, // 29: spex.peer.v1.JoinRequest.node:type_name -> spex.state.v1.Node
-	0,  // 30: spex.peer.v1.StatusRequest.target:type_name -> spex.peer.v1.Target
-	17, // 31: spex.peer.v1.StatusResponse.groups:type_name -> spex.peer.v1.GroupStatus
-	40, // 32: spex.peer.v1.ReadReportsRequest.kinds:type_name -> spex.types.v1.ReportKind
-	41, // 33: spex.peer.v1.ReadReportsResponse.reports:type_name -> spex.v1.Report
-	42, // 34: spex.peer.v1.ReadReportsResponse.gaps:type_name -> spex.v1.ReportGap
-	1,  // 35: spex.peer.v1.PeerService.Forward:input_type -> spex.peer.v1.ForwardRequest
-	5,  // 36: spex.peer.v1.PeerService.Propose:input_type -> spex.peer.v1.ProposeRequest
-	7,  // 37: spex.peer.v1.PeerService.ReadIndex:input_type -> spex.peer.v1.ReadIndexRequest
-	9,  // 38: spex.peer.v1.PeerService.Confirm:input_type -> spex.peer.v1.ConfirmRequest
-	11, // 39: spex.peer.v1.PeerService.Pledge:input_type -> spex.peer.v1.PledgeRequest
-	13, // 40: spex.peer.v1.PeerService.Join:input_type -> spex.peer.v1.JoinRequest
-	15, // 41: spex.peer.v1.PeerService.Status:input_type -> spex.peer.v1.StatusRequest
-	4,  // 42: spex.peer.v1.PeerService.Forward:output_type -> spex.peer.v1.ForwardResponse
-	6,  // 43: spex.peer.v1.PeerService.Propose:output_type -> spex.peer.v1.ProposeResponse
-	8,  // 44: spex.peer.v1.PeerService.ReadIndex:output_type -> spex.peer.v1.ReadIndexResponse
-	10, // 45: spex.peer.v1.PeerService.Confirm:output_type -> spex.peer.v1.ConfirmResponse
-	12, // 46: spex.peer.v1.PeerService.Pledge:output_type -> spex.peer.v1.PledgeResponse
-	14, // 47: spex.peer.v1.PeerService.Join:output_type -> spex.peer.v1.JoinResponse
-	16, // 48: spex.peer.v1.PeerService.Status:output_type -> spex.peer.v1.StatusResponse
-	42, // [42:49] is the sub-list for method output_type
-	35, // [35:42] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	1,  // 0: spex.peer.v1.ForwardRequest.target:type_name -> spex.peer.v1.Target
+	27, // 1: spex.peer.v1.ForwardRequest.init:type_name -> spex.v1.InitInstanceRequest
+	3,  // 2: spex.peer.v1.ForwardRequest.steps:type_name -> spex.peer.v1.StepBatch
+	28, // 3: spex.peer.v1.ForwardRequest.delete:type_name -> spex.v1.DeleteInstanceRequest
+	29, // 4: spex.peer.v1.ForwardRequest.get:type_name -> spex.v1.GetInstanceRequest
+	30, // 5: spex.peer.v1.ForwardRequest.history:type_name -> spex.v1.GetHistoryRequest
+	31, // 6: spex.peer.v1.ForwardRequest.list:type_name -> spex.v1.ListInstancesRequest
+	32, // 7: spex.peer.v1.ForwardRequest.deviations:type_name -> spex.v1.ListDeviationsRequest
+	33, // 8: spex.peer.v1.ForwardRequest.mock:type_name -> spex.v1.MockInstanceRequest
+	34, // 9: spex.peer.v1.ForwardRequest.delete_matching:type_name -> spex.v1.DeleteMatchingRequest
+	19, // 10: spex.peer.v1.ForwardRequest.reports:type_name -> spex.peer.v1.ReadReportsRequest
+	35, // 11: spex.peer.v1.StepBatch.steps:type_name -> spex.v1.TransitionRequest
+	36, // 12: spex.peer.v1.StepBatchResult.results:type_name -> spex.v1.TransitionResult
+	37, // 13: spex.peer.v1.ForwardResponse.init:type_name -> spex.v1.StepResponse
+	4,  // 14: spex.peer.v1.ForwardResponse.steps:type_name -> spex.peer.v1.StepBatchResult
+	38, // 15: spex.peer.v1.ForwardResponse.delete:type_name -> spex.v1.DeleteInstanceResponse
+	39, // 16: spex.peer.v1.ForwardResponse.get:type_name -> spex.v1.GetInstanceResponse
+	40, // 17: spex.peer.v1.ForwardResponse.history:type_name -> spex.v1.GetHistoryResponse
+	41, // 18: spex.peer.v1.ForwardResponse.list:type_name -> spex.v1.ListInstancesResponse
+	42, // 19: spex.peer.v1.ForwardResponse.deviations:type_name -> spex.v1.ListDeviationsResponse
+	43, // 20: spex.peer.v1.ForwardResponse.delete_matching:type_name -> spex.v1.DeleteMatchingResponse
+	20, // 21: spex.peer.v1.ForwardResponse.reports:type_name -> spex.peer.v1.ReadReportsResponse
+	1,  // 22: spex.peer.v1.ProposeRequest.target:type_name -> spex.peer.v1.Target
+	44, // 23: spex.peer.v1.ProposeRequest.command:type_name -> spex.state.v1.Command
+	45, // 24: spex.peer.v1.ProposeResponse.error:type_name -> spex.types.v1.ErrorDetail
+	1,  // 25: spex.peer.v1.ReadIndexRequest.target:type_name -> spex.peer.v1.Target
+	1,  // 26: spex.peer.v1.ConfirmRequest.target:type_name -> spex.peer.v1.Target
+	1,  // 27: spex.peer.v1.PledgeRequest.target:type_name -> spex.peer.v1.Target
+	1,  // 28: spex.peer.v1.JoinRequest.target:type_name -> spex.peer.v1.Target
+	46, // 29: spex.peer.v1.JoinRequest.node:type_name -> spex.state.v1.Node
+	1,  // 30: spex.peer.v1.StatusRequest.target:type_name -> spex.peer.v1.Target
+	18, // 31: spex.peer.v1.StatusResponse.groups:type_name -> spex.peer.v1.GroupStatus
+	47, // 32: spex.peer.v1.StatusResponse.space:type_name -> spex.types.v1.Space
+	48, // 33: spex.peer.v1.ReadReportsRequest.kinds:type_name -> spex.types.v1.ReportKind
+	49, // 34: spex.peer.v1.ReadReportsResponse.reports:type_name -> spex.v1.Report
+	50, // 35: spex.peer.v1.ReadReportsResponse.gaps:type_name -> spex.v1.ReportGap
+	1,  // 36: spex.peer.v1.ChangeMembershipRequest.target:type_name -> spex.peer.v1.Target
+	0,  // 37: spex.peer.v1.ChangeMembershipRequest.kind:type_name -> spex.peer.v1.ChangeMembershipRequest.Kind
+	1,  // 38: spex.peer.v1.PlacementRequest.target:type_name -> spex.peer.v1.Target
+	25, // 39: spex.peer.v1.PlacementResponse.steps:type_name -> spex.peer.v1.PlacementChange
+	25, // 40: spex.peer.v1.PlacementResponse.next:type_name -> spex.peer.v1.PlacementChange
+	25, // 41: spex.peer.v1.PlacementResponse.running:type_name -> spex.peer.v1.PlacementChange
+	26, // 42: spex.peer.v1.PlacementResponse.waiting:type_name -> spex.peer.v1.PlacementWait
+	2,  // 43: spex.peer.v1.PeerService.Forward:input_type -> spex.peer.v1.ForwardRequest
+	6,  // 44: spex.peer.v1.PeerService.Propose:input_type -> spex.peer.v1.ProposeRequest
+	8,  // 45: spex.peer.v1.PeerService.ReadIndex:input_type -> spex.peer.v1.ReadIndexRequest
+	10, // 46: spex.peer.v1.PeerService.Confirm:input_type -> spex.peer.v1.ConfirmRequest
+	12, // 47: spex.peer.v1.PeerService.Pledge:input_type -> spex.peer.v1.PledgeRequest
+	14, // 48: spex.peer.v1.PeerService.Join:input_type -> spex.peer.v1.JoinRequest
+	16, // 49: spex.peer.v1.PeerService.Status:input_type -> spex.peer.v1.StatusRequest
+	21, // 50: spex.peer.v1.PeerService.ChangeMembership:input_type -> spex.peer.v1.ChangeMembershipRequest
+	23, // 51: spex.peer.v1.PeerService.Placement:input_type -> spex.peer.v1.PlacementRequest
+	5,  // 52: spex.peer.v1.PeerService.Forward:output_type -> spex.peer.v1.ForwardResponse
+	7,  // 53: spex.peer.v1.PeerService.Propose:output_type -> spex.peer.v1.ProposeResponse
+	9,  // 54: spex.peer.v1.PeerService.ReadIndex:output_type -> spex.peer.v1.ReadIndexResponse
+	11, // 55: spex.peer.v1.PeerService.Confirm:output_type -> spex.peer.v1.ConfirmResponse
+	13, // 56: spex.peer.v1.PeerService.Pledge:output_type -> spex.peer.v1.PledgeResponse
+	15, // 57: spex.peer.v1.PeerService.Join:output_type -> spex.peer.v1.JoinResponse
+	17, // 58: spex.peer.v1.PeerService.Status:output_type -> spex.peer.v1.StatusResponse
+	22, // 59: spex.peer.v1.PeerService.ChangeMembership:output_type -> spex.peer.v1.ChangeMembershipResponse
+	24, // 60: spex.peer.v1.PeerService.Placement:output_type -> spex.peer.v1.PlacementResponse
+	52, // [52:61] is the sub-list for method output_type
+	43, // [43:52] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_spex_peer_v1_peer_proto_init() }
@@ -1890,13 +2432,14 @@ func file_spex_peer_v1_peer_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spex_peer_v1_peer_proto_rawDesc), len(file_spex_peer_v1_peer_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   20,
+			NumEnums:      1,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_spex_peer_v1_peer_proto_goTypes,
 		DependencyIndexes: file_spex_peer_v1_peer_proto_depIdxs,
+		EnumInfos:         file_spex_peer_v1_peer_proto_enumTypes,
 		MessageInfos:      file_spex_peer_v1_peer_proto_msgTypes,
 	}.Build()
 	File_spex_peer_v1_peer_proto = out.File

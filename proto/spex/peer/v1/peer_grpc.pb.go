@@ -21,13 +21,15 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	PeerService_Forward_FullMethodName   = "/spex.peer.v1.PeerService/Forward"
-	PeerService_Propose_FullMethodName   = "/spex.peer.v1.PeerService/Propose"
-	PeerService_ReadIndex_FullMethodName = "/spex.peer.v1.PeerService/ReadIndex"
-	PeerService_Confirm_FullMethodName   = "/spex.peer.v1.PeerService/Confirm"
-	PeerService_Pledge_FullMethodName    = "/spex.peer.v1.PeerService/Pledge"
-	PeerService_Join_FullMethodName      = "/spex.peer.v1.PeerService/Join"
-	PeerService_Status_FullMethodName    = "/spex.peer.v1.PeerService/Status"
+	PeerService_Forward_FullMethodName          = "/spex.peer.v1.PeerService/Forward"
+	PeerService_Propose_FullMethodName          = "/spex.peer.v1.PeerService/Propose"
+	PeerService_ReadIndex_FullMethodName        = "/spex.peer.v1.PeerService/ReadIndex"
+	PeerService_Confirm_FullMethodName          = "/spex.peer.v1.PeerService/Confirm"
+	PeerService_Pledge_FullMethodName           = "/spex.peer.v1.PeerService/Pledge"
+	PeerService_Join_FullMethodName             = "/spex.peer.v1.PeerService/Join"
+	PeerService_Status_FullMethodName           = "/spex.peer.v1.PeerService/Status"
+	PeerService_ChangeMembership_FullMethodName = "/spex.peer.v1.PeerService/ChangeMembership"
+	PeerService_Placement_FullMethodName        = "/spex.peer.v1.PeerService/Placement"
 )
 
 // PeerServiceClient is the client API for PeerService service.
@@ -51,6 +53,10 @@ type PeerServiceClient interface {
 	Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinResponse, error)
 	// Status tells what this node knows about its groups.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
+	// ChangeMembership has the leader of a group change who takes part in it.
+	ChangeMembership(ctx context.Context, in *ChangeMembershipRequest, opts ...grpc.CallOption) (*ChangeMembershipResponse, error)
+	// Placement asks the leader of the catalog what it is about to move.
+	Placement(ctx context.Context, in *PlacementRequest, opts ...grpc.CallOption) (*PlacementResponse, error)
 }
 
 type peerServiceClient struct {
@@ -131,6 +137,26 @@ func (c *peerServiceClient) Status(ctx context.Context, in *StatusRequest, opts 
 	return out, nil
 }
 
+func (c *peerServiceClient) ChangeMembership(ctx context.Context, in *ChangeMembershipRequest, opts ...grpc.CallOption) (*ChangeMembershipResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChangeMembershipResponse)
+	err := c.cc.Invoke(ctx, PeerService_ChangeMembership_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerServiceClient) Placement(ctx context.Context, in *PlacementRequest, opts ...grpc.CallOption) (*PlacementResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PlacementResponse)
+	err := c.cc.Invoke(ctx, PeerService_Placement_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServiceServer is the server API for PeerService service.
 // All implementations must embed UnimplementedPeerServiceServer
 // for forward compatibility.
@@ -152,6 +178,10 @@ type PeerServiceServer interface {
 	Join(context.Context, *JoinRequest) (*JoinResponse, error)
 	// Status tells what this node knows about its groups.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
+	// ChangeMembership has the leader of a group change who takes part in it.
+	ChangeMembership(context.Context, *ChangeMembershipRequest) (*ChangeMembershipResponse, error)
+	// Placement asks the leader of the catalog what it is about to move.
+	Placement(context.Context, *PlacementRequest) (*PlacementResponse, error)
 	mustEmbedUnimplementedPeerServiceServer()
 }
 
@@ -182,6 +212,12 @@ func (UnimplementedPeerServiceServer) Join(context.Context, *JoinRequest) (*Join
 }
 func (UnimplementedPeerServiceServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedPeerServiceServer) ChangeMembership(context.Context, *ChangeMembershipRequest) (*ChangeMembershipResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ChangeMembership not implemented")
+}
+func (UnimplementedPeerServiceServer) Placement(context.Context, *PlacementRequest) (*PlacementResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Placement not implemented")
 }
 func (UnimplementedPeerServiceServer) mustEmbedUnimplementedPeerServiceServer() {}
 func (UnimplementedPeerServiceServer) testEmbeddedByValue()                     {}
@@ -330,6 +366,42 @@ func _PeerService_Status_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PeerService_ChangeMembership_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangeMembershipRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).ChangeMembership(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_ChangeMembership_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).ChangeMembership(ctx, req.(*ChangeMembershipRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _PeerService_Placement_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PlacementRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServiceServer).Placement(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PeerService_Placement_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServiceServer).Placement(ctx, req.(*PlacementRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // PeerService_ServiceDesc is the grpc.ServiceDesc for PeerService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -364,6 +436,14 @@ var PeerService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Status",
 			Handler:    _PeerService_Status_Handler,
+		},
+		{
+			MethodName: "ChangeMembership",
+			Handler:    _PeerService_ChangeMembership_Handler,
+		},
+		{
+			MethodName: "Placement",
+			Handler:    _PeerService_Placement_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -25,6 +25,70 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// NodeState says what the placement of replicas may do with a node.
+type NodeState int32
+
+const (
+	// The same as ACTIVE.
+	NodeState_NODE_STATE_UNSPECIFIED NodeState = 0
+	NodeState_NODE_STATE_ACTIVE      NodeState = 1
+	// It keeps its replicas and leads nothing.
+	NodeState_NODE_STATE_DRAINING NodeState = 2
+	// It gives everything away, and is forgotten then.
+	NodeState_NODE_STATE_DECOMMISSIONING NodeState = 3
+	// Somebody said that it does not come back: its replicas are replaced at once.
+	NodeState_NODE_STATE_REMOVED NodeState = 4
+	// It was forgotten; a server with its id is not let in again.
+	NodeState_NODE_STATE_GONE NodeState = 5
+)
+
+// Enum value maps for NodeState.
+var (
+	NodeState_name = map[int32]string{
+		0: "NODE_STATE_UNSPECIFIED",
+		1: "NODE_STATE_ACTIVE",
+		2: "NODE_STATE_DRAINING",
+		3: "NODE_STATE_DECOMMISSIONING",
+		4: "NODE_STATE_REMOVED",
+		5: "NODE_STATE_GONE",
+	}
+	NodeState_value = map[string]int32{
+		"NODE_STATE_UNSPECIFIED":     0,
+		"NODE_STATE_ACTIVE":          1,
+		"NODE_STATE_DRAINING":        2,
+		"NODE_STATE_DECOMMISSIONING": 3,
+		"NODE_STATE_REMOVED":         4,
+		"NODE_STATE_GONE":            5,
+	}
+)
+
+func (x NodeState) Enum() *NodeState {
+	p := new(NodeState)
+	*p = x
+	return p
+}
+
+func (x NodeState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (NodeState) Descriptor() protoreflect.EnumDescriptor {
+	return file_spex_state_v1_command_proto_enumTypes[0].Descriptor()
+}
+
+func (NodeState) Type() protoreflect.EnumType {
+	return &file_spex_state_v1_command_proto_enumTypes[0]
+}
+
+func (x NodeState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use NodeState.Descriptor instead.
+func (NodeState) EnumDescriptor() ([]byte, []int) {
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{0}
+}
+
 // Entry is the data of one Raft log entry: the commands that one batch coalesced.
 type Entry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -122,6 +186,11 @@ type Command struct {
 	//	*Command_AcceptDeviations
 	//	*Command_RejectDeviations
 	//	*Command_WithdrawAcceptances
+	//	*Command_SetNodeState
+	//	*Command_ForgetNode
+	//	*Command_PlaceReplica
+	//	*Command_UnplaceReplica
+	//	*Command_SetPlacement
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -405,6 +474,51 @@ func (x *Command) GetWithdrawAcceptances() *WithdrawAcceptances {
 	return nil
 }
 
+func (x *Command) GetSetNodeState() *SetNodeState {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_SetNodeState); ok {
+			return x.SetNodeState
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetForgetNode() *ForgetNode {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_ForgetNode); ok {
+			return x.ForgetNode
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPlaceReplica() *PlaceReplica {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_PlaceReplica); ok {
+			return x.PlaceReplica
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetUnplaceReplica() *UnplaceReplica {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_UnplaceReplica); ok {
+			return x.UnplaceReplica
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetPlacement() *SetPlacement {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_SetPlacement); ok {
+			return x.SetPlacement
+		}
+	}
+	return nil
+}
+
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -516,6 +630,26 @@ type Command_WithdrawAcceptances struct {
 	WithdrawAcceptances *WithdrawAcceptances `protobuf:"bytes,72,opt,name=withdraw_acceptances,json=withdrawAcceptances,proto3,oneof"`
 }
 
+type Command_SetNodeState struct {
+	SetNodeState *SetNodeState `protobuf:"bytes,130,opt,name=set_node_state,json=setNodeState,proto3,oneof"`
+}
+
+type Command_ForgetNode struct {
+	ForgetNode *ForgetNode `protobuf:"bytes,131,opt,name=forget_node,json=forgetNode,proto3,oneof"`
+}
+
+type Command_PlaceReplica struct {
+	PlaceReplica *PlaceReplica `protobuf:"bytes,132,opt,name=place_replica,json=placeReplica,proto3,oneof"`
+}
+
+type Command_UnplaceReplica struct {
+	UnplaceReplica *UnplaceReplica `protobuf:"bytes,133,opt,name=unplace_replica,json=unplaceReplica,proto3,oneof"`
+}
+
+type Command_SetPlacement struct {
+	SetPlacement *SetPlacement `protobuf:"bytes,134,opt,name=set_placement,json=setPlacement,proto3,oneof"`
+}
+
 func (*Command_Lead) isCommand_Kind() {}
 
 func (*Command_StageChunk) isCommand_Kind() {}
@@ -567,6 +701,16 @@ func (*Command_AcceptDeviations) isCommand_Kind() {}
 func (*Command_RejectDeviations) isCommand_Kind() {}
 
 func (*Command_WithdrawAcceptances) isCommand_Kind() {}
+
+func (*Command_SetNodeState) isCommand_Kind() {}
+
+func (*Command_ForgetNode) isCommand_Kind() {}
+
+func (*Command_PlaceReplica) isCommand_Kind() {}
+
+func (*Command_UnplaceReplica) isCommand_Kind() {}
+
+func (*Command_SetPlacement) isCommand_Kind() {}
 
 // Lead is the first command of a leader's term: what it applies after, it may serve.
 type Lead struct {
@@ -2215,8 +2359,10 @@ type FormCluster struct {
 	Slots []*SlotRange `protobuf:"bytes,8,rep,name=slots,proto3" json:"slots,omitempty"`
 	// How many reports of each class a shard keeps; 0 means the default.
 	ReportRetention uint64 `protobuf:"varint,80,opt,name=report_retention,json=reportRetention,proto3" json:"report_retention,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How long a node is silent before its replicas are replaced, nanoseconds; 0 means the default.
+	DeadAfterNanos int64 `protobuf:"varint,130,opt,name=dead_after_nanos,json=deadAfterNanos,proto3" json:"dead_after_nanos,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *FormCluster) Reset() {
@@ -2308,6 +2454,13 @@ func (x *FormCluster) GetSlots() []*SlotRange {
 func (x *FormCluster) GetReportRetention() uint64 {
 	if x != nil {
 		return x.ReportRetention
+	}
+	return 0
+}
+
+func (x *FormCluster) GetDeadAfterNanos() int64 {
+	if x != nil {
+		return x.DeadAfterNanos
 	}
 	return 0
 }
@@ -2606,6 +2759,275 @@ func (x *MarkShardFormed) GetShard() uint32 {
 	return 0
 }
 
+// SetNodeState changes what the placement may do with a node of the cluster:
+// anything but GONE.
+type SetNodeState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	State         NodeState              `protobuf:"varint,2,opt,name=state,proto3,enum=spex.state.v1.NodeState" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetNodeState) Reset() {
+	*x = SetNodeState{}
+	mi := &file_spex_state_v1_command_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetNodeState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetNodeState) ProtoMessage() {}
+
+func (x *SetNodeState) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_command_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetNodeState.ProtoReflect.Descriptor instead.
+func (*SetNodeState) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *SetNodeState) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *SetNodeState) GetState() NodeState {
+	if x != nil {
+		return x.State
+	}
+	return NodeState_NODE_STATE_UNSPECIFIED
+}
+
+// ForgetNode takes a node off the list for good. It is refused while a replica
+// is placed on the node.
+type ForgetNode struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetNode) Reset() {
+	*x = ForgetNode{}
+	mi := &file_spex_state_v1_command_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetNode) ProtoMessage() {}
+
+func (x *ForgetNode) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_command_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetNode.ProtoReflect.Descriptor instead.
+func (*ForgetNode) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ForgetNode) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+// PlaceReplica lets a node open a replica of a formed shard.
+type PlaceReplica struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shard         uint32                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlaceReplica) Reset() {
+	*x = PlaceReplica{}
+	mi := &file_spex_state_v1_command_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlaceReplica) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlaceReplica) ProtoMessage() {}
+
+func (x *PlaceReplica) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_command_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlaceReplica.ProtoReflect.Descriptor instead.
+func (*PlaceReplica) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *PlaceReplica) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *PlaceReplica) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+// UnplaceReplica takes a replica from a node, which deletes it then. The node must
+// not be in the configuration of the shard's Raft group any more.
+type UnplaceReplica struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shard         uint32                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnplaceReplica) Reset() {
+	*x = UnplaceReplica{}
+	mi := &file_spex_state_v1_command_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnplaceReplica) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnplaceReplica) ProtoMessage() {}
+
+func (x *UnplaceReplica) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_command_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnplaceReplica.ProtoReflect.Descriptor instead.
+func (*UnplaceReplica) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *UnplaceReplica) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *UnplaceReplica) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+// SetPlacement changes what the placement as a whole goes by. What is absent stays.
+type SetPlacement struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Paused *bool                  `protobuf:"varint,1,opt,name=paused,proto3,oneof" json:"paused,omitempty"`
+	// 0 means the default.
+	DeadAfterNanos *int64  `protobuf:"varint,2,opt,name=dead_after_nanos,json=deadAfterNanos,proto3,oneof" json:"dead_after_nanos,omitempty"`
+	Replicas       *uint32 `protobuf:"varint,3,opt,name=replicas,proto3,oneof" json:"replicas,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *SetPlacement) Reset() {
+	*x = SetPlacement{}
+	mi := &file_spex_state_v1_command_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetPlacement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetPlacement) ProtoMessage() {}
+
+func (x *SetPlacement) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_command_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetPlacement.ProtoReflect.Descriptor instead.
+func (*SetPlacement) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *SetPlacement) GetPaused() bool {
+	if x != nil && x.Paused != nil {
+		return *x.Paused
+	}
+	return false
+}
+
+func (x *SetPlacement) GetDeadAfterNanos() int64 {
+	if x != nil && x.DeadAfterNanos != nil {
+		return *x.DeadAfterNanos
+	}
+	return 0
+}
+
+func (x *SetPlacement) GetReplicas() uint32 {
+	if x != nil && x.Replicas != nil {
+		return *x.Replicas
+	}
+	return 0
+}
+
 type ApplySpecification struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -2618,7 +3040,7 @@ type ApplySpecification struct {
 
 func (x *ApplySpecification) Reset() {
 	*x = ApplySpecification{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[33]
+	mi := &file_spex_state_v1_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2630,7 +3052,7 @@ func (x *ApplySpecification) String() string {
 func (*ApplySpecification) ProtoMessage() {}
 
 func (x *ApplySpecification) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[33]
+	mi := &file_spex_state_v1_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2643,7 +3065,7 @@ func (x *ApplySpecification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySpecification.ProtoReflect.Descriptor instead.
 func (*ApplySpecification) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{33}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ApplySpecification) GetNamespace() string {
@@ -2677,7 +3099,7 @@ type DeleteSpecification struct {
 
 func (x *DeleteSpecification) Reset() {
 	*x = DeleteSpecification{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[34]
+	mi := &file_spex_state_v1_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2689,7 +3111,7 @@ func (x *DeleteSpecification) String() string {
 func (*DeleteSpecification) ProtoMessage() {}
 
 func (x *DeleteSpecification) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[34]
+	mi := &file_spex_state_v1_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2702,7 +3124,7 @@ func (x *DeleteSpecification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSpecification.ProtoReflect.Descriptor instead.
 func (*DeleteSpecification) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{34}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DeleteSpecification) GetNamespace() string {
@@ -2732,7 +3154,7 @@ type ImportModel struct {
 
 func (x *ImportModel) Reset() {
 	*x = ImportModel{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[35]
+	mi := &file_spex_state_v1_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2744,7 +3166,7 @@ func (x *ImportModel) String() string {
 func (*ImportModel) ProtoMessage() {}
 
 func (x *ImportModel) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[35]
+	mi := &file_spex_state_v1_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2757,7 +3179,7 @@ func (x *ImportModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportModel.ProtoReflect.Descriptor instead.
 func (*ImportModel) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{35}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ImportModel) GetNamespace() string {
@@ -2794,7 +3216,7 @@ type ModelImport struct {
 
 func (x *ModelImport) Reset() {
 	*x = ModelImport{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[36]
+	mi := &file_spex_state_v1_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2806,7 +3228,7 @@ func (x *ModelImport) String() string {
 func (*ModelImport) ProtoMessage() {}
 
 func (x *ModelImport) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[36]
+	mi := &file_spex_state_v1_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2819,7 +3241,7 @@ func (x *ModelImport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelImport.ProtoReflect.Descriptor instead.
 func (*ModelImport) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{36}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ModelImport) GetTransitions() []*v1.Transition {
@@ -2862,7 +3284,7 @@ type AcceptDeviations struct {
 
 func (x *AcceptDeviations) Reset() {
 	*x = AcceptDeviations{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[37]
+	mi := &file_spex_state_v1_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2874,7 +3296,7 @@ func (x *AcceptDeviations) String() string {
 func (*AcceptDeviations) ProtoMessage() {}
 
 func (x *AcceptDeviations) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[37]
+	mi := &file_spex_state_v1_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2887,7 +3309,7 @@ func (x *AcceptDeviations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptDeviations.ProtoReflect.Descriptor instead.
 func (*AcceptDeviations) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{37}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *AcceptDeviations) GetSpec() *SpecKey {
@@ -2946,7 +3368,7 @@ type RejectDeviations struct {
 
 func (x *RejectDeviations) Reset() {
 	*x = RejectDeviations{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[38]
+	mi := &file_spex_state_v1_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2958,7 +3380,7 @@ func (x *RejectDeviations) String() string {
 func (*RejectDeviations) ProtoMessage() {}
 
 func (x *RejectDeviations) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[38]
+	mi := &file_spex_state_v1_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2971,7 +3393,7 @@ func (x *RejectDeviations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectDeviations.ProtoReflect.Descriptor instead.
 func (*RejectDeviations) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{38}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RejectDeviations) GetSpec() *SpecKey {
@@ -3013,7 +3435,7 @@ type WithdrawAcceptances struct {
 
 func (x *WithdrawAcceptances) Reset() {
 	*x = WithdrawAcceptances{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[39]
+	mi := &file_spex_state_v1_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3025,7 +3447,7 @@ func (x *WithdrawAcceptances) String() string {
 func (*WithdrawAcceptances) ProtoMessage() {}
 
 func (x *WithdrawAcceptances) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[39]
+	mi := &file_spex_state_v1_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3038,7 +3460,7 @@ func (x *WithdrawAcceptances) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawAcceptances.ProtoReflect.Descriptor instead.
 func (*WithdrawAcceptances) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{39}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *WithdrawAcceptances) GetSpec() *SpecKey {
@@ -3064,7 +3486,7 @@ type ChangeModelMode struct {
 
 func (x *ChangeModelMode) Reset() {
 	*x = ChangeModelMode{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[40]
+	mi := &file_spex_state_v1_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3076,7 +3498,7 @@ func (x *ChangeModelMode) String() string {
 func (*ChangeModelMode) ProtoMessage() {}
 
 func (x *ChangeModelMode) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[40]
+	mi := &file_spex_state_v1_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3089,7 +3511,7 @@ func (x *ChangeModelMode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeModelMode.ProtoReflect.Descriptor instead.
 func (*ChangeModelMode) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{40}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ChangeModelMode) GetSpec() *SpecKey {
@@ -3132,7 +3554,7 @@ type ReportShard struct {
 
 func (x *ReportShard) Reset() {
 	*x = ReportShard{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[41]
+	mi := &file_spex_state_v1_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3144,7 +3566,7 @@ func (x *ReportShard) String() string {
 func (*ReportShard) ProtoMessage() {}
 
 func (x *ReportShard) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[41]
+	mi := &file_spex_state_v1_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3157,7 +3579,7 @@ func (x *ReportShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportShard.ProtoReflect.Descriptor instead.
 func (*ReportShard) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{41}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ReportShard) GetShard() uint32 {
@@ -3193,7 +3615,7 @@ type ModelAcknowledgement struct {
 
 func (x *ModelAcknowledgement) Reset() {
 	*x = ModelAcknowledgement{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[42]
+	mi := &file_spex_state_v1_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3205,7 +3627,7 @@ func (x *ModelAcknowledgement) String() string {
 func (*ModelAcknowledgement) ProtoMessage() {}
 
 func (x *ModelAcknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[42]
+	mi := &file_spex_state_v1_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3218,7 +3640,7 @@ func (x *ModelAcknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelAcknowledgement.ProtoReflect.Descriptor instead.
 func (*ModelAcknowledgement) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{42}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ModelAcknowledgement) GetSpec() *SpecKey {
@@ -3249,7 +3671,7 @@ type JudgeDeviation struct {
 
 func (x *JudgeDeviation) Reset() {
 	*x = JudgeDeviation{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[43]
+	mi := &file_spex_state_v1_command_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3261,7 +3683,7 @@ func (x *JudgeDeviation) String() string {
 func (*JudgeDeviation) ProtoMessage() {}
 
 func (x *JudgeDeviation) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[43]
+	mi := &file_spex_state_v1_command_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3274,7 +3696,7 @@ func (x *JudgeDeviation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JudgeDeviation.ProtoReflect.Descriptor instead.
 func (*JudgeDeviation) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{43}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *JudgeDeviation) GetSpec() *SpecKey {
@@ -3306,7 +3728,7 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\x05Entry\x12#\n" +
 	"\rfeature_level\x18\x01 \x01(\rR\ffeatureLevel\x12$\n" +
 	"\x0etime_unix_nano\x18\x02 \x01(\x03R\ftimeUnixNano\x122\n" +
-	"\bcommands\x18\x03 \x03(\v2\x16.spex.state.v1.CommandR\bcommands\"\x85\x0f\n" +
+	"\bcommands\x18\x03 \x03(\v2\x16.spex.state.v1.CommandR\bcommands\"\xdf\x11\n" +
 	"\aCommand\x12\x1c\n" +
 	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x12)\n" +
 	"\x04lead\x18\n" +
@@ -3336,7 +3758,13 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\x0fjudge_deviation\x18< \x01(\v2\x1d.spex.state.v1.JudgeDeviationH\x00R\x0ejudgeDeviation\x12N\n" +
 	"\x11accept_deviations\x18F \x01(\v2\x1f.spex.state.v1.AcceptDeviationsH\x00R\x10acceptDeviations\x12N\n" +
 	"\x11reject_deviations\x18G \x01(\v2\x1f.spex.state.v1.RejectDeviationsH\x00R\x10rejectDeviations\x12W\n" +
-	"\x14withdraw_acceptances\x18H \x01(\v2\".spex.state.v1.WithdrawAcceptancesH\x00R\x13withdrawAcceptancesB\x06\n" +
+	"\x14withdraw_acceptances\x18H \x01(\v2\".spex.state.v1.WithdrawAcceptancesH\x00R\x13withdrawAcceptances\x12D\n" +
+	"\x0eset_node_state\x18\x82\x01 \x01(\v2\x1b.spex.state.v1.SetNodeStateH\x00R\fsetNodeState\x12=\n" +
+	"\vforget_node\x18\x83\x01 \x01(\v2\x19.spex.state.v1.ForgetNodeH\x00R\n" +
+	"forgetNode\x12C\n" +
+	"\rplace_replica\x18\x84\x01 \x01(\v2\x1b.spex.state.v1.PlaceReplicaH\x00R\fplaceReplica\x12I\n" +
+	"\x0funplace_replica\x18\x85\x01 \x01(\v2\x1d.spex.state.v1.UnplaceReplicaH\x00R\x0eunplaceReplica\x12C\n" +
+	"\rset_placement\x18\x86\x01 \x01(\v2\x1b.spex.state.v1.SetPlacementH\x00R\fsetPlacementB\x06\n" +
 	"\x04kind\"3\n" +
 	"\x04Lead\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x17\n" +
@@ -3462,7 +3890,7 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\vexplanation\x18\x03 \x01(\tR\vexplanation\x12,\n" +
 	"\x05first\x18\x04 \x01(\v2\x16.spex.state.v1.StepRefR\x05first\x12$\n" +
 	"\x0etime_unix_nano\x18\x05 \x01(\x03R\ftimeUnixNano\x12\x14\n" +
-	"\x05grade\x18\x06 \x01(\tR\x05grade\"\xed\x02\n" +
+	"\x05grade\x18\x06 \x01(\tR\x05grade\"\x98\x03\n" +
 	"\vFormCluster\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12!\n" +
@@ -3475,7 +3903,8 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"placements\x18\a \x03(\v2\x1d.spex.state.v1.ShardPlacementR\n" +
 	"placements\x12.\n" +
 	"\x05slots\x18\b \x03(\v2\x18.spex.state.v1.SlotRangeR\x05slots\x12)\n" +
-	"\x10report_retention\x18P \x01(\x04R\x0freportRetention\"K\n" +
+	"\x10report_retention\x18P \x01(\x04R\x0freportRetention\x12)\n" +
+	"\x10dead_after_nanos\x18\x82\x01 \x01(\x03R\x0edeadAfterNanos\"K\n" +
 	"\tSlotRange\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\rR\x05first\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\rR\x04last\x12\x14\n" +
@@ -3494,7 +3923,26 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\fRegisterNode\x12'\n" +
 	"\x04node\x18\x01 \x01(\v2\x13.spex.state.v1.NodeR\x04node\"'\n" +
 	"\x0fMarkShardFormed\x12\x14\n" +
-	"\x05shard\x18\x01 \x01(\rR\x05shard\"x\n" +
+	"\x05shard\x18\x01 \x01(\rR\x05shard\"R\n" +
+	"\fSetNodeState\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12.\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x18.spex.state.v1.NodeStateR\x05state\" \n" +
+	"\n" +
+	"ForgetNode\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\"8\n" +
+	"\fPlaceReplica\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\":\n" +
+	"\x0eUnplaceReplica\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\"\xa8\x01\n" +
+	"\fSetPlacement\x12\x1b\n" +
+	"\x06paused\x18\x01 \x01(\bH\x00R\x06paused\x88\x01\x01\x12-\n" +
+	"\x10dead_after_nanos\x18\x02 \x01(\x03H\x01R\x0edeadAfterNanos\x88\x01\x01\x12\x1f\n" +
+	"\breplicas\x18\x03 \x01(\rH\x02R\breplicas\x88\x01\x01B\t\n" +
+	"\a_pausedB\x13\n" +
+	"\x11_dead_after_nanosB\v\n" +
+	"\t_replicas\"x\n" +
 	"\x12ApplySpecification\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x120\n" +
@@ -3543,7 +3991,14 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"transition\x18\x02 \x01(\v2\x19.spex.types.v1.TransitionR\n" +
 	"transition\x12;\n" +
-	"\tjudgement\x18\x03 \x01(\v2\x1d.spex.types.v1.JointJudgementR\tjudgementB4Z2github.com/spexio/spex/proto/spex/state/v1;statev1b\x06proto3"
+	"\tjudgement\x18\x03 \x01(\v2\x1d.spex.types.v1.JointJudgementR\tjudgement*\xa4\x01\n" +
+	"\tNodeState\x12\x1a\n" +
+	"\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11NODE_STATE_ACTIVE\x10\x01\x12\x17\n" +
+	"\x13NODE_STATE_DRAINING\x10\x02\x12\x1e\n" +
+	"\x1aNODE_STATE_DECOMMISSIONING\x10\x03\x12\x16\n" +
+	"\x12NODE_STATE_REMOVED\x10\x04\x12\x13\n" +
+	"\x0fNODE_STATE_GONE\x10\x05B4Z2github.com/spexio/spex/proto/spex/state/v1;statev1b\x06proto3"
 
 var (
 	file_spex_state_v1_command_proto_rawDescOnce sync.Once
@@ -3557,143 +4012,156 @@ func file_spex_state_v1_command_proto_rawDescGZIP() []byte {
 	return file_spex_state_v1_command_proto_rawDescData
 }
 
-var file_spex_state_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_spex_state_v1_command_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_spex_state_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_spex_state_v1_command_proto_goTypes = []any{
-	(*Entry)(nil),                // 0: spex.state.v1.Entry
-	(*Command)(nil),              // 1: spex.state.v1.Command
-	(*Lead)(nil),                 // 2: spex.state.v1.Lead
-	(*StageChunk)(nil),           // 3: spex.state.v1.StageChunk
-	(*Payload)(nil),              // 4: spex.state.v1.Payload
-	(*Key)(nil),                  // 5: spex.state.v1.Key
-	(*InitInstance)(nil),         // 6: spex.state.v1.InitInstance
-	(*Step)(nil),                 // 7: spex.state.v1.Step
-	(*MockInstance)(nil),         // 8: spex.state.v1.MockInstance
-	(*StepRef)(nil),              // 9: spex.state.v1.StepRef
-	(*RecordVerdict)(nil),        // 10: spex.state.v1.RecordVerdict
-	(*FireTimeout)(nil),          // 11: spex.state.v1.FireTimeout
-	(*PruneInstance)(nil),        // 12: spex.state.v1.PruneInstance
-	(*DeleteInstance)(nil),       // 13: spex.state.v1.DeleteInstance
-	(*SpecKey)(nil),              // 14: spex.state.v1.SpecKey
-	(*VersionedTransition)(nil),  // 15: spex.state.v1.VersionedTransition
-	(*ModelContent)(nil),         // 16: spex.state.v1.ModelContent
-	(*SpecificationContent)(nil), // 17: spex.state.v1.SpecificationContent
-	(*FrontierTable)(nil),        // 18: spex.state.v1.FrontierTable
-	(*FrontierPlace)(nil),        // 19: spex.state.v1.FrontierPlace
-	(*InstallSpecification)(nil), // 20: spex.state.v1.InstallSpecification
-	(*ExtendModel)(nil),          // 21: spex.state.v1.ExtendModel
-	(*SetModelMode)(nil),         // 22: spex.state.v1.SetModelMode
-	(*SetReportRetention)(nil),   // 23: spex.state.v1.SetReportRetention
-	(*AcknowledgeOutbox)(nil),    // 24: spex.state.v1.AcknowledgeOutbox
-	(*OutboxItem)(nil),           // 25: spex.state.v1.OutboxItem
-	(*Deviation)(nil),            // 26: spex.state.v1.Deviation
-	(*FormCluster)(nil),          // 27: spex.state.v1.FormCluster
-	(*SlotRange)(nil),            // 28: spex.state.v1.SlotRange
-	(*Node)(nil),                 // 29: spex.state.v1.Node
-	(*ShardPlacement)(nil),       // 30: spex.state.v1.ShardPlacement
-	(*RegisterNode)(nil),         // 31: spex.state.v1.RegisterNode
-	(*MarkShardFormed)(nil),      // 32: spex.state.v1.MarkShardFormed
-	(*ApplySpecification)(nil),   // 33: spex.state.v1.ApplySpecification
-	(*DeleteSpecification)(nil),  // 34: spex.state.v1.DeleteSpecification
-	(*ImportModel)(nil),          // 35: spex.state.v1.ImportModel
-	(*ModelImport)(nil),          // 36: spex.state.v1.ModelImport
-	(*AcceptDeviations)(nil),     // 37: spex.state.v1.AcceptDeviations
-	(*RejectDeviations)(nil),     // 38: spex.state.v1.RejectDeviations
-	(*WithdrawAcceptances)(nil),  // 39: spex.state.v1.WithdrawAcceptances
-	(*ChangeModelMode)(nil),      // 40: spex.state.v1.ChangeModelMode
-	(*ReportShard)(nil),          // 41: spex.state.v1.ReportShard
-	(*ModelAcknowledgement)(nil), // 42: spex.state.v1.ModelAcknowledgement
-	(*JudgeDeviation)(nil),       // 43: spex.state.v1.JudgeDeviation
-	nil,                          // 44: spex.state.v1.InitInstance.MetaEntry
-	nil,                          // 45: spex.state.v1.MockInstance.MetaEntry
-	(*v1.Judgement)(nil),         // 46: spex.types.v1.Judgement
-	(*v1.Transition)(nil),        // 47: spex.types.v1.Transition
-	(*v1.Specification)(nil),     // 48: spex.types.v1.Specification
-	(v1.ModelMode)(0),            // 49: spex.types.v1.ModelMode
-	(v1.Verdict)(0),              // 50: spex.types.v1.Verdict
-	(*v1.JointJudgement)(nil),    // 51: spex.types.v1.JointJudgement
+	(NodeState)(0),               // 0: spex.state.v1.NodeState
+	(*Entry)(nil),                // 1: spex.state.v1.Entry
+	(*Command)(nil),              // 2: spex.state.v1.Command
+	(*Lead)(nil),                 // 3: spex.state.v1.Lead
+	(*StageChunk)(nil),           // 4: spex.state.v1.StageChunk
+	(*Payload)(nil),              // 5: spex.state.v1.Payload
+	(*Key)(nil),                  // 6: spex.state.v1.Key
+	(*InitInstance)(nil),         // 7: spex.state.v1.InitInstance
+	(*Step)(nil),                 // 8: spex.state.v1.Step
+	(*MockInstance)(nil),         // 9: spex.state.v1.MockInstance
+	(*StepRef)(nil),              // 10: spex.state.v1.StepRef
+	(*RecordVerdict)(nil),        // 11: spex.state.v1.RecordVerdict
+	(*FireTimeout)(nil),          // 12: spex.state.v1.FireTimeout
+	(*PruneInstance)(nil),        // 13: spex.state.v1.PruneInstance
+	(*DeleteInstance)(nil),       // 14: spex.state.v1.DeleteInstance
+	(*SpecKey)(nil),              // 15: spex.state.v1.SpecKey
+	(*VersionedTransition)(nil),  // 16: spex.state.v1.VersionedTransition
+	(*ModelContent)(nil),         // 17: spex.state.v1.ModelContent
+	(*SpecificationContent)(nil), // 18: spex.state.v1.SpecificationContent
+	(*FrontierTable)(nil),        // 19: spex.state.v1.FrontierTable
+	(*FrontierPlace)(nil),        // 20: spex.state.v1.FrontierPlace
+	(*InstallSpecification)(nil), // 21: spex.state.v1.InstallSpecification
+	(*ExtendModel)(nil),          // 22: spex.state.v1.ExtendModel
+	(*SetModelMode)(nil),         // 23: spex.state.v1.SetModelMode
+	(*SetReportRetention)(nil),   // 24: spex.state.v1.SetReportRetention
+	(*AcknowledgeOutbox)(nil),    // 25: spex.state.v1.AcknowledgeOutbox
+	(*OutboxItem)(nil),           // 26: spex.state.v1.OutboxItem
+	(*Deviation)(nil),            // 27: spex.state.v1.Deviation
+	(*FormCluster)(nil),          // 28: spex.state.v1.FormCluster
+	(*SlotRange)(nil),            // 29: spex.state.v1.SlotRange
+	(*Node)(nil),                 // 30: spex.state.v1.Node
+	(*ShardPlacement)(nil),       // 31: spex.state.v1.ShardPlacement
+	(*RegisterNode)(nil),         // 32: spex.state.v1.RegisterNode
+	(*MarkShardFormed)(nil),      // 33: spex.state.v1.MarkShardFormed
+	(*SetNodeState)(nil),         // 34: spex.state.v1.SetNodeState
+	(*ForgetNode)(nil),           // 35: spex.state.v1.ForgetNode
+	(*PlaceReplica)(nil),         // 36: spex.state.v1.PlaceReplica
+	(*UnplaceReplica)(nil),       // 37: spex.state.v1.UnplaceReplica
+	(*SetPlacement)(nil),         // 38: spex.state.v1.SetPlacement
+	(*ApplySpecification)(nil),   // 39: spex.state.v1.ApplySpecification
+	(*DeleteSpecification)(nil),  // 40: spex.state.v1.DeleteSpecification
+	(*ImportModel)(nil),          // 41: spex.state.v1.ImportModel
+	(*ModelImport)(nil),          // 42: spex.state.v1.ModelImport
+	(*AcceptDeviations)(nil),     // 43: spex.state.v1.AcceptDeviations
+	(*RejectDeviations)(nil),     // 44: spex.state.v1.RejectDeviations
+	(*WithdrawAcceptances)(nil),  // 45: spex.state.v1.WithdrawAcceptances
+	(*ChangeModelMode)(nil),      // 46: spex.state.v1.ChangeModelMode
+	(*ReportShard)(nil),          // 47: spex.state.v1.ReportShard
+	(*ModelAcknowledgement)(nil), // 48: spex.state.v1.ModelAcknowledgement
+	(*JudgeDeviation)(nil),       // 49: spex.state.v1.JudgeDeviation
+	nil,                          // 50: spex.state.v1.InitInstance.MetaEntry
+	nil,                          // 51: spex.state.v1.MockInstance.MetaEntry
+	(*v1.Judgement)(nil),         // 52: spex.types.v1.Judgement
+	(*v1.Transition)(nil),        // 53: spex.types.v1.Transition
+	(*v1.Specification)(nil),     // 54: spex.types.v1.Specification
+	(v1.ModelMode)(0),            // 55: spex.types.v1.ModelMode
+	(v1.Verdict)(0),              // 56: spex.types.v1.Verdict
+	(*v1.JointJudgement)(nil),    // 57: spex.types.v1.JointJudgement
 }
 var file_spex_state_v1_command_proto_depIdxs = []int32{
-	1,  // 0: spex.state.v1.Entry.commands:type_name -> spex.state.v1.Command
-	2,  // 1: spex.state.v1.Command.lead:type_name -> spex.state.v1.Lead
-	3,  // 2: spex.state.v1.Command.stage_chunk:type_name -> spex.state.v1.StageChunk
-	6,  // 3: spex.state.v1.Command.init_instance:type_name -> spex.state.v1.InitInstance
-	7,  // 4: spex.state.v1.Command.step:type_name -> spex.state.v1.Step
-	10, // 5: spex.state.v1.Command.record_verdict:type_name -> spex.state.v1.RecordVerdict
-	13, // 6: spex.state.v1.Command.delete_instance:type_name -> spex.state.v1.DeleteInstance
-	20, // 7: spex.state.v1.Command.install_specification:type_name -> spex.state.v1.InstallSpecification
-	21, // 8: spex.state.v1.Command.extend_model:type_name -> spex.state.v1.ExtendModel
-	22, // 9: spex.state.v1.Command.set_model_mode:type_name -> spex.state.v1.SetModelMode
-	24, // 10: spex.state.v1.Command.acknowledge_outbox:type_name -> spex.state.v1.AcknowledgeOutbox
-	8,  // 11: spex.state.v1.Command.mock_instance:type_name -> spex.state.v1.MockInstance
-	11, // 12: spex.state.v1.Command.fire_timeout:type_name -> spex.state.v1.FireTimeout
-	12, // 13: spex.state.v1.Command.prune_instance:type_name -> spex.state.v1.PruneInstance
-	23, // 14: spex.state.v1.Command.set_report_retention:type_name -> spex.state.v1.SetReportRetention
-	27, // 15: spex.state.v1.Command.form_cluster:type_name -> spex.state.v1.FormCluster
-	31, // 16: spex.state.v1.Command.register_node:type_name -> spex.state.v1.RegisterNode
-	32, // 17: spex.state.v1.Command.mark_shard_formed:type_name -> spex.state.v1.MarkShardFormed
-	33, // 18: spex.state.v1.Command.apply_specification:type_name -> spex.state.v1.ApplySpecification
-	34, // 19: spex.state.v1.Command.delete_specification:type_name -> spex.state.v1.DeleteSpecification
-	35, // 20: spex.state.v1.Command.import_model:type_name -> spex.state.v1.ImportModel
-	40, // 21: spex.state.v1.Command.change_model_mode:type_name -> spex.state.v1.ChangeModelMode
-	41, // 22: spex.state.v1.Command.report_shard:type_name -> spex.state.v1.ReportShard
-	43, // 23: spex.state.v1.Command.judge_deviation:type_name -> spex.state.v1.JudgeDeviation
-	37, // 24: spex.state.v1.Command.accept_deviations:type_name -> spex.state.v1.AcceptDeviations
-	38, // 25: spex.state.v1.Command.reject_deviations:type_name -> spex.state.v1.RejectDeviations
-	39, // 26: spex.state.v1.Command.withdraw_acceptances:type_name -> spex.state.v1.WithdrawAcceptances
-	5,  // 27: spex.state.v1.InitInstance.key:type_name -> spex.state.v1.Key
-	44, // 28: spex.state.v1.InitInstance.meta:type_name -> spex.state.v1.InitInstance.MetaEntry
-	5,  // 29: spex.state.v1.Step.key:type_name -> spex.state.v1.Key
-	5,  // 30: spex.state.v1.MockInstance.key:type_name -> spex.state.v1.Key
-	45, // 31: spex.state.v1.MockInstance.meta:type_name -> spex.state.v1.MockInstance.MetaEntry
-	5,  // 32: spex.state.v1.StepRef.key:type_name -> spex.state.v1.Key
-	9,  // 33: spex.state.v1.RecordVerdict.step:type_name -> spex.state.v1.StepRef
-	46, // 34: spex.state.v1.RecordVerdict.judgement:type_name -> spex.types.v1.Judgement
-	9,  // 35: spex.state.v1.FireTimeout.step:type_name -> spex.state.v1.StepRef
-	9,  // 36: spex.state.v1.PruneInstance.step:type_name -> spex.state.v1.StepRef
-	5,  // 37: spex.state.v1.DeleteInstance.key:type_name -> spex.state.v1.Key
-	47, // 38: spex.state.v1.VersionedTransition.transition:type_name -> spex.types.v1.Transition
-	15, // 39: spex.state.v1.ModelContent.transitions:type_name -> spex.state.v1.VersionedTransition
-	48, // 40: spex.state.v1.SpecificationContent.specification:type_name -> spex.types.v1.Specification
-	16, // 41: spex.state.v1.SpecificationContent.model:type_name -> spex.state.v1.ModelContent
-	18, // 42: spex.state.v1.SpecificationContent.frontier_table:type_name -> spex.state.v1.FrontierTable
-	19, // 43: spex.state.v1.FrontierTable.places:type_name -> spex.state.v1.FrontierPlace
-	14, // 44: spex.state.v1.InstallSpecification.spec:type_name -> spex.state.v1.SpecKey
-	4,  // 45: spex.state.v1.InstallSpecification.payload:type_name -> spex.state.v1.Payload
-	49, // 46: spex.state.v1.InstallSpecification.mode:type_name -> spex.types.v1.ModelMode
-	14, // 47: spex.state.v1.ExtendModel.spec:type_name -> spex.state.v1.SpecKey
-	4,  // 48: spex.state.v1.ExtendModel.payload:type_name -> spex.state.v1.Payload
-	14, // 49: spex.state.v1.SetModelMode.spec:type_name -> spex.state.v1.SpecKey
-	49, // 50: spex.state.v1.SetModelMode.mode:type_name -> spex.types.v1.ModelMode
-	14, // 51: spex.state.v1.OutboxItem.spec:type_name -> spex.state.v1.SpecKey
-	47, // 52: spex.state.v1.OutboxItem.transition:type_name -> spex.types.v1.Transition
-	26, // 53: spex.state.v1.OutboxItem.deviation:type_name -> spex.state.v1.Deviation
-	50, // 54: spex.state.v1.Deviation.verdict:type_name -> spex.types.v1.Verdict
-	9,  // 55: spex.state.v1.Deviation.first:type_name -> spex.state.v1.StepRef
-	29, // 56: spex.state.v1.FormCluster.nodes:type_name -> spex.state.v1.Node
-	30, // 57: spex.state.v1.FormCluster.placements:type_name -> spex.state.v1.ShardPlacement
-	28, // 58: spex.state.v1.FormCluster.slots:type_name -> spex.state.v1.SlotRange
-	29, // 59: spex.state.v1.RegisterNode.node:type_name -> spex.state.v1.Node
-	4,  // 60: spex.state.v1.ApplySpecification.payload:type_name -> spex.state.v1.Payload
-	4,  // 61: spex.state.v1.ImportModel.payload:type_name -> spex.state.v1.Payload
-	47, // 62: spex.state.v1.ModelImport.transitions:type_name -> spex.types.v1.Transition
-	14, // 63: spex.state.v1.AcceptDeviations.spec:type_name -> spex.state.v1.SpecKey
-	47, // 64: spex.state.v1.AcceptDeviations.transitions:type_name -> spex.types.v1.Transition
-	14, // 65: spex.state.v1.RejectDeviations.spec:type_name -> spex.state.v1.SpecKey
-	47, // 66: spex.state.v1.RejectDeviations.transitions:type_name -> spex.types.v1.Transition
-	14, // 67: spex.state.v1.WithdrawAcceptances.spec:type_name -> spex.state.v1.SpecKey
-	14, // 68: spex.state.v1.ChangeModelMode.spec:type_name -> spex.state.v1.SpecKey
-	49, // 69: spex.state.v1.ChangeModelMode.mode:type_name -> spex.types.v1.ModelMode
-	25, // 70: spex.state.v1.ReportShard.items:type_name -> spex.state.v1.OutboxItem
-	42, // 71: spex.state.v1.ReportShard.acknowledgements:type_name -> spex.state.v1.ModelAcknowledgement
-	14, // 72: spex.state.v1.ModelAcknowledgement.spec:type_name -> spex.state.v1.SpecKey
-	14, // 73: spex.state.v1.JudgeDeviation.spec:type_name -> spex.state.v1.SpecKey
-	47, // 74: spex.state.v1.JudgeDeviation.transition:type_name -> spex.types.v1.Transition
-	51, // 75: spex.state.v1.JudgeDeviation.judgement:type_name -> spex.types.v1.JointJudgement
-	76, // [76:76] is the sub-list for method output_type
-	76, // [76:76] is the sub-list for method input_type
-	76, // [76:76] is the sub-list for extension type_name
-	76, // [76:76] is the sub-list for extension extendee
-	0,  // [0:76] is the sub-list for field type_name
+	2,  // 0: spex.state.v1.Entry.commands:type_name -> spex.state.v1.Command
+	3,  // 1: spex.state.v1.Command.lead:type_name -> spex.state.v1.Lead
+	4,  // 2: spex.state.v1.Command.stage_chunk:type_name -> spex.state.v1.StageChunk
+	7,  // 3: spex.state.v1.Command.init_instance:type_name -> spex.state.v1.InitInstance
+	8,  // 4: spex.state.v1.Command.step:type_name -> spex.state.v1.Step
+	11, // 5: spex.state.v1.Command.record_verdict:type_name -> spex.state.v1.RecordVerdict
+	14, // 6: spex.state.v1.Command.delete_instance:type_name -> spex.state.v1.DeleteInstance
+	21, // 7: spex.state.v1.Command.install_specification:type_name -> spex.state.v1.InstallSpecification
+	22, // 8: spex.state.v1.Command.extend_model:type_name -> spex.state.v1.ExtendModel
+	23, // 9: spex.state.v1.Command.set_model_mode:type_name -> spex.state.v1.SetModelMode
+	25, // 10: spex.state.v1.Command.acknowledge_outbox:type_name -> spex.state.v1.AcknowledgeOutbox
+	9,  // 11: spex.state.v1.Command.mock_instance:type_name -> spex.state.v1.MockInstance
+	12, // 12: spex.state.v1.Command.fire_timeout:type_name -> spex.state.v1.FireTimeout
+	13, // 13: spex.state.v1.Command.prune_instance:type_name -> spex.state.v1.PruneInstance
+	24, // 14: spex.state.v1.Command.set_report_retention:type_name -> spex.state.v1.SetReportRetention
+	28, // 15: spex.state.v1.Command.form_cluster:type_name -> spex.state.v1.FormCluster
+	32, // 16: spex.state.v1.Command.register_node:type_name -> spex.state.v1.RegisterNode
+	33, // 17: spex.state.v1.Command.mark_shard_formed:type_name -> spex.state.v1.MarkShardFormed
+	39, // 18: spex.state.v1.Command.apply_specification:type_name -> spex.state.v1.ApplySpecification
+	40, // 19: spex.state.v1.Command.delete_specification:type_name -> spex.state.v1.DeleteSpecification
+	41, // 20: spex.state.v1.Command.import_model:type_name -> spex.state.v1.ImportModel
+	46, // 21: spex.state.v1.Command.change_model_mode:type_name -> spex.state.v1.ChangeModelMode
+	47, // 22: spex.state.v1.Command.report_shard:type_name -> spex.state.v1.ReportShard
+	49, // 23: spex.state.v1.Command.judge_deviation:type_name -> spex.state.v1.JudgeDeviation
+	43, // 24: spex.state.v1.Command.accept_deviations:type_name -> spex.state.v1.AcceptDeviations
+	44, // 25: spex.state.v1.Command.reject_deviations:type_name -> spex.state.v1.RejectDeviations
+	45, // 26: spex.state.v1.Command.withdraw_acceptances:type_name -> spex.state.v1.WithdrawAcceptances
+	34, // 27: spex.state.v1.Command.set_node_state:type_name -> spex.state.v1.SetNodeState
+	35, // 28: spex.state.v1.Command.forget_node:type_name -> spex.state.v1.ForgetNode
+	36, // 29: spex.state.v1.Command.place_replica:type_name -> spex.state.v1.PlaceReplica
+	37, // 30: spex.state.v1.Command.unplace_replica:type_name -> spex.state.v1.UnplaceReplica
+	38, // 31: spex.state.v1.Command.set_placement:type_name -> spex.state.v1.SetPlacement
+	6,  // 32: spex.state.v1.InitInstance.key:type_name -> spex.state.v1.Key
+	50, // 33: spex.state.v1.InitInstance.meta:type_name -> spex.state.v1.InitInstance.MetaEntry
+	6,  // 34: spex.state.v1.Step.key:type_name -> spex.state.v1.Key
+	6,  // 35: spex.state.v1.MockInstance.key:type_name -> spex.state.v1.Key
+	51, // 36: spex.state.v1.MockInstance.meta:type_name -> spex.state.v1.MockInstance.MetaEntry
+	6,  // 37: spex.state.v1.StepRef.key:type_name -> spex.state.v1.Key
+	10, // 38: spex.state.v1.RecordVerdict.step:type_name -> spex.state.v1.StepRef
+	52, // 39: spex.state.v1.RecordVerdict.judgement:type_name -> spex.types.v1.Judgement
+	10, // 40: spex.state.v1.FireTimeout.step:type_name -> spex.state.v1.StepRef
+	10, // 41: spex.state.v1.PruneInstance.step:type_name -> spex.state.v1.StepRef
+	6,  // 42: spex.state.v1.DeleteInstance.key:type_name -> spex.state.v1.Key
+	53, // 43: spex.state.v1.VersionedTransition.transition:type_name -> spex.types.v1.Transition
+	16, // 44: spex.state.v1.ModelContent.transitions:type_name -> spex.state.v1.VersionedTransition
+	54, // 45: spex.state.v1.SpecificationContent.specification:type_name -> spex.types.v1.Specification
+	17, // 46: spex.state.v1.SpecificationContent.model:type_name -> spex.state.v1.ModelContent
+	19, // 47: spex.state.v1.SpecificationContent.frontier_table:type_name -> spex.state.v1.FrontierTable
+	20, // 48: spex.state.v1.FrontierTable.places:type_name -> spex.state.v1.FrontierPlace
+	15, // 49: spex.state.v1.InstallSpecification.spec:type_name -> spex.state.v1.SpecKey
+	5,  // 50: spex.state.v1.InstallSpecification.payload:type_name -> spex.state.v1.Payload
+	55, // 51: spex.state.v1.InstallSpecification.mode:type_name -> spex.types.v1.ModelMode
+	15, // 52: spex.state.v1.ExtendModel.spec:type_name -> spex.state.v1.SpecKey
+	5,  // 53: spex.state.v1.ExtendModel.payload:type_name -> spex.state.v1.Payload
+	15, // 54: spex.state.v1.SetModelMode.spec:type_name -> spex.state.v1.SpecKey
+	55, // 55: spex.state.v1.SetModelMode.mode:type_name -> spex.types.v1.ModelMode
+	15, // 56: spex.state.v1.OutboxItem.spec:type_name -> spex.state.v1.SpecKey
+	53, // 57: spex.state.v1.OutboxItem.transition:type_name -> spex.types.v1.Transition
+	27, // 58: spex.state.v1.OutboxItem.deviation:type_name -> spex.state.v1.Deviation
+	56, // 59: spex.state.v1.Deviation.verdict:type_name -> spex.types.v1.Verdict
+	10, // 60: spex.state.v1.Deviation.first:type_name -> spex.state.v1.StepRef
+	30, // 61: spex.state.v1.FormCluster.nodes:type_name -> spex.state.v1.Node
+	31, // 62: spex.state.v1.FormCluster.placements:type_name -> spex.state.v1.ShardPlacement
+	29, // 63: spex.state.v1.FormCluster.slots:type_name -> spex.state.v1.SlotRange
+	30, // 64: spex.state.v1.RegisterNode.node:type_name -> spex.state.v1.Node
+	0,  // 65: spex.state.v1.SetNodeState.state:type_name -> spex.state.v1.NodeState
+	5,  // 66: spex.state.v1.ApplySpecification.payload:type_name -> spex.state.v1.Payload
+	5,  // 67: spex.state.v1.ImportModel.payload:type_name -> spex.state.v1.Payload
+	53, // 68: spex.state.v1.ModelImport.transitions:type_name -> spex.types.v1.Transition
+	15, // 69: spex.state.v1.AcceptDeviations.spec:type_name -> spex.state.v1.SpecKey
+	53, // 70: spex.state.v1.AcceptDeviations.transitions:type_name -> spex.types.v1.Transition
+	15, // 71: spex.state.v1.RejectDeviations.spec:type_name -> spex.state.v1.SpecKey
+	53, // 72: spex.state.v1.RejectDeviations.transitions:type_name -> spex.types.v1.Transition
+	15, // 73: spex.state.v1.WithdrawAcceptances.spec:type_name -> spex.state.v1.SpecKey
+	15, // 74: spex.state.v1.ChangeModelMode.spec:type_name -> spex.state.v1.SpecKey
+	55, // 75: spex.state.v1.ChangeModelMode.mode:type_name -> spex.types.v1.ModelMode
+	26, // 76: spex.state.v1.ReportShard.items:type_name -> spex.state.v1.OutboxItem
+	48, // 77: spex.state.v1.ReportShard.acknowledgements:type_name -> spex.state.v1.ModelAcknowledgement
+	15, // 78: spex.state.v1.ModelAcknowledgement.spec:type_name -> spex.state.v1.SpecKey
+	15, // 79: spex.state.v1.JudgeDeviation.spec:type_name -> spex.state.v1.SpecKey
+	53, // 80: spex.state.v1.JudgeDeviation.transition:type_name -> spex.types.v1.Transition
+	57, // 81: spex.state.v1.JudgeDeviation.judgement:type_name -> spex.types.v1.JointJudgement
+	82, // [82:82] is the sub-list for method output_type
+	82, // [82:82] is the sub-list for method input_type
+	82, // [82:82] is the sub-list for extension type_name
+	82, // [82:82] is the sub-list for extension extendee
+	0,  // [0:82] is the sub-list for field type_name
 }
 
 func init() { file_spex_state_v1_command_proto_init() }
@@ -3728,23 +4196,30 @@ func file_spex_state_v1_command_proto_init() {
 		(*Command_AcceptDeviations)(nil),
 		(*Command_RejectDeviations)(nil),
 		(*Command_WithdrawAcceptances)(nil),
+		(*Command_SetNodeState)(nil),
+		(*Command_ForgetNode)(nil),
+		(*Command_PlaceReplica)(nil),
+		(*Command_UnplaceReplica)(nil),
+		(*Command_SetPlacement)(nil),
 	}
 	file_spex_state_v1_command_proto_msgTypes[4].OneofWrappers = []any{
 		(*Payload_Inline)(nil),
 		(*Payload_UploadId)(nil),
 	}
+	file_spex_state_v1_command_proto_msgTypes[37].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spex_state_v1_command_proto_rawDesc), len(file_spex_state_v1_command_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   46,
+			NumEnums:      1,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_spex_state_v1_command_proto_goTypes,
 		DependencyIndexes: file_spex_state_v1_command_proto_depIdxs,
+		EnumInfos:         file_spex_state_v1_command_proto_enumTypes,
 		MessageInfos:      file_spex_state_v1_command_proto_msgTypes,
 	}.Build()
 	File_spex_state_v1_command_proto = out.File

@@ -98,6 +98,7 @@ type Record struct {
 	//	*Record_CatalogModel
 	//	*Record_Review
 	//	*Record_ModelEvent
+	//	*Record_NodeState
 	Kind          isRecord_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -302,6 +303,15 @@ func (x *Record) GetModelEvent() *ModelEvent {
 	return nil
 }
 
+func (x *Record) GetNodeState() *NodeStateRecord {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_NodeState); ok {
+			return x.NodeState
+		}
+	}
+	return nil
+}
+
 type isRecord_Kind interface {
 	isRecord_Kind()
 }
@@ -378,6 +388,10 @@ type Record_ModelEvent struct {
 	ModelEvent *ModelEvent `protobuf:"bytes,71,opt,name=model_event,json=modelEvent,proto3,oneof"`
 }
 
+type Record_NodeState struct {
+	NodeState *NodeStateRecord `protobuf:"bytes,130,opt,name=node_state,json=nodeState,proto3,oneof"`
+}
+
 func (*Record_ShardHeader) isRecord_Kind() {}
 
 func (*Record_CatalogHeader) isRecord_Kind() {}
@@ -413,6 +427,8 @@ func (*Record_CatalogModel) isRecord_Kind() {}
 func (*Record_Review) isRecord_Kind() {}
 
 func (*Record_ModelEvent) isRecord_Kind() {}
+
+func (*Record_NodeState) isRecord_Kind() {}
 
 type ShardHeader struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
@@ -529,6 +545,8 @@ type CatalogHeader struct {
 	FeatureLevel    uint32                 `protobuf:"varint,8,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`
 	Slots           []*SlotRange           `protobuf:"bytes,9,rep,name=slots,proto3" json:"slots,omitempty"`
 	ReportRetention uint64                 `protobuf:"varint,80,opt,name=report_retention,json=reportRetention,proto3" json:"report_retention,omitempty"`
+	PlacementPaused bool                   `protobuf:"varint,130,opt,name=placement_paused,json=placementPaused,proto3" json:"placement_paused,omitempty"`
+	DeadAfterNanos  int64                  `protobuf:"varint,131,opt,name=dead_after_nanos,json=deadAfterNanos,proto3" json:"dead_after_nanos,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -629,6 +647,20 @@ func (x *CatalogHeader) GetSlots() []*SlotRange {
 func (x *CatalogHeader) GetReportRetention() uint64 {
 	if x != nil {
 		return x.ReportRetention
+	}
+	return 0
+}
+
+func (x *CatalogHeader) GetPlacementPaused() bool {
+	if x != nil {
+		return x.PlacementPaused
+	}
+	return false
+}
+
+func (x *CatalogHeader) GetDeadAfterNanos() int64 {
+	if x != nil {
+		return x.DeadAfterNanos
 	}
 	return 0
 }
@@ -2284,11 +2316,64 @@ func (x *ModelEvent) GetTransitions() []*v1.Transition {
 	return nil
 }
 
+// NodeStateRecord is a node that is not ACTIVE, or that was forgotten.
+type NodeStateRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	State         NodeState              `protobuf:"varint,2,opt,name=state,proto3,enum=spex.state.v1.NodeState" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeStateRecord) Reset() {
+	*x = NodeStateRecord{}
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeStateRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeStateRecord) ProtoMessage() {}
+
+func (x *NodeStateRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_snapshot_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeStateRecord.ProtoReflect.Descriptor instead.
+func (*NodeStateRecord) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_snapshot_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *NodeStateRecord) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *NodeStateRecord) GetState() NodeState {
+	if x != nil {
+		return x.State
+	}
+	return NodeState_NODE_STATE_UNSPECIFIED
+}
+
 var File_spex_state_v1_snapshot_proto protoreflect.FileDescriptor
 
 const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\n" +
-	"\x1cspex/state/v1/snapshot.proto\x12\rspex.state.v1\x1a\x1bspex/state/v1/command.proto\x1a\x19spex/types/v1/types.proto\"\xb8\b\n" +
+	"\x1cspex/state/v1/snapshot.proto\x12\rspex.state.v1\x1a\x1bspex/state/v1/command.proto\x1a\x19spex/types/v1/types.proto\"\xfa\b\n" +
 	"\x06Record\x12?\n" +
 	"\fshard_header\x18\x01 \x01(\v2\x1a.spex.state.v1.ShardHeaderH\x00R\vshardHeader\x12E\n" +
 	"\x0ecatalog_header\x18\x02 \x01(\v2\x1c.spex.state.v1.CatalogHeaderH\x00R\rcatalogHeader\x122\n" +
@@ -2309,7 +2394,9 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\rcatalog_model\x18\x10 \x01(\v2!.spex.state.v1.CatalogModelRecordH\x00R\fcatalogModel\x125\n" +
 	"\x06review\x18F \x01(\v2\x1b.spex.state.v1.ReviewRecordH\x00R\x06review\x12<\n" +
 	"\vmodel_event\x18G \x01(\v2\x19.spex.state.v1.ModelEventH\x00R\n" +
-	"modelEventB\x06\n" +
+	"modelEvent\x12@\n" +
+	"\n" +
+	"node_state\x18\x82\x01 \x01(\v2\x1e.spex.state.v1.NodeStateRecordH\x00R\tnodeStateB\x06\n" +
 	"\x04kind\"\xaf\x02\n" +
 	"\vShardHeader\x12#\n" +
 	"\rapplied_index\x18\x01 \x01(\x04R\fappliedIndex\x12$\n" +
@@ -2321,7 +2408,7 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"nextReport\x12!\n" +
 	"\flost_reports\x18P \x01(\x04R\vlostReports\x12*\n" +
 	"\x11lost_life_reports\x18Q \x01(\x04R\x0flostLifeReports\x12)\n" +
-	"\x10report_retention\x18R \x01(\x04R\x0freportRetention\"\xeb\x02\n" +
+	"\x10report_retention\x18R \x01(\x04R\x0freportRetention\"\xc2\x03\n" +
 	"\rCatalogHeader\x12#\n" +
 	"\rapplied_index\x18\x01 \x01(\x04R\fappliedIndex\x12$\n" +
 	"\x0etime_unix_nano\x18\x02 \x01(\x03R\ftimeUnixNano\x12\x19\n" +
@@ -2333,7 +2420,9 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\breplicas\x18\a \x01(\rR\breplicas\x12#\n" +
 	"\rfeature_level\x18\b \x01(\rR\ffeatureLevel\x12.\n" +
 	"\x05slots\x18\t \x03(\v2\x18.spex.state.v1.SlotRangeR\x05slots\x12)\n" +
-	"\x10report_retention\x18P \x01(\x04R\x0freportRetention\"\x90\x01\n" +
+	"\x10report_retention\x18P \x01(\x04R\x0freportRetention\x12*\n" +
+	"\x10placement_paused\x18\x82\x01 \x01(\bR\x0fplacementPaused\x12)\n" +
+	"\x10dead_after_nanos\x18\x83\x01 \x01(\x03R\x0edeadAfterNanos\"\x90\x01\n" +
 	"\vStageRecord\x12\x1b\n" +
 	"\tupload_id\x18\x01 \x01(\fR\buploadId\x12$\n" +
 	"\x0etime_unix_nano\x18\x02 \x01(\x03R\ftimeUnixNano\x12\x14\n" +
@@ -2509,7 +2598,10 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	" \x01(\tR\x06reason\x12\x1d\n" +
 	"\n" +
 	"expires_at\x18\v \x01(\x03R\texpiresAt\x12;\n" +
-	"\vtransitions\x18\f \x03(\v2\x19.spex.types.v1.TransitionR\vtransitionsB4Z2github.com/spexio/spex/proto/spex/state/v1;statev1b\x06proto3"
+	"\vtransitions\x18\f \x03(\v2\x19.spex.types.v1.TransitionR\vtransitions\"U\n" +
+	"\x0fNodeStateRecord\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12.\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x18.spex.state.v1.NodeStateR\x05stateB4Z2github.com/spexio/spex/proto/spex/state/v1;statev1b\x06proto3"
 
 var (
 	file_spex_state_v1_snapshot_proto_rawDescOnce sync.Once
@@ -2524,7 +2616,7 @@ func file_spex_state_v1_snapshot_proto_rawDescGZIP() []byte {
 }
 
 var file_spex_state_v1_snapshot_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_spex_state_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_spex_state_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_spex_state_v1_snapshot_proto_goTypes = []any{
 	(ModelRecord_Set)(0),        // 0: spex.state.v1.ModelRecord.Set
 	(*Record)(nil),              // 1: spex.state.v1.Record
@@ -2547,24 +2639,26 @@ var file_spex_state_v1_snapshot_proto_goTypes = []any{
 	(*CatalogModelRecord)(nil),  // 18: spex.state.v1.CatalogModelRecord
 	(*ReviewRecord)(nil),        // 19: spex.state.v1.ReviewRecord
 	(*ModelEvent)(nil),          // 20: spex.state.v1.ModelEvent
-	(*OutboxItem)(nil),          // 21: spex.state.v1.OutboxItem
-	(*Node)(nil),                // 22: spex.state.v1.Node
-	(*ShardPlacement)(nil),      // 23: spex.state.v1.ShardPlacement
-	(*SlotRange)(nil),           // 24: spex.state.v1.SlotRange
-	(*SpecKey)(nil),             // 25: spex.state.v1.SpecKey
-	(*v1.Specification)(nil),    // 26: spex.types.v1.Specification
-	(v1.ModelMode)(0),           // 27: spex.types.v1.ModelMode
-	(*FrontierTable)(nil),       // 28: spex.state.v1.FrontierTable
-	(*VersionedTransition)(nil), // 29: spex.state.v1.VersionedTransition
-	(*v1.Transition)(nil),       // 30: spex.types.v1.Transition
-	(v1.Verdict)(0),             // 31: spex.types.v1.Verdict
-	(*StepRef)(nil),             // 32: spex.state.v1.StepRef
-	(*v1.JointJudgement)(nil),   // 33: spex.types.v1.JointJudgement
-	(*Key)(nil),                 // 34: spex.state.v1.Key
-	(v1.RunViolationKind)(0),    // 35: spex.types.v1.RunViolationKind
-	(*v1.Judgement)(nil),        // 36: spex.types.v1.Judgement
-	(v1.ReportKind)(0),          // 37: spex.types.v1.ReportKind
-	(v1.ModelEventKind)(0),      // 38: spex.types.v1.ModelEventKind
+	(*NodeStateRecord)(nil),     // 21: spex.state.v1.NodeStateRecord
+	(*OutboxItem)(nil),          // 22: spex.state.v1.OutboxItem
+	(*Node)(nil),                // 23: spex.state.v1.Node
+	(*ShardPlacement)(nil),      // 24: spex.state.v1.ShardPlacement
+	(*SlotRange)(nil),           // 25: spex.state.v1.SlotRange
+	(*SpecKey)(nil),             // 26: spex.state.v1.SpecKey
+	(*v1.Specification)(nil),    // 27: spex.types.v1.Specification
+	(v1.ModelMode)(0),           // 28: spex.types.v1.ModelMode
+	(*FrontierTable)(nil),       // 29: spex.state.v1.FrontierTable
+	(*VersionedTransition)(nil), // 30: spex.state.v1.VersionedTransition
+	(*v1.Transition)(nil),       // 31: spex.types.v1.Transition
+	(v1.Verdict)(0),             // 32: spex.types.v1.Verdict
+	(*StepRef)(nil),             // 33: spex.state.v1.StepRef
+	(*v1.JointJudgement)(nil),   // 34: spex.types.v1.JointJudgement
+	(*Key)(nil),                 // 35: spex.state.v1.Key
+	(v1.RunViolationKind)(0),    // 36: spex.types.v1.RunViolationKind
+	(*v1.Judgement)(nil),        // 37: spex.types.v1.Judgement
+	(v1.ReportKind)(0),          // 38: spex.types.v1.ReportKind
+	(v1.ModelEventKind)(0),      // 39: spex.types.v1.ModelEventKind
+	(NodeState)(0),              // 40: spex.state.v1.NodeState
 }
 var file_spex_state_v1_snapshot_proto_depIdxs = []int32{
 	2,  // 0: spex.state.v1.Record.shard_header:type_name -> spex.state.v1.ShardHeader
@@ -2577,59 +2671,61 @@ var file_spex_state_v1_snapshot_proto_depIdxs = []int32{
 	12, // 7: spex.state.v1.Record.history:type_name -> spex.state.v1.HistoryRecord
 	14, // 8: spex.state.v1.Record.window:type_name -> spex.state.v1.WindowRecord
 	15, // 9: spex.state.v1.Record.awaiting:type_name -> spex.state.v1.AwaitingRecord
-	21, // 10: spex.state.v1.Record.outbox:type_name -> spex.state.v1.OutboxItem
+	22, // 10: spex.state.v1.Record.outbox:type_name -> spex.state.v1.OutboxItem
 	16, // 11: spex.state.v1.Record.report:type_name -> spex.state.v1.ReportRecord
-	22, // 12: spex.state.v1.Record.node:type_name -> spex.state.v1.Node
-	23, // 13: spex.state.v1.Record.placement:type_name -> spex.state.v1.ShardPlacement
+	23, // 12: spex.state.v1.Record.node:type_name -> spex.state.v1.Node
+	24, // 13: spex.state.v1.Record.placement:type_name -> spex.state.v1.ShardPlacement
 	17, // 14: spex.state.v1.Record.spec_version:type_name -> spex.state.v1.SpecVersionRecord
 	18, // 15: spex.state.v1.Record.catalog_model:type_name -> spex.state.v1.CatalogModelRecord
 	19, // 16: spex.state.v1.Record.review:type_name -> spex.state.v1.ReviewRecord
 	20, // 17: spex.state.v1.Record.model_event:type_name -> spex.state.v1.ModelEvent
-	24, // 18: spex.state.v1.CatalogHeader.slots:type_name -> spex.state.v1.SlotRange
-	25, // 19: spex.state.v1.SpecRecord.spec:type_name -> spex.state.v1.SpecKey
-	26, // 20: spex.state.v1.SpecRecord.specification:type_name -> spex.types.v1.Specification
-	27, // 21: spex.state.v1.SpecRecord.mode:type_name -> spex.types.v1.ModelMode
-	28, // 22: spex.state.v1.SpecRecord.frontier_table:type_name -> spex.state.v1.FrontierTable
-	0,  // 23: spex.state.v1.ModelRecord.set:type_name -> spex.state.v1.ModelRecord.Set
-	29, // 24: spex.state.v1.ModelRecord.transitions:type_name -> spex.state.v1.VersionedTransition
-	30, // 25: spex.state.v1.DeviationRecord.transition:type_name -> spex.types.v1.Transition
-	31, // 26: spex.state.v1.DeviationRecord.verdict:type_name -> spex.types.v1.Verdict
-	32, // 27: spex.state.v1.DeviationRecord.first:type_name -> spex.state.v1.StepRef
-	32, // 28: spex.state.v1.DeviationRecord.last:type_name -> spex.state.v1.StepRef
-	33, // 29: spex.state.v1.DeviationRecord.joint:type_name -> spex.types.v1.JointJudgement
-	34, // 30: spex.state.v1.InstanceRecord.key:type_name -> spex.state.v1.Key
-	25, // 31: spex.state.v1.InstanceRecord.spec:type_name -> spex.state.v1.SpecKey
-	8,  // 32: spex.state.v1.InstanceRecord.meta:type_name -> spex.state.v1.MetaEntry
-	10, // 33: spex.state.v1.InstanceRecord.run_violations:type_name -> spex.state.v1.RunViolationRecord
-	35, // 34: spex.state.v1.RunViolationRecord.kind:type_name -> spex.types.v1.RunViolationKind
-	30, // 35: spex.state.v1.StepRecord.transition:type_name -> spex.types.v1.Transition
-	31, // 36: spex.state.v1.StepRecord.verdict:type_name -> spex.types.v1.Verdict
-	36, // 37: spex.state.v1.StepRecord.judgement:type_name -> spex.types.v1.Judgement
-	11, // 38: spex.state.v1.HistoryRecord.steps:type_name -> spex.state.v1.StepRecord
-	31, // 39: spex.state.v1.SeenRecord.verdict:type_name -> spex.types.v1.Verdict
-	13, // 40: spex.state.v1.WindowRecord.entries:type_name -> spex.state.v1.SeenRecord
-	32, // 41: spex.state.v1.AwaitingRecord.step:type_name -> spex.state.v1.StepRef
-	25, // 42: spex.state.v1.AwaitingRecord.spec:type_name -> spex.state.v1.SpecKey
-	30, // 43: spex.state.v1.AwaitingRecord.transition:type_name -> spex.types.v1.Transition
-	25, // 44: spex.state.v1.ReportRecord.spec:type_name -> spex.state.v1.SpecKey
-	32, // 45: spex.state.v1.ReportRecord.step:type_name -> spex.state.v1.StepRef
-	30, // 46: spex.state.v1.ReportRecord.transition:type_name -> spex.types.v1.Transition
-	36, // 47: spex.state.v1.ReportRecord.judgement:type_name -> spex.types.v1.Judgement
-	37, // 48: spex.state.v1.ReportRecord.kind:type_name -> spex.types.v1.ReportKind
-	27, // 49: spex.state.v1.ReportRecord.mode:type_name -> spex.types.v1.ModelMode
-	10, // 50: spex.state.v1.ReportRecord.run_violation:type_name -> spex.state.v1.RunViolationRecord
-	25, // 51: spex.state.v1.SpecVersionRecord.spec:type_name -> spex.state.v1.SpecKey
-	26, // 52: spex.state.v1.SpecVersionRecord.specification:type_name -> spex.types.v1.Specification
-	25, // 53: spex.state.v1.CatalogModelRecord.spec:type_name -> spex.state.v1.SpecKey
-	27, // 54: spex.state.v1.CatalogModelRecord.mode:type_name -> spex.types.v1.ModelMode
-	30, // 55: spex.state.v1.ReviewRecord.transition:type_name -> spex.types.v1.Transition
-	38, // 56: spex.state.v1.ModelEvent.kind:type_name -> spex.types.v1.ModelEventKind
-	30, // 57: spex.state.v1.ModelEvent.transitions:type_name -> spex.types.v1.Transition
-	58, // [58:58] is the sub-list for method output_type
-	58, // [58:58] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	21, // 18: spex.state.v1.Record.node_state:type_name -> spex.state.v1.NodeStateRecord
+	25, // 19: spex.state.v1.CatalogHeader.slots:type_name -> spex.state.v1.SlotRange
+	26, // 20: spex.state.v1.SpecRecord.spec:type_name -> spex.state.v1.SpecKey
+	27, // 21: spex.state.v1.SpecRecord.specification:type_name -> spex.types.v1.Specification
+	28, // 22: spex.state.v1.SpecRecord.mode:type_name -> spex.types.v1.ModelMode
+	29, // 23: spex.state.v1.SpecRecord.frontier_table:type_name -> spex.state.v1.FrontierTable
+	0,  // 24: spex.state.v1.ModelRecord.set:type_name -> spex.state.v1.ModelRecord.Set
+	30, // 25: spex.state.v1.ModelRecord.transitions:type_name -> spex.state.v1.VersionedTransition
+	31, // 26: spex.state.v1.DeviationRecord.transition:type_name -> spex.types.v1.Transition
+	32, // 27: spex.state.v1.DeviationRecord.verdict:type_name -> spex.types.v1.Verdict
+	33, // 28: spex.state.v1.DeviationRecord.first:type_name -> spex.state.v1.StepRef
+	33, // 29: spex.state.v1.DeviationRecord.last:type_name -> spex.state.v1.StepRef
+	34, // 30: spex.state.v1.DeviationRecord.joint:type_name -> spex.types.v1.JointJudgement
+	35, // 31: spex.state.v1.InstanceRecord.key:type_name -> spex.state.v1.Key
+	26, // 32: spex.state.v1.InstanceRecord.spec:type_name -> spex.state.v1.SpecKey
+	8,  // 33: spex.state.v1.InstanceRecord.meta:type_name -> spex.state.v1.MetaEntry
+	10, // 34: spex.state.v1.InstanceRecord.run_violations:type_name -> spex.state.v1.RunViolationRecord
+	36, // 35: spex.state.v1.RunViolationRecord.kind:type_name -> spex.types.v1.RunViolationKind
+	31, // 36: spex.state.v1.StepRecord.transition:type_name -> spex.types.v1.Transition
+	32, // 37: spex.state.v1.StepRecord.verdict:type_name -> spex.types.v1.Verdict
+	37, // 38: spex.state.v1.StepRecord.judgement:type_name -> spex.types.v1.Judgement
+	11, // 39: spex.state.v1.HistoryRecord.steps:type_name -> spex.state.v1.StepRecord
+	32, // 40: spex.state.v1.SeenRecord.verdict:type_name -> spex.types.v1.Verdict
+	13, // 41: spex.state.v1.WindowRecord.entries:type_name -> spex.state.v1.SeenRecord
+	33, // 42: spex.state.v1.AwaitingRecord.step:type_name -> spex.state.v1.StepRef
+	26, // 43: spex.state.v1.AwaitingRecord.spec:type_name -> spex.state.v1.SpecKey
+	31, // 44: spex.state.v1.AwaitingRecord.transition:type_name -> spex.types.v1.Transition
+	26, // 45: spex.state.v1.ReportRecord.spec:type_name -> spex.state.v1.SpecKey
+	33, // 46: spex.state.v1.ReportRecord.step:type_name -> spex.state.v1.StepRef
+	31, // 47: spex.state.v1.ReportRecord.transition:type_name -> spex.types.v1.Transition
+	37, // 48: spex.state.v1.ReportRecord.judgement:type_name -> spex.types.v1.Judgement
+	38, // 49: spex.state.v1.ReportRecord.kind:type_name -> spex.types.v1.ReportKind
+	28, // 50: spex.state.v1.ReportRecord.mode:type_name -> spex.types.v1.ModelMode
+	10, // 51: spex.state.v1.ReportRecord.run_violation:type_name -> spex.state.v1.RunViolationRecord
+	26, // 52: spex.state.v1.SpecVersionRecord.spec:type_name -> spex.state.v1.SpecKey
+	27, // 53: spex.state.v1.SpecVersionRecord.specification:type_name -> spex.types.v1.Specification
+	26, // 54: spex.state.v1.CatalogModelRecord.spec:type_name -> spex.state.v1.SpecKey
+	28, // 55: spex.state.v1.CatalogModelRecord.mode:type_name -> spex.types.v1.ModelMode
+	31, // 56: spex.state.v1.ReviewRecord.transition:type_name -> spex.types.v1.Transition
+	39, // 57: spex.state.v1.ModelEvent.kind:type_name -> spex.types.v1.ModelEventKind
+	31, // 58: spex.state.v1.ModelEvent.transitions:type_name -> spex.types.v1.Transition
+	40, // 59: spex.state.v1.NodeStateRecord.state:type_name -> spex.state.v1.NodeState
+	60, // [60:60] is the sub-list for method output_type
+	60, // [60:60] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_spex_state_v1_snapshot_proto_init() }
@@ -2657,6 +2753,7 @@ func file_spex_state_v1_snapshot_proto_init() {
 		(*Record_CatalogModel)(nil),
 		(*Record_Review)(nil),
 		(*Record_ModelEvent)(nil),
+		(*Record_NodeState)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2664,7 +2761,7 @@ func file_spex_state_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spex_state_v1_snapshot_proto_rawDesc), len(file_spex_state_v1_snapshot_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -507,41 +507,53 @@ const (
 	Reason_REASON_MODEL_NOT_EQUIVALENT Reason = 71
 	// The model has become another one since it was looked at: ask again.
 	Reason_REASON_MODEL_CHANGED Reason = 72
+	// The cluster has no node of this id or name.
+	Reason_REASON_NODE_NOT_FOUND Reason = 130
+	// The node was removed from the cluster; its data directory is of no use any more.
+	Reason_REASON_NODE_REMOVED Reason = 131
+	// The change of placement does not fit what is there now: look again.
+	Reason_REASON_PLACEMENT_CHANGED Reason = 132
+	// Too many of the group's voters have no room left on their disks: it takes no more writes until they have.
+	Reason_REASON_DISK_SPACE Reason = 160
 )
 
 // Enum value maps for Reason.
 var (
 	Reason_name = map[int32]string{
-		0:  "REASON_UNSPECIFIED",
-		1:  "REASON_INVALID_ARGUMENT",
-		2:  "REASON_LIMIT_EXCEEDED",
-		3:  "REASON_RESERVED_NAME",
-		4:  "REASON_SPECIFICATION_NOT_FOUND",
-		5:  "REASON_IMPL_MODEL_NOT_FOUND",
-		6:  "REASON_INSTANCE_IDENTIFIER_ALREADY_IN_USE",
-		7:  "REASON_INSTANCE_IDENTIFIER_NOT_FOUND",
-		8:  "REASON_SEQUENCE_MISMATCH",
-		9:  "REASON_REQUEST_ID_REUSED",
-		10: "REASON_OUTCOME_UNKNOWN",
-		11: "REASON_NOT_LEADER",
-		12: "REASON_NO_LEADER",
-		13: "REASON_QUEUE_FULL",
-		14: "REASON_MODEL_LIMIT",
-		15: "REASON_MODEL_MODE",
-		16: "REASON_SEAL_ABORTED",
-		17: "REASON_WRONG_CLUSTER",
-		18: "REASON_WRONG_TARGET",
-		19: "REASON_GROUP_HALTED",
-		20: "REASON_UNAVAILABLE",
-		21: "REASON_SPECIFICATION_NOT_INSTALLED",
-		22: "REASON_FEATURE_LEVEL",
-		23: "REASON_NODE_CONFLICT",
-		24: "REASON_DESERIALISATION_FAILED",
-		25: "REASON_INTERNAL",
-		26: "REASON_UPLOAD_INCOMPLETE",
-		70: "REASON_DEVIATION_NOT_FOUND",
-		71: "REASON_MODEL_NOT_EQUIVALENT",
-		72: "REASON_MODEL_CHANGED",
+		0:   "REASON_UNSPECIFIED",
+		1:   "REASON_INVALID_ARGUMENT",
+		2:   "REASON_LIMIT_EXCEEDED",
+		3:   "REASON_RESERVED_NAME",
+		4:   "REASON_SPECIFICATION_NOT_FOUND",
+		5:   "REASON_IMPL_MODEL_NOT_FOUND",
+		6:   "REASON_INSTANCE_IDENTIFIER_ALREADY_IN_USE",
+		7:   "REASON_INSTANCE_IDENTIFIER_NOT_FOUND",
+		8:   "REASON_SEQUENCE_MISMATCH",
+		9:   "REASON_REQUEST_ID_REUSED",
+		10:  "REASON_OUTCOME_UNKNOWN",
+		11:  "REASON_NOT_LEADER",
+		12:  "REASON_NO_LEADER",
+		13:  "REASON_QUEUE_FULL",
+		14:  "REASON_MODEL_LIMIT",
+		15:  "REASON_MODEL_MODE",
+		16:  "REASON_SEAL_ABORTED",
+		17:  "REASON_WRONG_CLUSTER",
+		18:  "REASON_WRONG_TARGET",
+		19:  "REASON_GROUP_HALTED",
+		20:  "REASON_UNAVAILABLE",
+		21:  "REASON_SPECIFICATION_NOT_INSTALLED",
+		22:  "REASON_FEATURE_LEVEL",
+		23:  "REASON_NODE_CONFLICT",
+		24:  "REASON_DESERIALISATION_FAILED",
+		25:  "REASON_INTERNAL",
+		26:  "REASON_UPLOAD_INCOMPLETE",
+		70:  "REASON_DEVIATION_NOT_FOUND",
+		71:  "REASON_MODEL_NOT_EQUIVALENT",
+		72:  "REASON_MODEL_CHANGED",
+		130: "REASON_NODE_NOT_FOUND",
+		131: "REASON_NODE_REMOVED",
+		132: "REASON_PLACEMENT_CHANGED",
+		160: "REASON_DISK_SPACE",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":                        0,
@@ -574,6 +586,10 @@ var (
 		"REASON_DEVIATION_NOT_FOUND":                70,
 		"REASON_MODEL_NOT_EQUIVALENT":               71,
 		"REASON_MODEL_CHANGED":                      72,
+		"REASON_NODE_NOT_FOUND":                     130,
+		"REASON_NODE_REMOVED":                       131,
+		"REASON_PLACEMENT_CHANGED":                  132,
+		"REASON_DISK_SPACE":                         160,
 	}
 )
 
@@ -602,6 +618,62 @@ func (x Reason) Number() protoreflect.EnumNumber {
 // Deprecated: Use Reason.Descriptor instead.
 func (Reason) EnumDescriptor() ([]byte, []int) {
 	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{7}
+}
+
+// SpaceLevel says what a node does about the free space of its disk.
+type SpaceLevel int32
+
+const (
+	// The node does not know.
+	SpaceLevel_SPACE_LEVEL_UNSPECIFIED SpaceLevel = 0
+	SpaceLevel_SPACE_LEVEL_OK          SpaceLevel = 1
+	// The node hands its leaderships away, and a group that has no majority with room refuses writes.
+	SpaceLevel_SPACE_LEVEL_LOW SpaceLevel = 2
+	// The node has stopped its shards.
+	SpaceLevel_SPACE_LEVEL_STOP SpaceLevel = 3
+)
+
+// Enum value maps for SpaceLevel.
+var (
+	SpaceLevel_name = map[int32]string{
+		0: "SPACE_LEVEL_UNSPECIFIED",
+		1: "SPACE_LEVEL_OK",
+		2: "SPACE_LEVEL_LOW",
+		3: "SPACE_LEVEL_STOP",
+	}
+	SpaceLevel_value = map[string]int32{
+		"SPACE_LEVEL_UNSPECIFIED": 0,
+		"SPACE_LEVEL_OK":          1,
+		"SPACE_LEVEL_LOW":         2,
+		"SPACE_LEVEL_STOP":        3,
+	}
+)
+
+func (x SpaceLevel) Enum() *SpaceLevel {
+	p := new(SpaceLevel)
+	*p = x
+	return p
+}
+
+func (x SpaceLevel) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SpaceLevel) Descriptor() protoreflect.EnumDescriptor {
+	return file_spex_types_v1_types_proto_enumTypes[8].Descriptor()
+}
+
+func (SpaceLevel) Type() protoreflect.EnumType {
+	return &file_spex_types_v1_types_proto_enumTypes[8]
+}
+
+func (x SpaceLevel) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SpaceLevel.Descriptor instead.
+func (SpaceLevel) EnumDescriptor() ([]byte, []int) {
+	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{8}
 }
 
 type PrunableStates_Kind int32
@@ -643,11 +715,11 @@ func (x PrunableStates_Kind) String() string {
 }
 
 func (PrunableStates_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_spex_types_v1_types_proto_enumTypes[8].Descriptor()
+	return file_spex_types_v1_types_proto_enumTypes[9].Descriptor()
 }
 
 func (PrunableStates_Kind) Type() protoreflect.EnumType {
-	return &file_spex_types_v1_types_proto_enumTypes[8]
+	return &file_spex_types_v1_types_proto_enumTypes[9]
 }
 
 func (x PrunableStates_Kind) Number() protoreflect.EnumNumber {
@@ -1351,6 +1423,83 @@ func (x *ErrorDetail) GetNotApplied() bool {
 	return false
 }
 
+// Space is the room on the disk of a node, for its process. Zero inodes in total: the file system does not count them.
+type Space struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Level         SpaceLevel             `protobuf:"varint,1,opt,name=level,proto3,enum=spex.types.v1.SpaceLevel" json:"level,omitempty"`
+	FreeBytes     uint64                 `protobuf:"varint,2,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"`
+	TotalBytes    uint64                 `protobuf:"varint,3,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	FreeInodes    uint64                 `protobuf:"varint,4,opt,name=free_inodes,json=freeInodes,proto3" json:"free_inodes,omitempty"`
+	TotalInodes   uint64                 `protobuf:"varint,5,opt,name=total_inodes,json=totalInodes,proto3" json:"total_inodes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Space) Reset() {
+	*x = Space{}
+	mi := &file_spex_types_v1_types_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Space) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Space) ProtoMessage() {}
+
+func (x *Space) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_types_v1_types_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Space.ProtoReflect.Descriptor instead.
+func (*Space) Descriptor() ([]byte, []int) {
+	return file_spex_types_v1_types_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Space) GetLevel() SpaceLevel {
+	if x != nil {
+		return x.Level
+	}
+	return SpaceLevel_SPACE_LEVEL_UNSPECIFIED
+}
+
+func (x *Space) GetFreeBytes() uint64 {
+	if x != nil {
+		return x.FreeBytes
+	}
+	return 0
+}
+
+func (x *Space) GetTotalBytes() uint64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
+func (x *Space) GetFreeInodes() uint64 {
+	if x != nil {
+		return x.FreeInodes
+	}
+	return 0
+}
+
+func (x *Space) GetTotalInodes() uint64 {
+	if x != nil {
+		return x.TotalInodes
+	}
+	return 0
+}
+
 var File_spex_types_v1_types_proto protoreflect.FileDescriptor
 
 const file_spex_types_v1_types_proto_rawDesc = "" +
@@ -1418,7 +1567,16 @@ const file_spex_types_v1_types_proto_rawDesc = "" +
 	"\vcurrent_seq\x18\x06 \x01(\x04R\n" +
 	"currentSeq\x12\x1f\n" +
 	"\vnot_applied\x18\a \x01(\bR\n" +
-	"notApplied*\x95\x01\n" +
+	"notApplied\"\xbc\x01\n" +
+	"\x05Space\x12/\n" +
+	"\x05level\x18\x01 \x01(\x0e2\x19.spex.types.v1.SpaceLevelR\x05level\x12\x1d\n" +
+	"\n" +
+	"free_bytes\x18\x02 \x01(\x04R\tfreeBytes\x12\x1f\n" +
+	"\vtotal_bytes\x18\x03 \x01(\x04R\n" +
+	"totalBytes\x12\x1f\n" +
+	"\vfree_inodes\x18\x04 \x01(\x04R\n" +
+	"freeInodes\x12!\n" +
+	"\ftotal_inodes\x18\x05 \x01(\x04R\vtotalInodes*\x95\x01\n" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -1464,7 +1622,7 @@ const file_spex_types_v1_types_proto_rawDesc = "" +
 	"\x10RunViolationKind\x12\"\n" +
 	"\x1eRUN_VIOLATION_KIND_UNSPECIFIED\x10\x00\x12%\n" +
 	"!RUN_VIOLATION_KIND_NOT_EQUIVALENT\x10\x01\x12 \n" +
-	"\x1cRUN_VIOLATION_KIND_FORBIDDEN\x10\x02*\xe5\x06\n" +
+	"\x1cRUN_VIOLATION_KIND_FORBIDDEN\x10\x02*\xd2\a\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17REASON_INVALID_ARGUMENT\x10\x01\x12\x19\n" +
@@ -1496,7 +1654,17 @@ const file_spex_types_v1_types_proto_rawDesc = "" +
 	"\x18REASON_UPLOAD_INCOMPLETE\x10\x1a\x12\x1e\n" +
 	"\x1aREASON_DEVIATION_NOT_FOUND\x10F\x12\x1f\n" +
 	"\x1bREASON_MODEL_NOT_EQUIVALENT\x10G\x12\x18\n" +
-	"\x14REASON_MODEL_CHANGED\x10HB4Z2github.com/spexio/spex/proto/spex/types/v1;typesv1b\x06proto3"
+	"\x14REASON_MODEL_CHANGED\x10H\x12\x1a\n" +
+	"\x15REASON_NODE_NOT_FOUND\x10\x82\x01\x12\x18\n" +
+	"\x13REASON_NODE_REMOVED\x10\x83\x01\x12\x1d\n" +
+	"\x18REASON_PLACEMENT_CHANGED\x10\x84\x01\x12\x16\n" +
+	"\x11REASON_DISK_SPACE\x10\xa0\x01*h\n" +
+	"\n" +
+	"SpaceLevel\x12\x1b\n" +
+	"\x17SPACE_LEVEL_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eSPACE_LEVEL_OK\x10\x01\x12\x13\n" +
+	"\x0fSPACE_LEVEL_LOW\x10\x02\x12\x14\n" +
+	"\x10SPACE_LEVEL_STOP\x10\x03B4Z2github.com/spexio/spex/proto/spex/types/v1;typesv1b\x06proto3"
 
 var (
 	file_spex_types_v1_types_proto_rawDescOnce sync.Once
@@ -1510,8 +1678,8 @@ func file_spex_types_v1_types_proto_rawDescGZIP() []byte {
 	return file_spex_types_v1_types_proto_rawDescData
 }
 
-var file_spex_types_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_spex_types_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_spex_types_v1_types_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
+var file_spex_types_v1_types_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_spex_types_v1_types_proto_goTypes = []any{
 	(Verdict)(0),                // 0: spex.types.v1.Verdict
 	(ModelMode)(0),              // 1: spex.types.v1.ModelMode
@@ -1521,39 +1689,42 @@ var file_spex_types_v1_types_proto_goTypes = []any{
 	(OnMissingModel)(0),         // 5: spex.types.v1.OnMissingModel
 	(RunViolationKind)(0),       // 6: spex.types.v1.RunViolationKind
 	(Reason)(0),                 // 7: spex.types.v1.Reason
-	(PrunableStates_Kind)(0),    // 8: spex.types.v1.PrunableStates.Kind
-	(*Transition)(nil),          // 9: spex.types.v1.Transition
-	(*ErrorPolicy)(nil),         // 10: spex.types.v1.ErrorPolicy
-	(*PrunableStates)(nil),      // 11: spex.types.v1.PrunableStates
-	(*Specification)(nil),       // 12: spex.types.v1.Specification
-	(*Judgement)(nil),           // 13: spex.types.v1.Judgement
-	(*RunViolation)(nil),        // 14: spex.types.v1.RunViolation
-	(*JointJudgement)(nil),      // 15: spex.types.v1.JointJudgement
-	(*ErrorDetail)(nil),         // 16: spex.types.v1.ErrorDetail
-	(*durationpb.Duration)(nil), // 17: google.protobuf.Duration
+	(SpaceLevel)(0),             // 8: spex.types.v1.SpaceLevel
+	(PrunableStates_Kind)(0),    // 9: spex.types.v1.PrunableStates.Kind
+	(*Transition)(nil),          // 10: spex.types.v1.Transition
+	(*ErrorPolicy)(nil),         // 11: spex.types.v1.ErrorPolicy
+	(*PrunableStates)(nil),      // 12: spex.types.v1.PrunableStates
+	(*Specification)(nil),       // 13: spex.types.v1.Specification
+	(*Judgement)(nil),           // 14: spex.types.v1.Judgement
+	(*RunViolation)(nil),        // 15: spex.types.v1.RunViolation
+	(*JointJudgement)(nil),      // 16: spex.types.v1.JointJudgement
+	(*ErrorDetail)(nil),         // 17: spex.types.v1.ErrorDetail
+	(*Space)(nil),               // 18: spex.types.v1.Space
+	(*durationpb.Duration)(nil), // 19: google.protobuf.Duration
 }
 var file_spex_types_v1_types_proto_depIdxs = []int32{
 	4,  // 0: spex.types.v1.ErrorPolicy.deviation_still_equivalent:type_name -> spex.types.v1.ErrorAction
 	4,  // 1: spex.types.v1.ErrorPolicy.deviation_not_equivalent:type_name -> spex.types.v1.ErrorAction
 	4,  // 2: spex.types.v1.ErrorPolicy.transition_timeout:type_name -> spex.types.v1.ErrorAction
-	8,  // 3: spex.types.v1.PrunableStates.kind:type_name -> spex.types.v1.PrunableStates.Kind
-	9,  // 4: spex.types.v1.Specification.transitions:type_name -> spex.types.v1.Transition
-	17, // 5: spex.types.v1.Specification.transition_timeout:type_name -> google.protobuf.Duration
-	17, // 6: spex.types.v1.Specification.prune_timeout:type_name -> google.protobuf.Duration
-	11, // 7: spex.types.v1.Specification.prunable_states:type_name -> spex.types.v1.PrunableStates
+	9,  // 3: spex.types.v1.PrunableStates.kind:type_name -> spex.types.v1.PrunableStates.Kind
+	10, // 4: spex.types.v1.Specification.transitions:type_name -> spex.types.v1.Transition
+	19, // 5: spex.types.v1.Specification.transition_timeout:type_name -> google.protobuf.Duration
+	19, // 6: spex.types.v1.Specification.prune_timeout:type_name -> google.protobuf.Duration
+	12, // 7: spex.types.v1.Specification.prunable_states:type_name -> spex.types.v1.PrunableStates
 	5,  // 8: spex.types.v1.Specification.on_missing_model:type_name -> spex.types.v1.OnMissingModel
-	10, // 9: spex.types.v1.Specification.error_policy:type_name -> spex.types.v1.ErrorPolicy
+	11, // 9: spex.types.v1.Specification.error_policy:type_name -> spex.types.v1.ErrorPolicy
 	0,  // 10: spex.types.v1.Judgement.verdict:type_name -> spex.types.v1.Verdict
 	0,  // 11: spex.types.v1.Judgement.with_pending:type_name -> spex.types.v1.Verdict
 	6,  // 12: spex.types.v1.RunViolation.kind:type_name -> spex.types.v1.RunViolationKind
 	0,  // 13: spex.types.v1.JointJudgement.verdict:type_name -> spex.types.v1.Verdict
-	9,  // 14: spex.types.v1.JointJudgement.with:type_name -> spex.types.v1.Transition
+	10, // 14: spex.types.v1.JointJudgement.with:type_name -> spex.types.v1.Transition
 	7,  // 15: spex.types.v1.ErrorDetail.reason:type_name -> spex.types.v1.Reason
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	8,  // 16: spex.types.v1.Space.level:type_name -> spex.types.v1.SpaceLevel
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_spex_types_v1_types_proto_init() }
@@ -1566,8 +1737,8 @@ func file_spex_types_v1_types_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spex_types_v1_types_proto_rawDesc), len(file_spex_types_v1_types_proto_rawDesc)),
-			NumEnums:      9,
-			NumMessages:   8,
+			NumEnums:      10,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
