@@ -45,6 +45,10 @@ var (
 	ErrDeviationNotFound         = errors.New("client: deviation not found")
 	ErrModelNotEquivalent        = errors.New("client: model would not be equivalent to its specification")
 	ErrModelChanged              = errors.New("client: model has changed since it was looked at")
+	ErrNodeNotFound              = errors.New("client: node not found")
+	ErrNodeRemoved               = errors.New("client: node was removed from the cluster")
+	ErrPlacementChanged          = errors.New("client: placement has changed since it was looked at")
+	ErrDiskSpace                 = errors.New("client: the cluster has no room left on its disks")
 )
 
 // Sentinels for what is not a reason of an ErrorDetail.
@@ -106,6 +110,10 @@ var reasons = map[typesv1.Reason]reasonInfo{
 	typesv1.Reason_REASON_DEVIATION_NOT_FOUND:                {sentinel: ErrDeviationNotFound},
 	typesv1.Reason_REASON_MODEL_NOT_EQUIVALENT:               {sentinel: ErrModelNotEquivalent},
 	typesv1.Reason_REASON_MODEL_CHANGED:                      {sentinel: ErrModelChanged, retry: true, stay: true},
+	typesv1.Reason_REASON_NODE_NOT_FOUND:                     {sentinel: ErrNodeNotFound},
+	typesv1.Reason_REASON_NODE_REMOVED:                       {sentinel: ErrNodeRemoved},
+	typesv1.Reason_REASON_PLACEMENT_CHANGED:                  {sentinel: ErrPlacementChanged, retry: true, stay: true},
+	typesv1.Reason_REASON_DISK_SPACE:                         {sentinel: ErrDiskSpace},
 }
 
 // Error is a call that failed. It matches the sentinel of its Reason, and

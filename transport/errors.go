@@ -46,6 +46,10 @@ var codeOf = map[typesv1.Reason]codes.Code{
 	typesv1.Reason_REASON_DEVIATION_NOT_FOUND:                codes.NotFound,
 	typesv1.Reason_REASON_MODEL_NOT_EQUIVALENT:               codes.FailedPrecondition,
 	typesv1.Reason_REASON_MODEL_CHANGED:                      codes.Aborted,
+	typesv1.Reason_REASON_NODE_NOT_FOUND:                     codes.NotFound,
+	typesv1.Reason_REASON_NODE_REMOVED:                       codes.FailedPrecondition,
+	typesv1.Reason_REASON_PLACEMENT_CHANGED:                  codes.Aborted,
+	typesv1.Reason_REASON_DISK_SPACE:                         codes.ResourceExhausted,
 }
 
 // CodeOf returns the gRPC code that errors with the reason travel under, and
