@@ -106,10 +106,8 @@ func (r *replica) handOver(ctx context.Context) (more bool, err error) {
 func (r *replica) follow(ctx context.Context, models []fsm.ModelStatus) error {
 	var errs []error
 	var modes []*statev1.Command
-	if cluster := r.node.catalog.machine.Cluster(); cluster.ID != "" && cluster.ReportRetention != r.machine.ReportRetention() {
-		modes = append(modes, &statev1.Command{Principal: "spex/sync", Kind: &statev1.Command_SetReportRetention{
-			SetReportRetention: &statev1.SetReportRetention{Reports: cluster.ReportRetention},
-		}})
+	if cluster := r.node.catalog.machine.Cluster(); cluster.ID != "" && !r.machine.Follows(cluster.Settings) {
+		modes = append(modes, &statev1.Command{Principal: "spex/sync", Kind: &statev1.Command_SetRetention{SetRetention: cluster.Settings.Retention()}})
 	}
 	for _, m := range models {
 		st, known := r.machine.Spec(m.Key)

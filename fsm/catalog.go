@@ -18,8 +18,7 @@ type Catalog struct {
 
 	clusterID, clusterName         string
 	shards, replicas, featureLevel uint32
-	// reportRetention is how many reports of each class a shard keeps; 0 is the default.
-	reportRetention uint64
+	settings                       Settings
 	// slots covers 0..ring.Slots-1 in order. It is replaced, never changed.
 	slots []*statev1.SlotRange
 	// shardOf is slots spread out, for look-ups.
@@ -114,8 +113,8 @@ func (c *Catalog) applyForm(f *statev1.FormCluster) Result {
 	default:
 		return refuse(typesv1.Reason_REASON_WRONG_CLUSTER, "this catalog belongs to the cluster %s already", c.clusterID)
 	}
-	if n := f.GetReportRetention(); n != 0 && !validRetention(n) {
-		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "a report retention of %d: it must be %d to %d", n, MinReportRetention, MaxReportRetention)
+	if err := SettingsOf(f.GetSettings()).Check(); err != nil {
+		return Result{Err: err}
 	}
 	shardOf, ok := spreadSlots(f.GetSlots(), f.GetShards())
 	if !ok || f.GetClusterId() == "" || !placed(f.GetPlacements(), f.GetShards()) {
@@ -126,7 +125,7 @@ func (c *Catalog) applyForm(f *statev1.FormCluster) Result {
 	}
 	c.clusterID, c.clusterName = f.GetClusterId(), f.GetClusterName()
 	c.shards, c.replicas, c.featureLevel = f.GetShards(), f.GetReplicas(), f.GetFeatureLevel()
-	c.reportRetention = f.GetReportRetention()
+	c.settings = SettingsOf(f.GetSettings())
 	c.slots, c.shardOf, c.placements = f.GetSlots(), shardOf, f.GetPlacements()
 	for _, n := range f.GetNodes() {
 		c.nodes.Set(n)
@@ -157,18 +156,6 @@ func spreadSlots(ranges []*statev1.SlotRange, shards uint32) ([]uint32, bool) {
 		}
 	}
 	return shardOf, len(shardOf) == ring.Slots
-}
-
-func (c *Catalog) applyRegister(r *statev1.RegisterNode) Result {
-	n := r.GetNode()
-	if n.GetId() == "" {
-		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "a node without an id")
-	}
-	if old, ok := c.nodes.Get(n); ok && proto.Equal(old, n) {
-		return c.done(0, false)
-	}
-	c.nodes.Set(n)
-	return c.done(0, true)
 }
 
 func (c *Catalog) applyFormed(m *statev1.MarkShardFormed) Result {

@@ -54,7 +54,11 @@ type catalogModel struct {
 	// when the next acceptance ends, 0 for never. Both follow from the rest.
 	unreviewed int
 	nextExpiry int64
-	history    []*statev1.ModelEvent
+	// retiring is set once the version is being retired, and droppedBy lists the
+	// shards that have dropped it, sorted.
+	retiring  bool
+	droppedBy []uint32
+	history   []*statev1.ModelEvent
 }
 
 func newCatalogModel(key SpecKey) *catalogModel {
@@ -293,6 +297,9 @@ func (c *Catalog) applyReport(r *statev1.ReportShard) Result {
 		if m, ok := c.models.Get(&catalogModel{key: SpecKeyOf(a.GetSpec())}); ok && a.GetModeRevision() == m.revision {
 			changed = c.acknowledge(m, r.GetShard()) || changed
 		}
+	}
+	for _, key := range r.GetDropped() {
+		changed = c.droppedBy(SpecKeyOf(key), r.GetShard()) || changed
 	}
 	return c.done(0, changed)
 }

@@ -12,15 +12,15 @@ import (
 type Cluster struct {
 	ID, Name                       string
 	Shards, Replicas, FeatureLevel uint32
-	// ReportRetention is how many reports of each class a shard keeps; 0 is the default.
-	ReportRetention uint64
+	// Settings are what can be changed; zeros stand for the defaults.
+	Settings Settings
 }
 
 // Cluster returns the cluster's identity; its ID is empty before FormCluster.
 func (c *Catalog) Cluster() Cluster {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return Cluster{ID: c.clusterID, Name: c.clusterName, Shards: c.shards, Replicas: c.replicas, FeatureLevel: c.featureLevel, ReportRetention: c.reportRetention}
+	return Cluster{ID: c.clusterID, Name: c.clusterName, Shards: c.shards, Replicas: c.replicas, FeatureLevel: c.featureLevel, Settings: c.settings}
 }
 
 // ShardOf returns the shard that a slot belongs to, and 0 before FormCluster.
@@ -86,6 +86,10 @@ type ModelStatus struct {
 	NextExpiry time.Time
 	// SealDeadline is zero unless the model is being sealed.
 	SealDeadline time.Time
+	// Retiring is set for good once the version is being retired, and DroppedBy lists
+	// the shards that need it no more, sorted.
+	Retiring  bool
+	DroppedBy []uint32
 	// Acknowledged lists the shards that have logged the mode revision, sorted.
 	Acknowledged []uint32
 }
@@ -94,6 +98,7 @@ func (m *catalogModel) status() ModelStatus {
 	st := ModelStatus{
 		Key: m.key, Mode: m.mode, ModeRevision: m.revision, Version: m.version,
 		Transitions: m.content.len(), Deviations: m.unreviewed, Acknowledged: m.acknowledged,
+		Retiring: m.retiring, DroppedBy: m.droppedBy,
 	}
 	if m.sealDeadline != 0 {
 		st.SealDeadline = time.Unix(0, m.sealDeadline)

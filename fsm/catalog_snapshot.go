@@ -15,7 +15,7 @@ func (c *Catalog) Snapshot() Snapshot {
 	defer c.mu.Unlock()
 	header := &statev1.CatalogHeader{
 		AppliedIndex: c.applied, TimeUnixNano: c.now, LedTerm: c.ledTerm, ClusterId: c.clusterID, ClusterName: c.clusterName,
-		Shards: c.shards, Replicas: c.replicas, FeatureLevel: c.featureLevel, Slots: c.slots, ReportRetention: c.reportRetention,
+		Shards: c.shards, Replicas: c.replicas, FeatureLevel: c.featureLevel, Slots: c.slots, Settings: c.settings.Proto(),
 	}
 	stage, placements, nodes, specs := c.stage.clone(), c.placements, c.nodes.Copy(), c.specs.Copy()
 	var models []*catalogModel
@@ -72,6 +72,7 @@ func (m *catalogModel) records(emit func(*statev1.Record) error) error {
 	if err := m.content.records(statev1.ModelRecord_SET_MODEL, emit); err != nil {
 		return err
 	}
+		Retiring: m.retiring, DroppedBy: m.droppedBy,
 	if m.joint.pending.tree != nil {
 		if err := m.joint.pending.records(statev1.ModelRecord_SET_PENDING, emit); err != nil {
 			return err
@@ -104,7 +105,7 @@ func (c *Catalog) Restore(r io.Reader) error {
 	c.applied, c.now, c.ledTerm, c.stage = next.applied, next.now, next.ledTerm, next.stage
 	c.clusterID, c.clusterName = next.clusterID, next.clusterName
 	c.shards, c.replicas, c.featureLevel = next.shards, next.replicas, next.featureLevel
-	c.reportRetention = next.reportRetention
+	c.settings = next.settings
 	c.slots, c.shardOf, c.nodes, c.placements = next.slots, next.shardOf, next.nodes, next.placements
 	c.specs, c.models = next.specs, next.models
 	return nil
@@ -186,6 +187,7 @@ func (b *catalogRestore) apply(r *statev1.Record) error {
 		for _, v := range kind.Model.GetTransitions() {
 			set.add(transitionOf(v.GetTransition()), v.GetVersion())
 		}
+		b.model.retiring, b.model.droppedBy = m.GetRetiring(), m.GetDroppedBy()
 	case *statev1.Record_Deviation:
 		if b.model == nil {
 			return fmt.Errorf("a deviation without its model")

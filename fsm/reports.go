@@ -97,28 +97,6 @@ func (l *reportLog) limit() int {
 	return int(l.retention)
 }
 
-func validRetention(n uint64) bool { return n >= MinReportRetention && n <= MaxReportRetention }
-
-// applyRetention takes over the cluster's setting; 0 is the default.
-func (s *Shard) applyRetention(c *statev1.SetReportRetention) Result {
-	if n := c.GetReports(); n != 0 && !validRetention(n) {
-		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "a report retention of %d: it must be %d to %d", n, MinReportRetention, MaxReportRetention)
-	}
-	s.reports.retention = c.GetReports()
-	for c := range reportClasses {
-		s.reports.trim(c)
-	}
-	return Result{}
-}
-
-// ReportRetention is how many reports of each class the shard keeps, as it was
-// told; 0 is the default.
-func (s *Shard) ReportRetention() uint64 {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.reports.retention
-}
-
 // header and restoreHeader carry what a snapshot holds beside the reports.
 func (l *reportLog) header(h *statev1.ShardHeader) {
 	h.NextReport, h.ReportRetention = l.next, l.retention

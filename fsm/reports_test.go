@@ -160,7 +160,7 @@ func TestReportRetentionIsReplicated(t *testing.T) {
 		s.report(&statev1.ReportRecord{Kind: kindDeviation})
 	}
 	set := func(n uint64) *statev1.Command {
-		return &statev1.Command{Kind: &statev1.Command_SetReportRetention{SetReportRetention: &statev1.SetReportRetention{Reports: n}}}
+		return &statev1.Command{Kind: &statev1.Command_SetRetention{SetRetention: &statev1.SetRetention{Reports: n}}}
 	}
 	l.do(set(200))
 	l.refused(typesv1.Reason_REASON_INVALID_ARGUMENT, set(MinReportRetention-1))
@@ -171,8 +171,8 @@ func TestReportRetentionIsReplicated(t *testing.T) {
 	}
 	for name, m := range map[string]*Shard{"applied": s, "restored": restored} {
 		p := m.Reports(0, ReportFilter{}, 1000)
-		if len(p.Reports) != 200 || p.Reports[0].GetId() != 101 || len(p.Gaps) != 1 || p.Gaps[0].Through != 100 || m.ReportRetention() != 200 || m.LastReport() != 300 {
-			t.Errorf("%s: %d reports from %v, gaps %+v, retention %d, last %d", name, len(p.Reports), p.Reports[0].GetId(), p.Gaps, m.ReportRetention(), m.LastReport())
+		if len(p.Reports) != 200 || p.Reports[0].GetId() != 101 || len(p.Gaps) != 1 || p.Gaps[0].Through != 100 || m.Retention().ReportRetention != 200 || m.LastReport() != 300 {
+			t.Errorf("%s: %d reports from %v, gaps %+v, retention %d, last %d", name, len(p.Reports), p.Reports[0].GetId(), p.Gaps, m.Retention().ReportRetention, m.LastReport())
 		}
 	}
 	if hash(t, s) != hash(t, restored) {

@@ -27,6 +27,7 @@ type Shard struct {
 	outbox     *btree.BTreeG[*statev1.OutboxItem]
 	nextOutbox uint64
 	reports    reportLog
+	retention  retention
 	// deadlines holds the groups of those who have one. It follows from the
 	// records, so that snapshots leave it out.
 	deadlines *btree.BTreeG[*deadlineGroup]
@@ -50,7 +51,7 @@ func (s *Shard) reset() {
 	s.specs = newTree(func(a, b *specState) bool { return a.key.Compare(b.key) < 0 })
 	s.awaiting = newTree(func(a, b *awaitingStep) bool { return a.ref.Compare(b.ref) < 0 })
 	s.outbox = newTree(func(a, b *statev1.OutboxItem) bool { return a.GetId() < b.GetId() })
-	s.reports = newReportLog()
+	s.reports, s.retention = newReportLog(), retention{}
 	s.nextOutbox, s.live = 1, 0
 	s.deadlines, s.soonest = newTree((*deadlineGroup).less), noDeadline
 }
@@ -91,7 +92,9 @@ type instance struct {
 	initHash    uint64
 }
 
+// expiry is the place of a tombstone in the order in which they are forgotten.
 type expiry struct {
+	// at is its lastRequest, and does not depend on how long it is kept then.
 	at  int64
 	key Key
 }
@@ -121,7 +124,7 @@ type awaitingStep struct {
 // The values of the results are: *StepResult for InitInstance, Step and MockInstance,
 // *VerdictResult for RecordVerdict, *DeleteResult for DeleteInstance,
 // *ModeResult for SetModelMode, *TimeoutResult for FireTimeout, *PruneResult for
-// PruneInstance, and nil for the rest.
+// PruneInstance, *DropResult for DropSpecification, and nil for the rest.
 func (s *Shard) Apply(index uint64, data []byte) ([]Result, error) {
 	return s.applyEntry(index, data, handlers{supports: shardSupports, begin: s.begin, apply: s.apply})
 }
@@ -150,8 +153,10 @@ func (s *Shard) apply(cmd *statev1.Command) Result {
 		return s.applyFire(kind.FireTimeout)
 	case *statev1.Command_PruneInstance:
 		return s.applyPrune(kind.PruneInstance)
-	case *statev1.Command_SetReportRetention:
-		return s.applyRetention(kind.SetReportRetention)
+	case *statev1.Command_SetRetention:
+		return s.applyRetention(kind.SetRetention)
+	case *statev1.Command_DropSpecification:
+		return s.applyDrop(kind.DropSpecification)
 	}
 	panic("a command passed shardSupports that Apply does not know")
 }
@@ -161,7 +166,7 @@ func shardSupports(cmd *statev1.Command) bool {
 	case *statev1.Command_InitInstance, *statev1.Command_Step, *statev1.Command_RecordVerdict,
 		*statev1.Command_DeleteInstance, *statev1.Command_MockInstance, *statev1.Command_InstallSpecification, *statev1.Command_ExtendModel,
 		*statev1.Command_SetModelMode, *statev1.Command_AcknowledgeOutbox,
-		*statev1.Command_FireTimeout, *statev1.Command_PruneInstance, *statev1.Command_SetReportRetention:
+		*statev1.Command_FireTimeout, *statev1.Command_PruneInstance, *statev1.Command_SetRetention, *statev1.Command_DropSpecification:
 		return true
 	}
 	return false
@@ -188,11 +193,11 @@ func (s *Shard) begin(commands int) {
 func (s *Shard) expire(commands int) {
 	for removed := 0; removed < 64+2*commands; {
 		e, ok := s.expiring.Min()
-		if !ok || e.at > s.now {
+		if !ok || !(s.tooOld(e) || s.tooMany(e)) {
 			return
 		}
 		r := s.record(e.key)
-		if r == nil || r.live != nil || r.keptUntil() != e.at {
+		if r == nil || r.live != nil || r.lastRequest() != e.at {
 			s.expiring.Delete(e)
 			continue
 		}
@@ -202,18 +207,30 @@ func (s *Shard) expire(commands int) {
 			// could be the same.
 			return
 		}
+		if !s.tooOld(e) {
+			s.retention.forgotten = max(s.retention.forgotten, e.at)
+		}
 		s.expiring.Delete(e)
-		s.records.Delete(r)
+		s.remove(r)
 		removed++
 	}
 }
 
-// keptUntil is when a tombstone may be forgotten: when every request that its
-// window holds would be refused for its age alone. A client whose clock is fast
-// makes ids that grow old later, and is followed for up to a day.
-func (r *record) keptUntil() int64 {
-	const window = int64(DedupeWindow)
-	return min(max(r.deletedAt, r.window.newestID()), r.deletedAt+window) + window
+// tooOld reports whether a tombstone may be forgotten: every request that its
+// window holds would be refused for its age alone.
+func (s *Shard) tooOld(e expiry) bool { return e.at+int64(s.retention.requestWindow()) <= s.now }
+
+// tooMany reports whether a tombstone has to go before its time, and is not so
+// young that requests which are under way could miss it.
+func (s *Shard) tooMany(e expiry) bool {
+	return s.records.Len()-s.live > s.retention.maxTombstones() && e.at+int64(MinRequestWindow) <= s.now
+}
+
+// lastRequest is the time of the newest request that a tombstone remembers. A
+// client whose clock is fast makes ids that grow old later, and is followed for
+// up to a day.
+func (r *record) lastRequest() int64 {
+	return min(max(r.deletedAt, r.window.newestID()), r.deletedAt+int64(maxFastClock))
 }
 
 // worse orders verdicts by how much they accuse.

@@ -64,10 +64,13 @@ func (s *Shard) applyInit(c *statev1.InitInstance) Result {
 				"the identifier %q is in use by an instance of %s at seq %d: choose another, or delete that instance first", key.ID, rec.live.spec.Name, rec.live.seq)
 		}
 	}
-	if (window{}).forgotten(c.GetRequestId(), s.now) {
+	if s.forgotten(window{}, c.GetRequestId()) {
 		return forgotten(c.GetRequestId())
 	}
 	sp := s.spec(SpecKey{Namespace: key.Namespace, Name: c.GetSpec(), Version: c.GetSpecVersion()})
+	if res, gone := sp.retired(); gone {
+		return res
+	}
 	if sp == nil || sp.definition == nil {
 		return refuse(typesv1.Reason_REASON_SPECIFICATION_NOT_INSTALLED, "version %d of the specification %q is not installed on this shard", c.GetSpecVersion(), c.GetSpec())
 	}
@@ -113,7 +116,7 @@ func (s *Shard) applyStep(c *statev1.Step) Result {
 			return res
 		}
 	}
-	if (window{}).forgotten(c.GetRequestId(), s.now) {
+	if s.forgotten(window{}, c.GetRequestId()) {
 		return forgotten(c.GetRequestId())
 	}
 	if rec == nil || rec.live == nil {
@@ -213,9 +216,9 @@ func (s *Shard) take(next *record, sp *specState, t model.Transition, req reques
 	s.schedule(next.key, inst)
 	done := seen{id: req.id, hash: req.hash, at: s.now, kind: req.kind, ref: inst.incarnation, seq: inst.seq, from: st.t.From, verdict: st.verdict, index: s.applied}
 	if req.id != "" {
-		next.window = next.window.add(done, s.now)
+		next.window = next.window.add(done, s.now, s.retention.requestWindow())
 	}
-	s.records.Set(next)
+	s.put(next)
 	res := s.firstAnswer(next, done, t)
 	res.Duplicate = false
 	return Result{Value: res}
@@ -236,10 +239,10 @@ func (s *Shard) applyDelete(c *statev1.DeleteInstance) Result {
 			}
 			return Result{Value: &DeleteResult{Deleted: e.seq != 0, Duplicate: true, Incarnation: e.ref, Index: e.index}}
 		}
-		if rec.window.forgotten(c.GetRequestId(), s.now) {
+		if s.forgotten(rec.window, c.GetRequestId()) {
 			return forgotten(c.GetRequestId())
 		}
-	} else if (window{}).forgotten(c.GetRequestId(), s.now) {
+	} else if s.forgotten(window{}, c.GetRequestId()) {
 		return forgotten(c.GetRequestId())
 	}
 	next := &record{key: key, deletedAt: s.now}
@@ -261,14 +264,14 @@ func (s *Shard) applyDelete(c *statev1.DeleteInstance) Result {
 	}
 	if c.GetRequestId() != "" {
 		// Also when nothing was deleted: a late retry must not delete what was begun since.
-		next.window = next.window.add(done, s.now)
+		next.window = next.window.add(done, s.now, s.retention.requestWindow())
 	} else if !res.Deleted {
 		return Result{Value: res}
 	}
-	s.records.Set(next)
+	s.put(next)
 	if next.live == nil {
 		next.deletedAt = s.now
-		s.expiring.Set(expiry{at: next.keptUntil(), key: key})
+		s.expiring.Set(expiry{at: next.lastRequest(), key: key})
 	}
 	return Result{Value: res}
 }
@@ -285,7 +288,7 @@ func (s *Shard) keepInit(rec *record) window {
 	if inst.history.has(1) {
 		e.verdict = inst.history.at(1).verdict
 	}
-	return rec.window.add(e, s.now)
+	return rec.window.add(e, s.now, s.retention.requestWindow())
 }
 
 // seenBefore answers a request whose id the identifier's window holds, or may
@@ -300,7 +303,7 @@ func (s *Shard) seenBefore(rec *record, id string, kind requestKind, hash uint64
 		return reused(id), true
 	case ok:
 		return Result{Value: s.firstAnswer(rec, e, asked)}, true
-	case rec.window.forgotten(id, s.now):
+	case s.forgotten(rec.window, id):
 		return forgotten(id), true
 	}
 	return Result{}, false

@@ -21,10 +21,13 @@ func (s *Shard) applyMock(c *statev1.MockInstance) Result {
 			return res
 		}
 	}
-	if (window{}).forgotten(c.GetRequestId(), s.now) {
+	if s.forgotten(window{}, c.GetRequestId()) {
 		return forgotten(c.GetRequestId())
 	}
 	sp := s.spec(SpecKey{Namespace: key.Namespace, Name: c.GetSpec(), Version: c.GetSpecVersion()})
+	if res, gone := sp.retired(); gone {
+		return res
+	}
 	if sp == nil || sp.definition == nil {
 		return refuse(typesv1.Reason_REASON_SPECIFICATION_NOT_INSTALLED, "version %d of the specification %q is not installed on this shard", c.GetSpecVersion(), c.GetSpec())
 	}
@@ -47,10 +50,10 @@ func (s *Shard) applyMock(c *statev1.MockInstance) Result {
 	}
 	done := seen{id: c.GetRequestId(), hash: hash, at: s.now, kind: requestMock, ref: next.incarnation, seq: 1, verdict: typesv1.Verdict_VERDICT_OK, index: s.applied}
 	if done.id != "" {
-		next.window = next.window.add(done, s.now)
+		next.window = next.window.add(done, s.now, s.retention.requestWindow())
 	}
 	s.live++
-	s.records.Set(next)
+	s.put(next)
 	res := s.firstAnswer(next, done, model.Transition{To: c.GetState()})
 	res.Duplicate = false
 	return Result{Value: res}

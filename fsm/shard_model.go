@@ -34,6 +34,10 @@ type specState struct {
 	// installed without one, and never change once they are there.
 	frontiers     *model.Frontiers
 	frontierTable *statev1.FrontierTable
+	// uses counts the instances and tombstones of the version. It follows from them.
+	uses int
+	// droppedAt is set on the note that is left of a version that was retired.
+	droppedAt int64
 }
 
 // deviation counts a distinct deviating transition. Values are immutable.
@@ -132,7 +136,11 @@ func (s *Shard) applyInstall(c *statev1.InstallSpecification) Result {
 	if _, err := frontiersOf(key.Name, content.GetFrontierTable()); err != nil {
 		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "%v", err)
 	}
-	if p := s.spec(key); p != nil && p.definition != nil {
+	p := s.spec(key)
+	if res, gone := p.retired(); gone {
+		return res
+	}
+	if p != nil && p.definition != nil {
 		_ = p.track(content.GetFrontierTable()) // it was checked
 		return Result{}
 	} else if p != nil && c.GetModeRevision() < p.modeRevision {
@@ -140,7 +148,7 @@ func (s *Shard) applyInstall(c *statev1.InstallSpecification) Result {
 		// not bring back a mode that this shard has left.
 		return refuse(typesv1.Reason_REASON_MODEL_MODE, "mode revision %d of %q is older than this shard's %d", c.GetModeRevision(), key.Name, p.modeRevision)
 	}
-	p := s.specOrNew(key)
+	p = s.specOrNew(key)
 	p.define(content.GetSpecification())
 	_ = p.track(content.GetFrontierTable()) // it was checked
 	p.mode, p.modeRevision = c.GetMode(), c.GetModeRevision()

@@ -185,6 +185,8 @@ type SpecStatus struct {
 	ModelVersion uint64
 	// Followed is set when the shard has the frontier table of the version.
 	Followed bool
+	// Dropped is set on what is left of a version that was retired.
+	Dropped bool
 	// Learned counts the transitions that the catalog's model did not have yet.
 	Learned int
 }
@@ -212,7 +214,7 @@ func (s *Shard) Spec(key SpecKey) (SpecStatus, bool) {
 }
 
 func (p *specState) status() SpecStatus {
-	return SpecStatus{Key: p.key, Installed: p.definition != nil, Mode: p.mode, ModeRevision: p.modeRevision, ModelVersion: p.modelVersion, Learned: p.learned.len(), Followed: p.frontiers != nil}
+	return SpecStatus{Key: p.key, Installed: p.definition != nil, Mode: p.mode, ModeRevision: p.modeRevision, ModelVersion: p.modelVersion, Learned: p.learned.len(), Followed: p.frontiers != nil, Dropped: p.dropped()}
 }
 
 // Outbox lists up to limit items that the catalog has not acknowledged, oldest first.

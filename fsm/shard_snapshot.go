@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/tidwall/btree"
 
@@ -21,6 +22,7 @@ func (s *Shard) Snapshot() Snapshot {
 	defer s.mu.Unlock()
 	header := &statev1.ShardHeader{AppliedIndex: s.applied, TimeUnixNano: s.now, LedTerm: s.ledTerm, NextOutbox: s.nextOutbox}
 	s.reports.header(header)
+	header.RequestWindowNanos, header.Tombstones, header.ForgottenThrough = int64(s.retention.window), s.retention.tombstones, s.retention.forgotten
 	stage := s.stage.clone()
 	var specs []*specState
 	s.specs.Scan(func(p *specState) bool {
@@ -75,7 +77,7 @@ func each[T any](tree *btree.BTreeG[T], f func(T) error) error {
 }
 
 func (p *specState) records(emit func(*statev1.Record) error) error {
-	rec := &statev1.SpecRecord{Spec: p.key.Proto(), Specification: p.definition, Mode: p.mode, ModeRevision: p.modeRevision, ModelVersion: p.modelVersion, PendingVersion: p.pendingVersion, FrontierTable: p.frontierTable}
+	rec := &statev1.SpecRecord{Spec: p.key.Proto(), Specification: p.definition, Mode: p.mode, ModeRevision: p.modeRevision, ModelVersion: p.modelVersion, PendingVersion: p.pendingVersion, FrontierTable: p.frontierTable, DroppedAt: p.droppedAt}
 	if err := emit(&statev1.Record{Kind: &statev1.Record_Spec{Spec: rec}}); err != nil {
 		return err
 	}
@@ -190,7 +192,7 @@ func (s *Shard) Restore(r io.Reader) error {
 	s.applied, s.now, s.ledTerm, s.stage = next.applied, next.now, next.ledTerm, next.stage
 	s.records, s.expiring, s.specs, s.awaiting = next.records, next.expiring, next.specs, next.awaiting
 	s.outbox, s.nextOutbox, s.reports, s.live = next.outbox, next.nextOutbox, next.reports, next.live
-	s.deadlines, s.soonest = next.deadlines, next.soonest
+	s.deadlines, s.soonest, s.retention = next.deadlines, next.soonest, next.retention
 	return nil
 }
 
@@ -212,9 +214,9 @@ func (b *shardRestore) flush() error {
 		return nil
 	}
 	b.rec = nil
-	b.records.Set(r)
+	b.put(r)
 	if r.live == nil {
-		b.expiring.Set(expiry{at: r.keptUntil(), key: r.key})
+		b.expiring.Set(expiry{at: r.lastRequest(), key: r.key})
 		return nil
 	}
 	b.live++
@@ -266,6 +268,7 @@ func (b *shardRestore) apply(r *statev1.Record) error {
 		b.header = true
 		b.applied, b.now, b.ledTerm, b.nextOutbox = h.GetAppliedIndex(), h.GetTimeUnixNano(), h.GetLedTerm(), h.GetNextOutbox()
 		b.reports.restoreHeader(h)
+		b.retention = retention{window: time.Duration(h.GetRequestWindowNanos()), tombstones: h.GetTombstones(), forgotten: h.GetForgottenThrough()}
 		return nil
 	}
 	switch kind := r.GetKind().(type) {
@@ -280,6 +283,7 @@ func (b *shardRestore) apply(r *statev1.Record) error {
 		}
 		b.spec.mode, b.spec.modeRevision = c.GetMode(), c.GetModeRevision()
 		b.spec.modelVersion, b.spec.pendingVersion = c.GetModelVersion(), c.GetPendingVersion()
+		b.spec.droppedAt = c.GetDroppedAt()
 		b.specs.Set(b.spec)
 	case *statev1.Record_Model:
 		return b.restoreModel(kind.Model)

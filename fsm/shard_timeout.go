@@ -50,7 +50,7 @@ func (s *Shard) applyFire(c *statev1.FireTimeout) Result {
 	s.unschedule(ref.Key, rec.live)
 	live.timedOut = ref.Seq
 	s.schedule(ref.Key, &live)
-	s.records.Set(&next)
+	s.put(&next)
 	res.Fired = true
 	s.report(&statev1.ReportRecord{
 		Kind: typesv1.ReportKind_REPORT_KIND_TIMEOUT, Spec: live.spec.Proto(), Step: ref.Proto(), Transition: transitionProto(*live.history.at(ref.Seq).t),
@@ -87,8 +87,8 @@ func (s *Shard) applyPrune(c *statev1.PruneInstance) Result {
 	next.window = s.keepInit(&next)
 	next.live, next.deletedAt = nil, s.now
 	s.live--
-	s.records.Set(&next)
-	s.expiring.Set(expiry{at: next.keptUntil(), key: ref.Key})
+	s.put(&next)
+	s.expiring.Set(expiry{at: next.lastRequest(), key: ref.Key})
 	return Result{Value: res}
 }
 

@@ -66,7 +66,7 @@ func (s *Shard) settle(w *awaitingStep, j *typesv1.Judgement) {
 			}
 			next.live = &live
 		}
-		s.records.Set(&next)
+		s.put(&next)
 	}
 	if deviates {
 		s.deviate(w, j, at)

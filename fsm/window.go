@@ -13,7 +13,8 @@ import (
 
 const (
 	// DedupeWindow is how long, in log time, an identifier's request ids are
-	// remembered at least, and how long a tombstone is kept.
+	// remembered at least, and how long a tombstone is kept, unless the cluster's
+	// settings say otherwise.
 	DedupeWindow = 24 * time.Hour
 	// MinRemembered request ids of an identifier are remembered however old they are.
 	MinRemembered = 64
@@ -21,6 +22,9 @@ const (
 	// whose id is not newer than a forgotten one answers OUTCOME_UNKNOWN: the
 	// bound can make a very late retry fail, and never makes it apply twice.
 	MaxRemembered = 1024
+	// maxFastClock is how far the clock of a client may be ahead for its requests
+	// to be remembered as long as those of others.
+	maxFastClock = 24 * time.Hour
 )
 
 type requestKind uint8
@@ -65,11 +69,12 @@ func (w window) find(id string) (seen, bool) {
 	return seen{}, false
 }
 
-func (w window) add(e seen, now int64) window {
+// add remembers a request, and forgets those that are older than keep.
+func (w window) add(e seen, now int64, keep time.Duration) window {
 	w.entries = append(w.entries, e)
 	for {
 		n := len(w.entries)
-		old := n > MinRemembered && now-w.entries[0].at > int64(DedupeWindow)
+		old := n > MinRemembered && now-w.entries[0].at > int64(keep)
 		if !old && n <= MaxRemembered {
 			return w
 		}
@@ -106,12 +111,13 @@ func (w window) setVerdict(incarnation, seq uint64, v typesv1.Verdict) window {
 
 // forgotten reports whether a request with this id, which the window does not
 // hold, may have been applied and forgotten since.
-func (w window) forgotten(id string, now int64) bool {
+func (s *Shard) forgotten(w window, id string) bool {
 	ms, ok := requestTime(id)
 	if !ok {
 		return false
 	}
-	return ms <= w.evictedThrough || now/int64(time.Millisecond)-ms >= DedupeWindow.Milliseconds()
+	return ms <= w.evictedThrough || s.retention.forgotten > 0 && ms <= s.retention.forgotten/int64(time.Millisecond) ||
+		s.now/int64(time.Millisecond)-ms >= s.retention.requestWindow().Milliseconds()
 }
 
 // requestTime returns the Unix milliseconds in a UUIDv7.

@@ -291,7 +291,7 @@ func (s *Server) settle(node *cluster.Node, o cluster.Outcome) error {
 		if err != nil {
 			return err
 		}
-		form.ReportRetention = uint64(s.cfg.ReportRetention)
+		form.Settings = fsm.Settings{ReportRetention: uint64(s.cfg.ReportRetention)}.Proto()
 		if err := node.Form(s.ctx, form); err != nil {
 			return err
 		}

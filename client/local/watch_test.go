@@ -259,7 +259,7 @@ func TestWatchTellsWhatWasDropped(t *testing.T) {
 	defer closed(t, m)
 	ctx := testContext(t)
 	err := e.alone(ctx, func() error {
-		_, err := e.one(toShard, &statev1.Command{Kind: &statev1.Command_SetReportRetention{SetReportRetention: &statev1.SetReportRetention{Reports: fsm.MinReportRetention}}})
+		_, err := e.one(toShard, &statev1.Command{Kind: &statev1.Command_SetRetention{SetRetention: &statev1.SetRetention{Reports: fsm.MinReportRetention}}})
 		return err
 	})
 	if err != nil {

@@ -173,7 +173,8 @@ type Command struct {
 	//	*Command_MockInstance
 	//	*Command_FireTimeout
 	//	*Command_PruneInstance
-	//	*Command_SetReportRetention
+	//	*Command_SetRetention
+	//	*Command_DropSpecification
 	//	*Command_FormCluster
 	//	*Command_RegisterNode
 	//	*Command_MarkShardFormed
@@ -186,6 +187,8 @@ type Command struct {
 	//	*Command_AcceptDeviations
 	//	*Command_RejectDeviations
 	//	*Command_WithdrawAcceptances
+	//	*Command_ChangeSettings
+	//	*Command_RetireSpecification
 	//	*Command_SetNodeState
 	//	*Command_ForgetNode
 	//	*Command_PlaceReplica
@@ -357,10 +360,19 @@ func (x *Command) GetPruneInstance() *PruneInstance {
 	return nil
 }
 
-func (x *Command) GetSetReportRetention() *SetReportRetention {
+func (x *Command) GetSetRetention() *SetRetention {
 	if x != nil {
-		if x, ok := x.Kind.(*Command_SetReportRetention); ok {
-			return x.SetReportRetention
+		if x, ok := x.Kind.(*Command_SetRetention); ok {
+			return x.SetRetention
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDropSpecification() *DropSpecification {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_DropSpecification); ok {
+			return x.DropSpecification
 		}
 	}
 	return nil
@@ -474,6 +486,24 @@ func (x *Command) GetWithdrawAcceptances() *WithdrawAcceptances {
 	return nil
 }
 
+func (x *Command) GetChangeSettings() *ChangeSettings {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_ChangeSettings); ok {
+			return x.ChangeSettings
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRetireSpecification() *RetireSpecification {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_RetireSpecification); ok {
+			return x.RetireSpecification
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetSetNodeState() *SetNodeState {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_SetNodeState); ok {
@@ -577,8 +607,12 @@ type Command_PruneInstance struct {
 	PruneInstance *PruneInstance `protobuf:"bytes,51,opt,name=prune_instance,json=pruneInstance,proto3,oneof"`
 }
 
-type Command_SetReportRetention struct {
-	SetReportRetention *SetReportRetention `protobuf:"bytes,80,opt,name=set_report_retention,json=setReportRetention,proto3,oneof"`
+type Command_SetRetention struct {
+	SetRetention *SetRetention `protobuf:"bytes,80,opt,name=set_retention,json=setRetention,proto3,oneof"`
+}
+
+type Command_DropSpecification struct {
+	DropSpecification *DropSpecification `protobuf:"bytes,110,opt,name=drop_specification,json=dropSpecification,proto3,oneof"`
 }
 
 type Command_FormCluster struct {
@@ -630,6 +664,14 @@ type Command_WithdrawAcceptances struct {
 	WithdrawAcceptances *WithdrawAcceptances `protobuf:"bytes,72,opt,name=withdraw_acceptances,json=withdrawAcceptances,proto3,oneof"`
 }
 
+type Command_ChangeSettings struct {
+	ChangeSettings *ChangeSettings `protobuf:"bytes,111,opt,name=change_settings,json=changeSettings,proto3,oneof"`
+}
+
+type Command_RetireSpecification struct {
+	RetireSpecification *RetireSpecification `protobuf:"bytes,112,opt,name=retire_specification,json=retireSpecification,proto3,oneof"`
+}
+
 type Command_SetNodeState struct {
 	SetNodeState *SetNodeState `protobuf:"bytes,130,opt,name=set_node_state,json=setNodeState,proto3,oneof"`
 }
@@ -676,7 +718,9 @@ func (*Command_FireTimeout) isCommand_Kind() {}
 
 func (*Command_PruneInstance) isCommand_Kind() {}
 
-func (*Command_SetReportRetention) isCommand_Kind() {}
+func (*Command_SetRetention) isCommand_Kind() {}
+
+func (*Command_DropSpecification) isCommand_Kind() {}
 
 func (*Command_FormCluster) isCommand_Kind() {}
 
@@ -701,6 +745,10 @@ func (*Command_AcceptDeviations) isCommand_Kind() {}
 func (*Command_RejectDeviations) isCommand_Kind() {}
 
 func (*Command_WithdrawAcceptances) isCommand_Kind() {}
+
+func (*Command_ChangeSettings) isCommand_Kind() {}
+
+func (*Command_RetireSpecification) isCommand_Kind() {}
 
 func (*Command_SetNodeState) isCommand_Kind() {}
 
@@ -2101,28 +2149,31 @@ func (x *SetModelMode) GetModelVersion() uint64 {
 	return 0
 }
 
-// SetReportRetention brings the cluster's setting to a shard.
-type SetReportRetention struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Reports       uint64                 `protobuf:"varint,1,opt,name=reports,proto3" json:"reports,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+// SetRetention brings those of the cluster's settings to a shard that say what it
+// keeps; 0 is the default of each, as in Settings.
+type SetRetention struct {
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Reports            uint64                 `protobuf:"varint,1,opt,name=reports,proto3" json:"reports,omitempty"`
+	RequestWindowNanos int64                  `protobuf:"varint,110,opt,name=request_window_nanos,json=requestWindowNanos,proto3" json:"request_window_nanos,omitempty"`
+	Tombstones         uint64                 `protobuf:"varint,111,opt,name=tombstones,proto3" json:"tombstones,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
-func (x *SetReportRetention) Reset() {
-	*x = SetReportRetention{}
+func (x *SetRetention) Reset() {
+	*x = SetRetention{}
 	mi := &file_spex_state_v1_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *SetReportRetention) String() string {
+func (x *SetRetention) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*SetReportRetention) ProtoMessage() {}
+func (*SetRetention) ProtoMessage() {}
 
-func (x *SetReportRetention) ProtoReflect() protoreflect.Message {
+func (x *SetRetention) ProtoReflect() protoreflect.Message {
 	mi := &file_spex_state_v1_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -2134,16 +2185,77 @@ func (x *SetReportRetention) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use SetReportRetention.ProtoReflect.Descriptor instead.
-func (*SetReportRetention) Descriptor() ([]byte, []int) {
+// Deprecated: Use SetRetention.ProtoReflect.Descriptor instead.
+func (*SetRetention) Descriptor() ([]byte, []int) {
 	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{23}
 }
 
-func (x *SetReportRetention) GetReports() uint64 {
+func (x *SetRetention) GetReports() uint64 {
 	if x != nil {
 		return x.Reports
 	}
 	return 0
+}
+
+func (x *SetRetention) GetRequestWindowNanos() int64 {
+	if x != nil {
+		return x.RequestWindowNanos
+	}
+	return 0
+}
+
+func (x *SetRetention) GetTombstones() uint64 {
+	if x != nil {
+		return x.Tombstones
+	}
+	return 0
+}
+
+// DropSpecification takes a version of a specification that is being retired out
+// of a shard, unless something there still refers to it. What stays is the note
+// that it was there, so that nobody brings it back.
+type DropSpecification struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Spec          *SpecKey               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropSpecification) Reset() {
+	*x = DropSpecification{}
+	mi := &file_spex_state_v1_command_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropSpecification) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropSpecification) ProtoMessage() {}
+
+func (x *DropSpecification) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_command_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropSpecification.ProtoReflect.Descriptor instead.
+func (*DropSpecification) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *DropSpecification) GetSpec() *SpecKey {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
 }
 
 type AcknowledgeOutbox struct {
@@ -2156,7 +2268,7 @@ type AcknowledgeOutbox struct {
 
 func (x *AcknowledgeOutbox) Reset() {
 	*x = AcknowledgeOutbox{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[24]
+	mi := &file_spex_state_v1_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2168,7 +2280,7 @@ func (x *AcknowledgeOutbox) String() string {
 func (*AcknowledgeOutbox) ProtoMessage() {}
 
 func (x *AcknowledgeOutbox) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[24]
+	mi := &file_spex_state_v1_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2181,7 +2293,7 @@ func (x *AcknowledgeOutbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcknowledgeOutbox.ProtoReflect.Descriptor instead.
 func (*AcknowledgeOutbox) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{24}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AcknowledgeOutbox) GetThrough() uint64 {
@@ -2205,7 +2317,7 @@ type OutboxItem struct {
 
 func (x *OutboxItem) Reset() {
 	*x = OutboxItem{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[25]
+	mi := &file_spex_state_v1_command_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2217,7 +2329,7 @@ func (x *OutboxItem) String() string {
 func (*OutboxItem) ProtoMessage() {}
 
 func (x *OutboxItem) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[25]
+	mi := &file_spex_state_v1_command_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2230,7 +2342,7 @@ func (x *OutboxItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxItem.ProtoReflect.Descriptor instead.
 func (*OutboxItem) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{25}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *OutboxItem) GetId() uint64 {
@@ -2275,7 +2387,7 @@ type Deviation struct {
 
 func (x *Deviation) Reset() {
 	*x = Deviation{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[26]
+	mi := &file_spex_state_v1_command_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2287,7 +2399,7 @@ func (x *Deviation) String() string {
 func (*Deviation) ProtoMessage() {}
 
 func (x *Deviation) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[26]
+	mi := &file_spex_state_v1_command_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2300,7 +2412,7 @@ func (x *Deviation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deviation.ProtoReflect.Descriptor instead.
 func (*Deviation) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{26}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Deviation) GetVerdict() v1.Verdict {
@@ -2356,9 +2468,8 @@ type FormCluster struct {
 	// The frozen first configurations, one a shard, in order of shard id from 1.
 	Placements []*ShardPlacement `protobuf:"bytes,7,rep,name=placements,proto3" json:"placements,omitempty"`
 	// Which shard each slot belongs to, covering all slots in order.
-	Slots []*SlotRange `protobuf:"bytes,8,rep,name=slots,proto3" json:"slots,omitempty"`
-	// How many reports of each class a shard keeps; 0 means the default.
-	ReportRetention uint64 `protobuf:"varint,80,opt,name=report_retention,json=reportRetention,proto3" json:"report_retention,omitempty"`
+	Slots    []*SlotRange `protobuf:"bytes,8,rep,name=slots,proto3" json:"slots,omitempty"`
+	Settings *Settings    `protobuf:"bytes,110,opt,name=settings,proto3" json:"settings,omitempty"`
 	// How long a node is silent before its replicas are replaced, nanoseconds; 0 means the default.
 	DeadAfterNanos int64 `protobuf:"varint,130,opt,name=dead_after_nanos,json=deadAfterNanos,proto3" json:"dead_after_nanos,omitempty"`
 	unknownFields  protoimpl.UnknownFields
@@ -2367,7 +2478,7 @@ type FormCluster struct {
 
 func (x *FormCluster) Reset() {
 	*x = FormCluster{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[27]
+	mi := &file_spex_state_v1_command_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2379,7 +2490,7 @@ func (x *FormCluster) String() string {
 func (*FormCluster) ProtoMessage() {}
 
 func (x *FormCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[27]
+	mi := &file_spex_state_v1_command_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2392,7 +2503,7 @@ func (x *FormCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FormCluster.ProtoReflect.Descriptor instead.
 func (*FormCluster) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{27}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *FormCluster) GetClusterId() string {
@@ -2451,11 +2562,11 @@ func (x *FormCluster) GetSlots() []*SlotRange {
 	return nil
 }
 
-func (x *FormCluster) GetReportRetention() uint64 {
+func (x *FormCluster) GetSettings() *Settings {
 	if x != nil {
-		return x.ReportRetention
+		return x.Settings
 	}
-	return 0
+	return nil
 }
 
 func (x *FormCluster) GetDeadAfterNanos() int64 {
@@ -2463,6 +2574,196 @@ func (x *FormCluster) GetDeadAfterNanos() int64 {
 		return x.DeadAfterNanos
 	}
 	return 0
+}
+
+// Settings are what an operator may change while the cluster runs. 0 is the
+// default of each.
+type Settings struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many reports of each class a shard keeps.
+	ReportRetention uint64 `protobuf:"varint,110,opt,name=report_retention,json=reportRetention,proto3" json:"report_retention,omitempty"`
+	// How long request ids and tombstones are remembered, in log time.
+	RequestWindowNanos int64 `protobuf:"varint,111,opt,name=request_window_nanos,json=requestWindowNanos,proto3" json:"request_window_nanos,omitempty"`
+	// How many tombstones a shard keeps of those that are old enough to go early.
+	Tombstones uint64 `protobuf:"varint,112,opt,name=tombstones,proto3" json:"tombstones,omitempty"`
+	// How many versions of a specification are kept that nothing refers to, the
+	// newest one included.
+	SpecVersions  uint64 `protobuf:"varint,113,opt,name=spec_versions,json=specVersions,proto3" json:"spec_versions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Settings) Reset() {
+	*x = Settings{}
+	mi := &file_spex_state_v1_command_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Settings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Settings) ProtoMessage() {}
+
+func (x *Settings) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_command_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Settings.ProtoReflect.Descriptor instead.
+func (*Settings) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Settings) GetReportRetention() uint64 {
+	if x != nil {
+		return x.ReportRetention
+	}
+	return 0
+}
+
+func (x *Settings) GetRequestWindowNanos() int64 {
+	if x != nil {
+		return x.RequestWindowNanos
+	}
+	return 0
+}
+
+func (x *Settings) GetTombstones() uint64 {
+	if x != nil {
+		return x.Tombstones
+	}
+	return 0
+}
+
+func (x *Settings) GetSpecVersions() uint64 {
+	if x != nil {
+		return x.SpecVersions
+	}
+	return 0
+}
+
+// ChangeSettings changes the settings that are present.
+type ChangeSettings struct {
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	ReportRetention    *uint64                `protobuf:"varint,110,opt,name=report_retention,json=reportRetention,proto3,oneof" json:"report_retention,omitempty"`
+	RequestWindowNanos *int64                 `protobuf:"varint,111,opt,name=request_window_nanos,json=requestWindowNanos,proto3,oneof" json:"request_window_nanos,omitempty"`
+	Tombstones         *uint64                `protobuf:"varint,112,opt,name=tombstones,proto3,oneof" json:"tombstones,omitempty"`
+	SpecVersions       *uint64                `protobuf:"varint,113,opt,name=spec_versions,json=specVersions,proto3,oneof" json:"spec_versions,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *ChangeSettings) Reset() {
+	*x = ChangeSettings{}
+	mi := &file_spex_state_v1_command_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeSettings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeSettings) ProtoMessage() {}
+
+func (x *ChangeSettings) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_command_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeSettings.ProtoReflect.Descriptor instead.
+func (*ChangeSettings) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ChangeSettings) GetReportRetention() uint64 {
+	if x != nil && x.ReportRetention != nil {
+		return *x.ReportRetention
+	}
+	return 0
+}
+
+func (x *ChangeSettings) GetRequestWindowNanos() int64 {
+	if x != nil && x.RequestWindowNanos != nil {
+		return *x.RequestWindowNanos
+	}
+	return 0
+}
+
+func (x *ChangeSettings) GetTombstones() uint64 {
+	if x != nil && x.Tombstones != nil {
+		return *x.Tombstones
+	}
+	return 0
+}
+
+func (x *ChangeSettings) GetSpecVersions() uint64 {
+	if x != nil && x.SpecVersions != nil {
+		return *x.SpecVersions
+	}
+	return 0
+}
+
+// RetireSpecification begins to retire a version of a specification of which
+// there are enough newer ones. The catalog forgets it once every shard has.
+type RetireSpecification struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Spec          *SpecKey               `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetireSpecification) Reset() {
+	*x = RetireSpecification{}
+	mi := &file_spex_state_v1_command_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetireSpecification) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetireSpecification) ProtoMessage() {}
+
+func (x *RetireSpecification) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_state_v1_command_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetireSpecification.ProtoReflect.Descriptor instead.
+func (*RetireSpecification) Descriptor() ([]byte, []int) {
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *RetireSpecification) GetSpec() *SpecKey {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
 }
 
 // SlotRange assigns the slots from first to last, both included, to a shard.
@@ -2477,7 +2778,7 @@ type SlotRange struct {
 
 func (x *SlotRange) Reset() {
 	*x = SlotRange{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[28]
+	mi := &file_spex_state_v1_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2489,7 +2790,7 @@ func (x *SlotRange) String() string {
 func (*SlotRange) ProtoMessage() {}
 
 func (x *SlotRange) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[28]
+	mi := &file_spex_state_v1_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2502,7 +2803,7 @@ func (x *SlotRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotRange.ProtoReflect.Descriptor instead.
 func (*SlotRange) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{28}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SlotRange) GetFirst() uint32 {
@@ -2540,7 +2841,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[29]
+	mi := &file_spex_state_v1_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2552,7 +2853,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[29]
+	mi := &file_spex_state_v1_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2565,7 +2866,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{29}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Node) GetId() string {
@@ -2622,7 +2923,7 @@ type ShardPlacement struct {
 
 func (x *ShardPlacement) Reset() {
 	*x = ShardPlacement{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[30]
+	mi := &file_spex_state_v1_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2634,7 +2935,7 @@ func (x *ShardPlacement) String() string {
 func (*ShardPlacement) ProtoMessage() {}
 
 func (x *ShardPlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[30]
+	mi := &file_spex_state_v1_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2647,7 +2948,7 @@ func (x *ShardPlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardPlacement.ProtoReflect.Descriptor instead.
 func (*ShardPlacement) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{30}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ShardPlacement) GetShard() uint32 {
@@ -2680,7 +2981,7 @@ type RegisterNode struct {
 
 func (x *RegisterNode) Reset() {
 	*x = RegisterNode{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[31]
+	mi := &file_spex_state_v1_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2692,7 +2993,7 @@ func (x *RegisterNode) String() string {
 func (*RegisterNode) ProtoMessage() {}
 
 func (x *RegisterNode) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[31]
+	mi := &file_spex_state_v1_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2705,7 +3006,7 @@ func (x *RegisterNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterNode.ProtoReflect.Descriptor instead.
 func (*RegisterNode) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{31}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RegisterNode) GetNode() *Node {
@@ -2724,7 +3025,7 @@ type MarkShardFormed struct {
 
 func (x *MarkShardFormed) Reset() {
 	*x = MarkShardFormed{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[32]
+	mi := &file_spex_state_v1_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2736,7 +3037,7 @@ func (x *MarkShardFormed) String() string {
 func (*MarkShardFormed) ProtoMessage() {}
 
 func (x *MarkShardFormed) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[32]
+	mi := &file_spex_state_v1_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2749,7 +3050,7 @@ func (x *MarkShardFormed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MarkShardFormed.ProtoReflect.Descriptor instead.
 func (*MarkShardFormed) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{32}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *MarkShardFormed) GetShard() uint32 {
@@ -2771,7 +3072,7 @@ type SetNodeState struct {
 
 func (x *SetNodeState) Reset() {
 	*x = SetNodeState{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[33]
+	mi := &file_spex_state_v1_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2783,7 +3084,7 @@ func (x *SetNodeState) String() string {
 func (*SetNodeState) ProtoMessage() {}
 
 func (x *SetNodeState) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[33]
+	mi := &file_spex_state_v1_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2796,7 +3097,7 @@ func (x *SetNodeState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetNodeState.ProtoReflect.Descriptor instead.
 func (*SetNodeState) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{33}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SetNodeState) GetNode() string {
@@ -2824,7 +3125,7 @@ type ForgetNode struct {
 
 func (x *ForgetNode) Reset() {
 	*x = ForgetNode{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[34]
+	mi := &file_spex_state_v1_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2836,7 +3137,7 @@ func (x *ForgetNode) String() string {
 func (*ForgetNode) ProtoMessage() {}
 
 func (x *ForgetNode) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[34]
+	mi := &file_spex_state_v1_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2849,7 +3150,7 @@ func (x *ForgetNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetNode.ProtoReflect.Descriptor instead.
 func (*ForgetNode) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{34}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ForgetNode) GetNode() string {
@@ -2870,7 +3171,7 @@ type PlaceReplica struct {
 
 func (x *PlaceReplica) Reset() {
 	*x = PlaceReplica{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[35]
+	mi := &file_spex_state_v1_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2882,7 +3183,7 @@ func (x *PlaceReplica) String() string {
 func (*PlaceReplica) ProtoMessage() {}
 
 func (x *PlaceReplica) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[35]
+	mi := &file_spex_state_v1_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2895,7 +3196,7 @@ func (x *PlaceReplica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlaceReplica.ProtoReflect.Descriptor instead.
 func (*PlaceReplica) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{35}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PlaceReplica) GetShard() uint32 {
@@ -2924,7 +3225,7 @@ type UnplaceReplica struct {
 
 func (x *UnplaceReplica) Reset() {
 	*x = UnplaceReplica{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[36]
+	mi := &file_spex_state_v1_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2936,7 +3237,7 @@ func (x *UnplaceReplica) String() string {
 func (*UnplaceReplica) ProtoMessage() {}
 
 func (x *UnplaceReplica) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[36]
+	mi := &file_spex_state_v1_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2949,7 +3250,7 @@ func (x *UnplaceReplica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnplaceReplica.ProtoReflect.Descriptor instead.
 func (*UnplaceReplica) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{36}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *UnplaceReplica) GetShard() uint32 {
@@ -2979,7 +3280,7 @@ type SetPlacement struct {
 
 func (x *SetPlacement) Reset() {
 	*x = SetPlacement{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[37]
+	mi := &file_spex_state_v1_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2991,7 +3292,7 @@ func (x *SetPlacement) String() string {
 func (*SetPlacement) ProtoMessage() {}
 
 func (x *SetPlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[37]
+	mi := &file_spex_state_v1_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3004,7 +3305,7 @@ func (x *SetPlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPlacement.ProtoReflect.Descriptor instead.
 func (*SetPlacement) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{37}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SetPlacement) GetPaused() bool {
@@ -3040,7 +3341,7 @@ type ApplySpecification struct {
 
 func (x *ApplySpecification) Reset() {
 	*x = ApplySpecification{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[38]
+	mi := &file_spex_state_v1_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3052,7 +3353,7 @@ func (x *ApplySpecification) String() string {
 func (*ApplySpecification) ProtoMessage() {}
 
 func (x *ApplySpecification) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[38]
+	mi := &file_spex_state_v1_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3065,7 +3366,7 @@ func (x *ApplySpecification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplySpecification.ProtoReflect.Descriptor instead.
 func (*ApplySpecification) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{38}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ApplySpecification) GetNamespace() string {
@@ -3099,7 +3400,7 @@ type DeleteSpecification struct {
 
 func (x *DeleteSpecification) Reset() {
 	*x = DeleteSpecification{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[39]
+	mi := &file_spex_state_v1_command_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3111,7 +3412,7 @@ func (x *DeleteSpecification) String() string {
 func (*DeleteSpecification) ProtoMessage() {}
 
 func (x *DeleteSpecification) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[39]
+	mi := &file_spex_state_v1_command_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3124,7 +3425,7 @@ func (x *DeleteSpecification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSpecification.ProtoReflect.Descriptor instead.
 func (*DeleteSpecification) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{39}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DeleteSpecification) GetNamespace() string {
@@ -3154,7 +3455,7 @@ type ImportModel struct {
 
 func (x *ImportModel) Reset() {
 	*x = ImportModel{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[40]
+	mi := &file_spex_state_v1_command_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3166,7 +3467,7 @@ func (x *ImportModel) String() string {
 func (*ImportModel) ProtoMessage() {}
 
 func (x *ImportModel) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[40]
+	mi := &file_spex_state_v1_command_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3179,7 +3480,7 @@ func (x *ImportModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportModel.ProtoReflect.Descriptor instead.
 func (*ImportModel) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{40}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ImportModel) GetNamespace() string {
@@ -3216,7 +3517,7 @@ type ModelImport struct {
 
 func (x *ModelImport) Reset() {
 	*x = ModelImport{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[41]
+	mi := &file_spex_state_v1_command_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3228,7 +3529,7 @@ func (x *ModelImport) String() string {
 func (*ModelImport) ProtoMessage() {}
 
 func (x *ModelImport) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[41]
+	mi := &file_spex_state_v1_command_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3241,7 +3542,7 @@ func (x *ModelImport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelImport.ProtoReflect.Descriptor instead.
 func (*ModelImport) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{41}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ModelImport) GetTransitions() []*v1.Transition {
@@ -3284,7 +3585,7 @@ type AcceptDeviations struct {
 
 func (x *AcceptDeviations) Reset() {
 	*x = AcceptDeviations{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[42]
+	mi := &file_spex_state_v1_command_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3296,7 +3597,7 @@ func (x *AcceptDeviations) String() string {
 func (*AcceptDeviations) ProtoMessage() {}
 
 func (x *AcceptDeviations) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[42]
+	mi := &file_spex_state_v1_command_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3309,7 +3610,7 @@ func (x *AcceptDeviations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptDeviations.ProtoReflect.Descriptor instead.
 func (*AcceptDeviations) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{42}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *AcceptDeviations) GetSpec() *SpecKey {
@@ -3368,7 +3669,7 @@ type RejectDeviations struct {
 
 func (x *RejectDeviations) Reset() {
 	*x = RejectDeviations{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[43]
+	mi := &file_spex_state_v1_command_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3380,7 +3681,7 @@ func (x *RejectDeviations) String() string {
 func (*RejectDeviations) ProtoMessage() {}
 
 func (x *RejectDeviations) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[43]
+	mi := &file_spex_state_v1_command_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3393,7 +3694,7 @@ func (x *RejectDeviations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectDeviations.ProtoReflect.Descriptor instead.
 func (*RejectDeviations) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{43}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *RejectDeviations) GetSpec() *SpecKey {
@@ -3435,7 +3736,7 @@ type WithdrawAcceptances struct {
 
 func (x *WithdrawAcceptances) Reset() {
 	*x = WithdrawAcceptances{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[44]
+	mi := &file_spex_state_v1_command_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3447,7 +3748,7 @@ func (x *WithdrawAcceptances) String() string {
 func (*WithdrawAcceptances) ProtoMessage() {}
 
 func (x *WithdrawAcceptances) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[44]
+	mi := &file_spex_state_v1_command_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3460,7 +3761,7 @@ func (x *WithdrawAcceptances) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WithdrawAcceptances.ProtoReflect.Descriptor instead.
 func (*WithdrawAcceptances) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{44}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *WithdrawAcceptances) GetSpec() *SpecKey {
@@ -3486,7 +3787,7 @@ type ChangeModelMode struct {
 
 func (x *ChangeModelMode) Reset() {
 	*x = ChangeModelMode{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[45]
+	mi := &file_spex_state_v1_command_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3498,7 +3799,7 @@ func (x *ChangeModelMode) String() string {
 func (*ChangeModelMode) ProtoMessage() {}
 
 func (x *ChangeModelMode) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[45]
+	mi := &file_spex_state_v1_command_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3511,7 +3812,7 @@ func (x *ChangeModelMode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeModelMode.ProtoReflect.Descriptor instead.
 func (*ChangeModelMode) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{45}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ChangeModelMode) GetSpec() *SpecKey {
@@ -3548,13 +3849,15 @@ type ReportShard struct {
 	Shard            uint32                  `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
 	Items            []*OutboxItem           `protobuf:"bytes,2,rep,name=items,proto3" json:"items,omitempty"`
 	Acknowledgements []*ModelAcknowledgement `protobuf:"bytes,3,rep,name=acknowledgements,proto3" json:"acknowledgements,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Versions that are being retired and that the shard has dropped.
+	Dropped       []*SpecKey `protobuf:"bytes,110,rep,name=dropped,proto3" json:"dropped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReportShard) Reset() {
 	*x = ReportShard{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[46]
+	mi := &file_spex_state_v1_command_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3566,7 +3869,7 @@ func (x *ReportShard) String() string {
 func (*ReportShard) ProtoMessage() {}
 
 func (x *ReportShard) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[46]
+	mi := &file_spex_state_v1_command_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3579,7 +3882,7 @@ func (x *ReportShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportShard.ProtoReflect.Descriptor instead.
 func (*ReportShard) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{46}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ReportShard) GetShard() uint32 {
@@ -3603,6 +3906,13 @@ func (x *ReportShard) GetAcknowledgements() []*ModelAcknowledgement {
 	return nil
 }
 
+func (x *ReportShard) GetDropped() []*SpecKey {
+	if x != nil {
+		return x.Dropped
+	}
+	return nil
+}
+
 // ModelAcknowledgement says that the shard has logged the mode of this revision
 // and, for SEALING, handed over everything that it learned before.
 type ModelAcknowledgement struct {
@@ -3615,7 +3925,7 @@ type ModelAcknowledgement struct {
 
 func (x *ModelAcknowledgement) Reset() {
 	*x = ModelAcknowledgement{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[47]
+	mi := &file_spex_state_v1_command_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3627,7 +3937,7 @@ func (x *ModelAcknowledgement) String() string {
 func (*ModelAcknowledgement) ProtoMessage() {}
 
 func (x *ModelAcknowledgement) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[47]
+	mi := &file_spex_state_v1_command_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3640,7 +3950,7 @@ func (x *ModelAcknowledgement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModelAcknowledgement.ProtoReflect.Descriptor instead.
 func (*ModelAcknowledgement) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{47}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ModelAcknowledgement) GetSpec() *SpecKey {
@@ -3671,7 +3981,7 @@ type JudgeDeviation struct {
 
 func (x *JudgeDeviation) Reset() {
 	*x = JudgeDeviation{}
-	mi := &file_spex_state_v1_command_proto_msgTypes[48]
+	mi := &file_spex_state_v1_command_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3683,7 +3993,7 @@ func (x *JudgeDeviation) String() string {
 func (*JudgeDeviation) ProtoMessage() {}
 
 func (x *JudgeDeviation) ProtoReflect() protoreflect.Message {
-	mi := &file_spex_state_v1_command_proto_msgTypes[48]
+	mi := &file_spex_state_v1_command_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3696,7 +4006,7 @@ func (x *JudgeDeviation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JudgeDeviation.ProtoReflect.Descriptor instead.
 func (*JudgeDeviation) Descriptor() ([]byte, []int) {
-	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{48}
+	return file_spex_state_v1_command_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *JudgeDeviation) GetSpec() *SpecKey {
@@ -3728,7 +4038,7 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\x05Entry\x12#\n" +
 	"\rfeature_level\x18\x01 \x01(\rR\ffeatureLevel\x12$\n" +
 	"\x0etime_unix_nano\x18\x02 \x01(\x03R\ftimeUnixNano\x122\n" +
-	"\bcommands\x18\x03 \x03(\v2\x16.spex.state.v1.CommandR\bcommands\"\xdf\x11\n" +
+	"\bcommands\x18\x03 \x03(\v2\x16.spex.state.v1.CommandR\bcommands\"\xc2\x13\n" +
 	"\aCommand\x12\x1c\n" +
 	"\tprincipal\x18\x01 \x01(\tR\tprincipal\x12)\n" +
 	"\x04lead\x18\n" +
@@ -3745,8 +4055,9 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\x12acknowledge_outbox\x18\x1b \x01(\v2 .spex.state.v1.AcknowledgeOutboxH\x00R\x11acknowledgeOutbox\x12B\n" +
 	"\rmock_instance\x18d \x01(\v2\x1b.spex.state.v1.MockInstanceH\x00R\fmockInstance\x12?\n" +
 	"\ffire_timeout\x182 \x01(\v2\x1a.spex.state.v1.FireTimeoutH\x00R\vfireTimeout\x12E\n" +
-	"\x0eprune_instance\x183 \x01(\v2\x1c.spex.state.v1.PruneInstanceH\x00R\rpruneInstance\x12U\n" +
-	"\x14set_report_retention\x18P \x01(\v2!.spex.state.v1.SetReportRetentionH\x00R\x12setReportRetention\x12?\n" +
+	"\x0eprune_instance\x183 \x01(\v2\x1c.spex.state.v1.PruneInstanceH\x00R\rpruneInstance\x12B\n" +
+	"\rset_retention\x18P \x01(\v2\x1b.spex.state.v1.SetRetentionH\x00R\fsetRetention\x12Q\n" +
+	"\x12drop_specification\x18n \x01(\v2 .spex.state.v1.DropSpecificationH\x00R\x11dropSpecification\x12?\n" +
 	"\fform_cluster\x18( \x01(\v2\x1a.spex.state.v1.FormClusterH\x00R\vformCluster\x12B\n" +
 	"\rregister_node\x18) \x01(\v2\x1b.spex.state.v1.RegisterNodeH\x00R\fregisterNode\x12L\n" +
 	"\x11mark_shard_formed\x18* \x01(\v2\x1e.spex.state.v1.MarkShardFormedH\x00R\x0fmarkShardFormed\x12T\n" +
@@ -3758,7 +4069,9 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\x0fjudge_deviation\x18< \x01(\v2\x1d.spex.state.v1.JudgeDeviationH\x00R\x0ejudgeDeviation\x12N\n" +
 	"\x11accept_deviations\x18F \x01(\v2\x1f.spex.state.v1.AcceptDeviationsH\x00R\x10acceptDeviations\x12N\n" +
 	"\x11reject_deviations\x18G \x01(\v2\x1f.spex.state.v1.RejectDeviationsH\x00R\x10rejectDeviations\x12W\n" +
-	"\x14withdraw_acceptances\x18H \x01(\v2\".spex.state.v1.WithdrawAcceptancesH\x00R\x13withdrawAcceptances\x12D\n" +
+	"\x14withdraw_acceptances\x18H \x01(\v2\".spex.state.v1.WithdrawAcceptancesH\x00R\x13withdrawAcceptances\x12H\n" +
+	"\x0fchange_settings\x18o \x01(\v2\x1d.spex.state.v1.ChangeSettingsH\x00R\x0echangeSettings\x12W\n" +
+	"\x14retire_specification\x18p \x01(\v2\".spex.state.v1.RetireSpecificationH\x00R\x13retireSpecification\x12D\n" +
 	"\x0eset_node_state\x18\x82\x01 \x01(\v2\x1b.spex.state.v1.SetNodeStateH\x00R\fsetNodeState\x12=\n" +
 	"\vforget_node\x18\x83\x01 \x01(\v2\x19.spex.state.v1.ForgetNodeH\x00R\n" +
 	"forgetNode\x12C\n" +
@@ -3871,9 +4184,15 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\x04spec\x18\x01 \x01(\v2\x16.spex.state.v1.SpecKeyR\x04spec\x12,\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\x18.spex.types.v1.ModelModeR\x04mode\x12#\n" +
 	"\rmode_revision\x18\x03 \x01(\x04R\fmodeRevision\x12#\n" +
-	"\rmodel_version\x18\x04 \x01(\x04R\fmodelVersion\".\n" +
-	"\x12SetReportRetention\x12\x18\n" +
-	"\areports\x18\x01 \x01(\x04R\areports\"-\n" +
+	"\rmodel_version\x18\x04 \x01(\x04R\fmodelVersion\"z\n" +
+	"\fSetRetention\x12\x18\n" +
+	"\areports\x18\x01 \x01(\x04R\areports\x120\n" +
+	"\x14request_window_nanos\x18n \x01(\x03R\x12requestWindowNanos\x12\x1e\n" +
+	"\n" +
+	"tombstones\x18o \x01(\x04R\n" +
+	"tombstones\"?\n" +
+	"\x11DropSpecification\x12*\n" +
+	"\x04spec\x18\x01 \x01(\v2\x16.spex.state.v1.SpecKeyR\x04spec\"-\n" +
 	"\x11AcknowledgeOutbox\x12\x18\n" +
 	"\athrough\x18\x01 \x01(\x04R\athrough\"\xbb\x01\n" +
 	"\n" +
@@ -3890,7 +4209,7 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\vexplanation\x18\x03 \x01(\tR\vexplanation\x12,\n" +
 	"\x05first\x18\x04 \x01(\v2\x16.spex.state.v1.StepRefR\x05first\x12$\n" +
 	"\x0etime_unix_nano\x18\x05 \x01(\x03R\ftimeUnixNano\x12\x14\n" +
-	"\x05grade\x18\x06 \x01(\tR\x05grade\"\x98\x03\n" +
+	"\x05grade\x18\x06 \x01(\tR\x05grade\"\xa8\x03\n" +
 	"\vFormCluster\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12!\n" +
@@ -3902,9 +4221,29 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"placements\x18\a \x03(\v2\x1d.spex.state.v1.ShardPlacementR\n" +
 	"placements\x12.\n" +
-	"\x05slots\x18\b \x03(\v2\x18.spex.state.v1.SlotRangeR\x05slots\x12)\n" +
-	"\x10report_retention\x18P \x01(\x04R\x0freportRetention\x12)\n" +
-	"\x10dead_after_nanos\x18\x82\x01 \x01(\x03R\x0edeadAfterNanos\"K\n" +
+	"\x05slots\x18\b \x03(\v2\x18.spex.state.v1.SlotRangeR\x05slots\x123\n" +
+	"\bsettings\x18n \x01(\v2\x17.spex.state.v1.SettingsR\bsettings\x12)\n" +
+	"\x10dead_after_nanos\x18\x82\x01 \x01(\x03R\x0edeadAfterNanosJ\x04\bP\x10Q\"\xac\x01\n" +
+	"\bSettings\x12)\n" +
+	"\x10report_retention\x18n \x01(\x04R\x0freportRetention\x120\n" +
+	"\x14request_window_nanos\x18o \x01(\x03R\x12requestWindowNanos\x12\x1e\n" +
+	"\n" +
+	"tombstones\x18p \x01(\x04R\n" +
+	"tombstones\x12#\n" +
+	"\rspec_versions\x18q \x01(\x04R\fspecVersions\"\x95\x02\n" +
+	"\x0eChangeSettings\x12.\n" +
+	"\x10report_retention\x18n \x01(\x04H\x00R\x0freportRetention\x88\x01\x01\x125\n" +
+	"\x14request_window_nanos\x18o \x01(\x03H\x01R\x12requestWindowNanos\x88\x01\x01\x12#\n" +
+	"\n" +
+	"tombstones\x18p \x01(\x04H\x02R\n" +
+	"tombstones\x88\x01\x01\x12(\n" +
+	"\rspec_versions\x18q \x01(\x04H\x03R\fspecVersions\x88\x01\x01B\x13\n" +
+	"\x11_report_retentionB\x17\n" +
+	"\x15_request_window_nanosB\r\n" +
+	"\v_tombstonesB\x10\n" +
+	"\x0e_spec_versions\"A\n" +
+	"\x13RetireSpecification\x12*\n" +
+	"\x04spec\x18\x01 \x01(\v2\x16.spex.state.v1.SpecKeyR\x04spec\"K\n" +
 	"\tSlotRange\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\rR\x05first\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\rR\x04last\x12\x14\n" +
@@ -3978,11 +4317,12 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\x04spec\x18\x01 \x01(\v2\x16.spex.state.v1.SpecKeyR\x04spec\x12,\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\x18.spex.types.v1.ModelModeR\x04mode\x12#\n" +
 	"\rtimeout_nanos\x18\x03 \x01(\x03R\ftimeoutNanos\x12(\n" +
-	"\x10if_mode_revision\x18\x04 \x01(\x04R\x0eifModeRevision\"\xa5\x01\n" +
+	"\x10if_mode_revision\x18\x04 \x01(\x04R\x0eifModeRevision\"\xd7\x01\n" +
 	"\vReportShard\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12/\n" +
 	"\x05items\x18\x02 \x03(\v2\x19.spex.state.v1.OutboxItemR\x05items\x12O\n" +
-	"\x10acknowledgements\x18\x03 \x03(\v2#.spex.state.v1.ModelAcknowledgementR\x10acknowledgements\"g\n" +
+	"\x10acknowledgements\x18\x03 \x03(\v2#.spex.state.v1.ModelAcknowledgementR\x10acknowledgements\x120\n" +
+	"\adropped\x18n \x03(\v2\x16.spex.state.v1.SpecKeyR\adropped\"g\n" +
 	"\x14ModelAcknowledgement\x12*\n" +
 	"\x04spec\x18\x01 \x01(\v2\x16.spex.state.v1.SpecKeyR\x04spec\x12#\n" +
 	"\rmode_revision\x18\x02 \x01(\x04R\fmodeRevision\"\xb4\x01\n" +
@@ -4013,7 +4353,7 @@ func file_spex_state_v1_command_proto_rawDescGZIP() []byte {
 }
 
 var file_spex_state_v1_command_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_spex_state_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_spex_state_v1_command_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_spex_state_v1_command_proto_goTypes = []any{
 	(NodeState)(0),               // 0: spex.state.v1.NodeState
 	(*Entry)(nil),                // 1: spex.state.v1.Entry
@@ -4039,40 +4379,44 @@ var file_spex_state_v1_command_proto_goTypes = []any{
 	(*InstallSpecification)(nil), // 21: spex.state.v1.InstallSpecification
 	(*ExtendModel)(nil),          // 22: spex.state.v1.ExtendModel
 	(*SetModelMode)(nil),         // 23: spex.state.v1.SetModelMode
-	(*SetReportRetention)(nil),   // 24: spex.state.v1.SetReportRetention
-	(*AcknowledgeOutbox)(nil),    // 25: spex.state.v1.AcknowledgeOutbox
-	(*OutboxItem)(nil),           // 26: spex.state.v1.OutboxItem
-	(*Deviation)(nil),            // 27: spex.state.v1.Deviation
-	(*FormCluster)(nil),          // 28: spex.state.v1.FormCluster
-	(*SlotRange)(nil),            // 29: spex.state.v1.SlotRange
-	(*Node)(nil),                 // 30: spex.state.v1.Node
-	(*ShardPlacement)(nil),       // 31: spex.state.v1.ShardPlacement
-	(*RegisterNode)(nil),         // 32: spex.state.v1.RegisterNode
-	(*MarkShardFormed)(nil),      // 33: spex.state.v1.MarkShardFormed
-	(*SetNodeState)(nil),         // 34: spex.state.v1.SetNodeState
-	(*ForgetNode)(nil),           // 35: spex.state.v1.ForgetNode
-	(*PlaceReplica)(nil),         // 36: spex.state.v1.PlaceReplica
-	(*UnplaceReplica)(nil),       // 37: spex.state.v1.UnplaceReplica
-	(*SetPlacement)(nil),         // 38: spex.state.v1.SetPlacement
-	(*ApplySpecification)(nil),   // 39: spex.state.v1.ApplySpecification
-	(*DeleteSpecification)(nil),  // 40: spex.state.v1.DeleteSpecification
-	(*ImportModel)(nil),          // 41: spex.state.v1.ImportModel
-	(*ModelImport)(nil),          // 42: spex.state.v1.ModelImport
-	(*AcceptDeviations)(nil),     // 43: spex.state.v1.AcceptDeviations
-	(*RejectDeviations)(nil),     // 44: spex.state.v1.RejectDeviations
-	(*WithdrawAcceptances)(nil),  // 45: spex.state.v1.WithdrawAcceptances
-	(*ChangeModelMode)(nil),      // 46: spex.state.v1.ChangeModelMode
-	(*ReportShard)(nil),          // 47: spex.state.v1.ReportShard
-	(*ModelAcknowledgement)(nil), // 48: spex.state.v1.ModelAcknowledgement
-	(*JudgeDeviation)(nil),       // 49: spex.state.v1.JudgeDeviation
-	nil,                          // 50: spex.state.v1.InitInstance.MetaEntry
-	nil,                          // 51: spex.state.v1.MockInstance.MetaEntry
-	(*v1.Judgement)(nil),         // 52: spex.types.v1.Judgement
-	(*v1.Transition)(nil),        // 53: spex.types.v1.Transition
-	(*v1.Specification)(nil),     // 54: spex.types.v1.Specification
-	(v1.ModelMode)(0),            // 55: spex.types.v1.ModelMode
-	(v1.Verdict)(0),              // 56: spex.types.v1.Verdict
-	(*v1.JointJudgement)(nil),    // 57: spex.types.v1.JointJudgement
+	(*SetRetention)(nil),         // 24: spex.state.v1.SetRetention
+	(*DropSpecification)(nil),    // 25: spex.state.v1.DropSpecification
+	(*AcknowledgeOutbox)(nil),    // 26: spex.state.v1.AcknowledgeOutbox
+	(*OutboxItem)(nil),           // 27: spex.state.v1.OutboxItem
+	(*Deviation)(nil),            // 28: spex.state.v1.Deviation
+	(*FormCluster)(nil),          // 29: spex.state.v1.FormCluster
+	(*Settings)(nil),             // 30: spex.state.v1.Settings
+	(*ChangeSettings)(nil),       // 31: spex.state.v1.ChangeSettings
+	(*RetireSpecification)(nil),  // 32: spex.state.v1.RetireSpecification
+	(*SlotRange)(nil),            // 33: spex.state.v1.SlotRange
+	(*Node)(nil),                 // 34: spex.state.v1.Node
+	(*ShardPlacement)(nil),       // 35: spex.state.v1.ShardPlacement
+	(*RegisterNode)(nil),         // 36: spex.state.v1.RegisterNode
+	(*MarkShardFormed)(nil),      // 37: spex.state.v1.MarkShardFormed
+	(*SetNodeState)(nil),         // 38: spex.state.v1.SetNodeState
+	(*ForgetNode)(nil),           // 39: spex.state.v1.ForgetNode
+	(*PlaceReplica)(nil),         // 40: spex.state.v1.PlaceReplica
+	(*UnplaceReplica)(nil),       // 41: spex.state.v1.UnplaceReplica
+	(*SetPlacement)(nil),         // 42: spex.state.v1.SetPlacement
+	(*ApplySpecification)(nil),   // 43: spex.state.v1.ApplySpecification
+	(*DeleteSpecification)(nil),  // 44: spex.state.v1.DeleteSpecification
+	(*ImportModel)(nil),          // 45: spex.state.v1.ImportModel
+	(*ModelImport)(nil),          // 46: spex.state.v1.ModelImport
+	(*AcceptDeviations)(nil),     // 47: spex.state.v1.AcceptDeviations
+	(*RejectDeviations)(nil),     // 48: spex.state.v1.RejectDeviations
+	(*WithdrawAcceptances)(nil),  // 49: spex.state.v1.WithdrawAcceptances
+	(*ChangeModelMode)(nil),      // 50: spex.state.v1.ChangeModelMode
+	(*ReportShard)(nil),          // 51: spex.state.v1.ReportShard
+	(*ModelAcknowledgement)(nil), // 52: spex.state.v1.ModelAcknowledgement
+	(*JudgeDeviation)(nil),       // 53: spex.state.v1.JudgeDeviation
+	nil,                          // 54: spex.state.v1.InitInstance.MetaEntry
+	nil,                          // 55: spex.state.v1.MockInstance.MetaEntry
+	(*v1.Judgement)(nil),         // 56: spex.types.v1.Judgement
+	(*v1.Transition)(nil),        // 57: spex.types.v1.Transition
+	(*v1.Specification)(nil),     // 58: spex.types.v1.Specification
+	(v1.ModelMode)(0),            // 59: spex.types.v1.ModelMode
+	(v1.Verdict)(0),              // 60: spex.types.v1.Verdict
+	(*v1.JointJudgement)(nil),    // 61: spex.types.v1.JointJudgement
 }
 var file_spex_state_v1_command_proto_depIdxs = []int32{
 	2,  // 0: spex.state.v1.Entry.commands:type_name -> spex.state.v1.Command
@@ -4085,83 +4429,90 @@ var file_spex_state_v1_command_proto_depIdxs = []int32{
 	21, // 7: spex.state.v1.Command.install_specification:type_name -> spex.state.v1.InstallSpecification
 	22, // 8: spex.state.v1.Command.extend_model:type_name -> spex.state.v1.ExtendModel
 	23, // 9: spex.state.v1.Command.set_model_mode:type_name -> spex.state.v1.SetModelMode
-	25, // 10: spex.state.v1.Command.acknowledge_outbox:type_name -> spex.state.v1.AcknowledgeOutbox
+	26, // 10: spex.state.v1.Command.acknowledge_outbox:type_name -> spex.state.v1.AcknowledgeOutbox
 	9,  // 11: spex.state.v1.Command.mock_instance:type_name -> spex.state.v1.MockInstance
 	12, // 12: spex.state.v1.Command.fire_timeout:type_name -> spex.state.v1.FireTimeout
 	13, // 13: spex.state.v1.Command.prune_instance:type_name -> spex.state.v1.PruneInstance
-	24, // 14: spex.state.v1.Command.set_report_retention:type_name -> spex.state.v1.SetReportRetention
-	28, // 15: spex.state.v1.Command.form_cluster:type_name -> spex.state.v1.FormCluster
-	32, // 16: spex.state.v1.Command.register_node:type_name -> spex.state.v1.RegisterNode
-	33, // 17: spex.state.v1.Command.mark_shard_formed:type_name -> spex.state.v1.MarkShardFormed
-	39, // 18: spex.state.v1.Command.apply_specification:type_name -> spex.state.v1.ApplySpecification
-	40, // 19: spex.state.v1.Command.delete_specification:type_name -> spex.state.v1.DeleteSpecification
-	41, // 20: spex.state.v1.Command.import_model:type_name -> spex.state.v1.ImportModel
-	46, // 21: spex.state.v1.Command.change_model_mode:type_name -> spex.state.v1.ChangeModelMode
-	47, // 22: spex.state.v1.Command.report_shard:type_name -> spex.state.v1.ReportShard
-	49, // 23: spex.state.v1.Command.judge_deviation:type_name -> spex.state.v1.JudgeDeviation
-	43, // 24: spex.state.v1.Command.accept_deviations:type_name -> spex.state.v1.AcceptDeviations
-	44, // 25: spex.state.v1.Command.reject_deviations:type_name -> spex.state.v1.RejectDeviations
-	45, // 26: spex.state.v1.Command.withdraw_acceptances:type_name -> spex.state.v1.WithdrawAcceptances
-	34, // 27: spex.state.v1.Command.set_node_state:type_name -> spex.state.v1.SetNodeState
-	35, // 28: spex.state.v1.Command.forget_node:type_name -> spex.state.v1.ForgetNode
-	36, // 29: spex.state.v1.Command.place_replica:type_name -> spex.state.v1.PlaceReplica
-	37, // 30: spex.state.v1.Command.unplace_replica:type_name -> spex.state.v1.UnplaceReplica
-	38, // 31: spex.state.v1.Command.set_placement:type_name -> spex.state.v1.SetPlacement
-	6,  // 32: spex.state.v1.InitInstance.key:type_name -> spex.state.v1.Key
-	50, // 33: spex.state.v1.InitInstance.meta:type_name -> spex.state.v1.InitInstance.MetaEntry
-	6,  // 34: spex.state.v1.Step.key:type_name -> spex.state.v1.Key
-	6,  // 35: spex.state.v1.MockInstance.key:type_name -> spex.state.v1.Key
-	51, // 36: spex.state.v1.MockInstance.meta:type_name -> spex.state.v1.MockInstance.MetaEntry
-	6,  // 37: spex.state.v1.StepRef.key:type_name -> spex.state.v1.Key
-	10, // 38: spex.state.v1.RecordVerdict.step:type_name -> spex.state.v1.StepRef
-	52, // 39: spex.state.v1.RecordVerdict.judgement:type_name -> spex.types.v1.Judgement
-	10, // 40: spex.state.v1.FireTimeout.step:type_name -> spex.state.v1.StepRef
-	10, // 41: spex.state.v1.PruneInstance.step:type_name -> spex.state.v1.StepRef
-	6,  // 42: spex.state.v1.DeleteInstance.key:type_name -> spex.state.v1.Key
-	53, // 43: spex.state.v1.VersionedTransition.transition:type_name -> spex.types.v1.Transition
-	16, // 44: spex.state.v1.ModelContent.transitions:type_name -> spex.state.v1.VersionedTransition
-	54, // 45: spex.state.v1.SpecificationContent.specification:type_name -> spex.types.v1.Specification
-	17, // 46: spex.state.v1.SpecificationContent.model:type_name -> spex.state.v1.ModelContent
-	19, // 47: spex.state.v1.SpecificationContent.frontier_table:type_name -> spex.state.v1.FrontierTable
-	20, // 48: spex.state.v1.FrontierTable.places:type_name -> spex.state.v1.FrontierPlace
-	15, // 49: spex.state.v1.InstallSpecification.spec:type_name -> spex.state.v1.SpecKey
-	5,  // 50: spex.state.v1.InstallSpecification.payload:type_name -> spex.state.v1.Payload
-	55, // 51: spex.state.v1.InstallSpecification.mode:type_name -> spex.types.v1.ModelMode
-	15, // 52: spex.state.v1.ExtendModel.spec:type_name -> spex.state.v1.SpecKey
-	5,  // 53: spex.state.v1.ExtendModel.payload:type_name -> spex.state.v1.Payload
-	15, // 54: spex.state.v1.SetModelMode.spec:type_name -> spex.state.v1.SpecKey
-	55, // 55: spex.state.v1.SetModelMode.mode:type_name -> spex.types.v1.ModelMode
-	15, // 56: spex.state.v1.OutboxItem.spec:type_name -> spex.state.v1.SpecKey
-	53, // 57: spex.state.v1.OutboxItem.transition:type_name -> spex.types.v1.Transition
-	27, // 58: spex.state.v1.OutboxItem.deviation:type_name -> spex.state.v1.Deviation
-	56, // 59: spex.state.v1.Deviation.verdict:type_name -> spex.types.v1.Verdict
-	10, // 60: spex.state.v1.Deviation.first:type_name -> spex.state.v1.StepRef
-	30, // 61: spex.state.v1.FormCluster.nodes:type_name -> spex.state.v1.Node
-	31, // 62: spex.state.v1.FormCluster.placements:type_name -> spex.state.v1.ShardPlacement
-	29, // 63: spex.state.v1.FormCluster.slots:type_name -> spex.state.v1.SlotRange
-	30, // 64: spex.state.v1.RegisterNode.node:type_name -> spex.state.v1.Node
-	0,  // 65: spex.state.v1.SetNodeState.state:type_name -> spex.state.v1.NodeState
-	5,  // 66: spex.state.v1.ApplySpecification.payload:type_name -> spex.state.v1.Payload
-	5,  // 67: spex.state.v1.ImportModel.payload:type_name -> spex.state.v1.Payload
-	53, // 68: spex.state.v1.ModelImport.transitions:type_name -> spex.types.v1.Transition
-	15, // 69: spex.state.v1.AcceptDeviations.spec:type_name -> spex.state.v1.SpecKey
-	53, // 70: spex.state.v1.AcceptDeviations.transitions:type_name -> spex.types.v1.Transition
-	15, // 71: spex.state.v1.RejectDeviations.spec:type_name -> spex.state.v1.SpecKey
-	53, // 72: spex.state.v1.RejectDeviations.transitions:type_name -> spex.types.v1.Transition
-	15, // 73: spex.state.v1.WithdrawAcceptances.spec:type_name -> spex.state.v1.SpecKey
-	15, // 74: spex.state.v1.ChangeModelMode.spec:type_name -> spex.state.v1.SpecKey
-	55, // 75: spex.state.v1.ChangeModelMode.mode:type_name -> spex.types.v1.ModelMode
-	26, // 76: spex.state.v1.ReportShard.items:type_name -> spex.state.v1.OutboxItem
-	48, // 77: spex.state.v1.ReportShard.acknowledgements:type_name -> spex.state.v1.ModelAcknowledgement
-	15, // 78: spex.state.v1.ModelAcknowledgement.spec:type_name -> spex.state.v1.SpecKey
-	15, // 79: spex.state.v1.JudgeDeviation.spec:type_name -> spex.state.v1.SpecKey
-	53, // 80: spex.state.v1.JudgeDeviation.transition:type_name -> spex.types.v1.Transition
-	57, // 81: spex.state.v1.JudgeDeviation.judgement:type_name -> spex.types.v1.JointJudgement
-	82, // [82:82] is the sub-list for method output_type
-	82, // [82:82] is the sub-list for method input_type
-	82, // [82:82] is the sub-list for extension type_name
-	82, // [82:82] is the sub-list for extension extendee
-	0,  // [0:82] is the sub-list for field type_name
+	24, // 14: spex.state.v1.Command.set_retention:type_name -> spex.state.v1.SetRetention
+	25, // 15: spex.state.v1.Command.drop_specification:type_name -> spex.state.v1.DropSpecification
+	29, // 16: spex.state.v1.Command.form_cluster:type_name -> spex.state.v1.FormCluster
+	36, // 17: spex.state.v1.Command.register_node:type_name -> spex.state.v1.RegisterNode
+	37, // 18: spex.state.v1.Command.mark_shard_formed:type_name -> spex.state.v1.MarkShardFormed
+	43, // 19: spex.state.v1.Command.apply_specification:type_name -> spex.state.v1.ApplySpecification
+	44, // 20: spex.state.v1.Command.delete_specification:type_name -> spex.state.v1.DeleteSpecification
+	45, // 21: spex.state.v1.Command.import_model:type_name -> spex.state.v1.ImportModel
+	50, // 22: spex.state.v1.Command.change_model_mode:type_name -> spex.state.v1.ChangeModelMode
+	51, // 23: spex.state.v1.Command.report_shard:type_name -> spex.state.v1.ReportShard
+	53, // 24: spex.state.v1.Command.judge_deviation:type_name -> spex.state.v1.JudgeDeviation
+	47, // 25: spex.state.v1.Command.accept_deviations:type_name -> spex.state.v1.AcceptDeviations
+	48, // 26: spex.state.v1.Command.reject_deviations:type_name -> spex.state.v1.RejectDeviations
+	49, // 27: spex.state.v1.Command.withdraw_acceptances:type_name -> spex.state.v1.WithdrawAcceptances
+	31, // 28: spex.state.v1.Command.change_settings:type_name -> spex.state.v1.ChangeSettings
+	32, // 29: spex.state.v1.Command.retire_specification:type_name -> spex.state.v1.RetireSpecification
+	38, // 30: spex.state.v1.Command.set_node_state:type_name -> spex.state.v1.SetNodeState
+	39, // 31: spex.state.v1.Command.forget_node:type_name -> spex.state.v1.ForgetNode
+	40, // 32: spex.state.v1.Command.place_replica:type_name -> spex.state.v1.PlaceReplica
+	41, // 33: spex.state.v1.Command.unplace_replica:type_name -> spex.state.v1.UnplaceReplica
+	42, // 34: spex.state.v1.Command.set_placement:type_name -> spex.state.v1.SetPlacement
+	6,  // 35: spex.state.v1.InitInstance.key:type_name -> spex.state.v1.Key
+	54, // 36: spex.state.v1.InitInstance.meta:type_name -> spex.state.v1.InitInstance.MetaEntry
+	6,  // 37: spex.state.v1.Step.key:type_name -> spex.state.v1.Key
+	6,  // 38: spex.state.v1.MockInstance.key:type_name -> spex.state.v1.Key
+	55, // 39: spex.state.v1.MockInstance.meta:type_name -> spex.state.v1.MockInstance.MetaEntry
+	6,  // 40: spex.state.v1.StepRef.key:type_name -> spex.state.v1.Key
+	10, // 41: spex.state.v1.RecordVerdict.step:type_name -> spex.state.v1.StepRef
+	56, // 42: spex.state.v1.RecordVerdict.judgement:type_name -> spex.types.v1.Judgement
+	10, // 43: spex.state.v1.FireTimeout.step:type_name -> spex.state.v1.StepRef
+	10, // 44: spex.state.v1.PruneInstance.step:type_name -> spex.state.v1.StepRef
+	6,  // 45: spex.state.v1.DeleteInstance.key:type_name -> spex.state.v1.Key
+	57, // 46: spex.state.v1.VersionedTransition.transition:type_name -> spex.types.v1.Transition
+	16, // 47: spex.state.v1.ModelContent.transitions:type_name -> spex.state.v1.VersionedTransition
+	58, // 48: spex.state.v1.SpecificationContent.specification:type_name -> spex.types.v1.Specification
+	17, // 49: spex.state.v1.SpecificationContent.model:type_name -> spex.state.v1.ModelContent
+	19, // 50: spex.state.v1.SpecificationContent.frontier_table:type_name -> spex.state.v1.FrontierTable
+	20, // 51: spex.state.v1.FrontierTable.places:type_name -> spex.state.v1.FrontierPlace
+	15, // 52: spex.state.v1.InstallSpecification.spec:type_name -> spex.state.v1.SpecKey
+	5,  // 53: spex.state.v1.InstallSpecification.payload:type_name -> spex.state.v1.Payload
+	59, // 54: spex.state.v1.InstallSpecification.mode:type_name -> spex.types.v1.ModelMode
+	15, // 55: spex.state.v1.ExtendModel.spec:type_name -> spex.state.v1.SpecKey
+	5,  // 56: spex.state.v1.ExtendModel.payload:type_name -> spex.state.v1.Payload
+	15, // 57: spex.state.v1.SetModelMode.spec:type_name -> spex.state.v1.SpecKey
+	59, // 58: spex.state.v1.SetModelMode.mode:type_name -> spex.types.v1.ModelMode
+	15, // 59: spex.state.v1.DropSpecification.spec:type_name -> spex.state.v1.SpecKey
+	15, // 60: spex.state.v1.OutboxItem.spec:type_name -> spex.state.v1.SpecKey
+	57, // 61: spex.state.v1.OutboxItem.transition:type_name -> spex.types.v1.Transition
+	28, // 62: spex.state.v1.OutboxItem.deviation:type_name -> spex.state.v1.Deviation
+	60, // 63: spex.state.v1.Deviation.verdict:type_name -> spex.types.v1.Verdict
+	10, // 64: spex.state.v1.Deviation.first:type_name -> spex.state.v1.StepRef
+	34, // 65: spex.state.v1.FormCluster.nodes:type_name -> spex.state.v1.Node
+	35, // 66: spex.state.v1.FormCluster.placements:type_name -> spex.state.v1.ShardPlacement
+	33, // 67: spex.state.v1.FormCluster.slots:type_name -> spex.state.v1.SlotRange
+	30, // 68: spex.state.v1.FormCluster.settings:type_name -> spex.state.v1.Settings
+	15, // 69: spex.state.v1.RetireSpecification.spec:type_name -> spex.state.v1.SpecKey
+	34, // 70: spex.state.v1.RegisterNode.node:type_name -> spex.state.v1.Node
+	0,  // 71: spex.state.v1.SetNodeState.state:type_name -> spex.state.v1.NodeState
+	5,  // 72: spex.state.v1.ApplySpecification.payload:type_name -> spex.state.v1.Payload
+	5,  // 73: spex.state.v1.ImportModel.payload:type_name -> spex.state.v1.Payload
+	57, // 74: spex.state.v1.ModelImport.transitions:type_name -> spex.types.v1.Transition
+	15, // 75: spex.state.v1.AcceptDeviations.spec:type_name -> spex.state.v1.SpecKey
+	57, // 76: spex.state.v1.AcceptDeviations.transitions:type_name -> spex.types.v1.Transition
+	15, // 77: spex.state.v1.RejectDeviations.spec:type_name -> spex.state.v1.SpecKey
+	57, // 78: spex.state.v1.RejectDeviations.transitions:type_name -> spex.types.v1.Transition
+	15, // 79: spex.state.v1.WithdrawAcceptances.spec:type_name -> spex.state.v1.SpecKey
+	15, // 80: spex.state.v1.ChangeModelMode.spec:type_name -> spex.state.v1.SpecKey
+	59, // 81: spex.state.v1.ChangeModelMode.mode:type_name -> spex.types.v1.ModelMode
+	27, // 82: spex.state.v1.ReportShard.items:type_name -> spex.state.v1.OutboxItem
+	52, // 83: spex.state.v1.ReportShard.acknowledgements:type_name -> spex.state.v1.ModelAcknowledgement
+	15, // 84: spex.state.v1.ReportShard.dropped:type_name -> spex.state.v1.SpecKey
+	15, // 85: spex.state.v1.ModelAcknowledgement.spec:type_name -> spex.state.v1.SpecKey
+	15, // 86: spex.state.v1.JudgeDeviation.spec:type_name -> spex.state.v1.SpecKey
+	57, // 87: spex.state.v1.JudgeDeviation.transition:type_name -> spex.types.v1.Transition
+	61, // 88: spex.state.v1.JudgeDeviation.judgement:type_name -> spex.types.v1.JointJudgement
+	89, // [89:89] is the sub-list for method output_type
+	89, // [89:89] is the sub-list for method input_type
+	89, // [89:89] is the sub-list for extension type_name
+	89, // [89:89] is the sub-list for extension extendee
+	0,  // [0:89] is the sub-list for field type_name
 }
 
 func init() { file_spex_state_v1_command_proto_init() }
@@ -4183,7 +4534,8 @@ func file_spex_state_v1_command_proto_init() {
 		(*Command_MockInstance)(nil),
 		(*Command_FireTimeout)(nil),
 		(*Command_PruneInstance)(nil),
-		(*Command_SetReportRetention)(nil),
+		(*Command_SetRetention)(nil),
+		(*Command_DropSpecification)(nil),
 		(*Command_FormCluster)(nil),
 		(*Command_RegisterNode)(nil),
 		(*Command_MarkShardFormed)(nil),
@@ -4196,6 +4548,8 @@ func file_spex_state_v1_command_proto_init() {
 		(*Command_AcceptDeviations)(nil),
 		(*Command_RejectDeviations)(nil),
 		(*Command_WithdrawAcceptances)(nil),
+		(*Command_ChangeSettings)(nil),
+		(*Command_RetireSpecification)(nil),
 		(*Command_SetNodeState)(nil),
 		(*Command_ForgetNode)(nil),
 		(*Command_PlaceReplica)(nil),
@@ -4206,14 +4560,15 @@ func file_spex_state_v1_command_proto_init() {
 		(*Payload_Inline)(nil),
 		(*Payload_UploadId)(nil),
 	}
-	file_spex_state_v1_command_proto_msgTypes[37].OneofWrappers = []any{}
+	file_spex_state_v1_command_proto_msgTypes[30].OneofWrappers = []any{}
+	file_spex_state_v1_command_proto_msgTypes[41].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spex_state_v1_command_proto_rawDesc), len(file_spex_state_v1_command_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   51,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

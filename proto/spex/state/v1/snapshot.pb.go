@@ -443,8 +443,14 @@ type ShardHeader struct {
 	LostLifeReports uint64 `protobuf:"varint,81,opt,name=lost_life_reports,json=lostLifeReports,proto3" json:"lost_life_reports,omitempty"`
 	// How many of each the shard keeps; 0 means the default.
 	ReportRetention uint64 `protobuf:"varint,82,opt,name=report_retention,json=reportRetention,proto3" json:"report_retention,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// See Settings; 0 means the default.
+	RequestWindowNanos int64  `protobuf:"varint,110,opt,name=request_window_nanos,json=requestWindowNanos,proto3" json:"request_window_nanos,omitempty"`
+	Tombstones         uint64 `protobuf:"varint,111,opt,name=tombstones,proto3" json:"tombstones,omitempty"`
+	// Requests with ids of up to this time, unix nanoseconds, may have been
+	// forgotten with their tombstones.
+	ForgottenThrough int64 `protobuf:"varint,112,opt,name=forgotten_through,json=forgottenThrough,proto3" json:"forgotten_through,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *ShardHeader) Reset() {
@@ -533,6 +539,27 @@ func (x *ShardHeader) GetReportRetention() uint64 {
 	return 0
 }
 
+func (x *ShardHeader) GetRequestWindowNanos() int64 {
+	if x != nil {
+		return x.RequestWindowNanos
+	}
+	return 0
+}
+
+func (x *ShardHeader) GetTombstones() uint64 {
+	if x != nil {
+		return x.Tombstones
+	}
+	return 0
+}
+
+func (x *ShardHeader) GetForgottenThrough() int64 {
+	if x != nil {
+		return x.ForgottenThrough
+	}
+	return 0
+}
+
 type CatalogHeader struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	AppliedIndex    uint64                 `protobuf:"varint,1,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
@@ -544,7 +571,7 @@ type CatalogHeader struct {
 	Replicas        uint32                 `protobuf:"varint,7,opt,name=replicas,proto3" json:"replicas,omitempty"`
 	FeatureLevel    uint32                 `protobuf:"varint,8,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`
 	Slots           []*SlotRange           `protobuf:"bytes,9,rep,name=slots,proto3" json:"slots,omitempty"`
-	ReportRetention uint64                 `protobuf:"varint,80,opt,name=report_retention,json=reportRetention,proto3" json:"report_retention,omitempty"`
+	Settings        *Settings              `protobuf:"bytes,110,opt,name=settings,proto3" json:"settings,omitempty"`
 	PlacementPaused bool                   `protobuf:"varint,130,opt,name=placement_paused,json=placementPaused,proto3" json:"placement_paused,omitempty"`
 	DeadAfterNanos  int64                  `protobuf:"varint,131,opt,name=dead_after_nanos,json=deadAfterNanos,proto3" json:"dead_after_nanos,omitempty"`
 	unknownFields   protoimpl.UnknownFields
@@ -644,11 +671,11 @@ func (x *CatalogHeader) GetSlots() []*SlotRange {
 	return nil
 }
 
-func (x *CatalogHeader) GetReportRetention() uint64 {
+func (x *CatalogHeader) GetSettings() *Settings {
 	if x != nil {
-		return x.ReportRetention
+		return x.Settings
 	}
-	return 0
+	return nil
 }
 
 func (x *CatalogHeader) GetPlacementPaused() bool {
@@ -752,8 +779,10 @@ type SpecRecord struct {
 	ModelVersion   uint64                 `protobuf:"varint,5,opt,name=model_version,json=modelVersion,proto3" json:"model_version,omitempty"`
 	PendingVersion uint64                 `protobuf:"varint,6,opt,name=pending_version,json=pendingVersion,proto3" json:"pending_version,omitempty"`
 	FrontierTable  *FrontierTable         `protobuf:"bytes,60,opt,name=frontier_table,json=frontierTable,proto3" json:"frontier_table,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// When the version was dropped, unix nanoseconds; 0 if it was not.
+	DroppedAt     int64 `protobuf:"varint,110,opt,name=dropped_at,json=droppedAt,proto3" json:"dropped_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SpecRecord) Reset() {
@@ -833,6 +862,13 @@ func (x *SpecRecord) GetFrontierTable() *FrontierTable {
 		return x.FrontierTable
 	}
 	return nil
+}
+
+func (x *SpecRecord) GetDroppedAt() int64 {
+	if x != nil {
+		return x.DroppedAt
+	}
+	return 0
 }
 
 // ModelRecord is a run of transitions of the specification version before it.
@@ -1973,8 +2009,11 @@ type CatalogModelRecord struct {
 	JointModelVersion   uint64 `protobuf:"varint,61,opt,name=joint_model_version,json=jointModelVersion,proto3" json:"joint_model_version,omitempty"`
 	JointThrough        uint64 `protobuf:"varint,62,opt,name=joint_through,json=jointThrough,proto3" json:"joint_through,omitempty"`
 	JointPendingVersion uint64 `protobuf:"varint,63,opt,name=joint_pending_version,json=jointPendingVersion,proto3" json:"joint_pending_version,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// The version is being retired, and which shards have dropped it, sorted.
+	Retiring      bool     `protobuf:"varint,110,opt,name=retiring,proto3" json:"retiring,omitempty"`
+	DroppedBy     []uint32 `protobuf:"varint,111,rep,packed,name=dropped_by,json=droppedBy,proto3" json:"dropped_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CatalogModelRecord) Reset() {
@@ -2082,6 +2121,20 @@ func (x *CatalogModelRecord) GetJointPendingVersion() uint64 {
 		return x.JointPendingVersion
 	}
 	return 0
+}
+
+func (x *CatalogModelRecord) GetRetiring() bool {
+	if x != nil {
+		return x.Retiring
+	}
+	return false
+}
+
+func (x *CatalogModelRecord) GetDroppedBy() []uint32 {
+	if x != nil {
+		return x.DroppedBy
+	}
+	return nil
 }
 
 // ReviewRecord is what somebody decided about a transition of the specification
@@ -2397,7 +2450,7 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"modelEvent\x12@\n" +
 	"\n" +
 	"node_state\x18\x82\x01 \x01(\v2\x1e.spex.state.v1.NodeStateRecordH\x00R\tnodeStateB\x06\n" +
-	"\x04kind\"\xaf\x02\n" +
+	"\x04kind\"\xae\x03\n" +
 	"\vShardHeader\x12#\n" +
 	"\rapplied_index\x18\x01 \x01(\x04R\fappliedIndex\x12$\n" +
 	"\x0etime_unix_nano\x18\x02 \x01(\x03R\ftimeUnixNano\x12\x19\n" +
@@ -2408,7 +2461,12 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"nextReport\x12!\n" +
 	"\flost_reports\x18P \x01(\x04R\vlostReports\x12*\n" +
 	"\x11lost_life_reports\x18Q \x01(\x04R\x0flostLifeReports\x12)\n" +
-	"\x10report_retention\x18R \x01(\x04R\x0freportRetention\"\xc2\x03\n" +
+	"\x10report_retention\x18R \x01(\x04R\x0freportRetention\x120\n" +
+	"\x14request_window_nanos\x18n \x01(\x03R\x12requestWindowNanos\x12\x1e\n" +
+	"\n" +
+	"tombstones\x18o \x01(\x04R\n" +
+	"tombstones\x12+\n" +
+	"\x11forgotten_through\x18p \x01(\x03R\x10forgottenThrough\"\xd2\x03\n" +
 	"\rCatalogHeader\x12#\n" +
 	"\rapplied_index\x18\x01 \x01(\x04R\fappliedIndex\x12$\n" +
 	"\x0etime_unix_nano\x18\x02 \x01(\x03R\ftimeUnixNano\x12\x19\n" +
@@ -2419,16 +2477,16 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\x06shards\x18\x06 \x01(\rR\x06shards\x12\x1a\n" +
 	"\breplicas\x18\a \x01(\rR\breplicas\x12#\n" +
 	"\rfeature_level\x18\b \x01(\rR\ffeatureLevel\x12.\n" +
-	"\x05slots\x18\t \x03(\v2\x18.spex.state.v1.SlotRangeR\x05slots\x12)\n" +
-	"\x10report_retention\x18P \x01(\x04R\x0freportRetention\x12*\n" +
+	"\x05slots\x18\t \x03(\v2\x18.spex.state.v1.SlotRangeR\x05slots\x123\n" +
+	"\bsettings\x18n \x01(\v2\x17.spex.state.v1.SettingsR\bsettings\x12*\n" +
 	"\x10placement_paused\x18\x82\x01 \x01(\bR\x0fplacementPaused\x12)\n" +
-	"\x10dead_after_nanos\x18\x83\x01 \x01(\x03R\x0edeadAfterNanos\"\x90\x01\n" +
+	"\x10dead_after_nanos\x18\x83\x01 \x01(\x03R\x0edeadAfterNanosJ\x04\bP\x10Q\"\x90\x01\n" +
 	"\vStageRecord\x12\x1b\n" +
 	"\tupload_id\x18\x01 \x01(\fR\buploadId\x12$\n" +
 	"\x0etime_unix_nano\x18\x02 \x01(\x03R\ftimeUnixNano\x12\x14\n" +
 	"\x05count\x18\x03 \x01(\rR\x05count\x12\x14\n" +
 	"\x05index\x18\x04 \x01(\rR\x05index\x12\x12\n" +
-	"\x04data\x18\x05 \x01(\fR\x04data\"\xe2\x02\n" +
+	"\x04data\x18\x05 \x01(\fR\x04data\"\x81\x03\n" +
 	"\n" +
 	"SpecRecord\x12*\n" +
 	"\x04spec\x18\x01 \x01(\v2\x16.spex.state.v1.SpecKeyR\x04spec\x12B\n" +
@@ -2437,7 +2495,9 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\rmode_revision\x18\x04 \x01(\x04R\fmodeRevision\x12#\n" +
 	"\rmodel_version\x18\x05 \x01(\x04R\fmodelVersion\x12'\n" +
 	"\x0fpending_version\x18\x06 \x01(\x04R\x0ependingVersion\x12C\n" +
-	"\x0efrontier_table\x18< \x01(\v2\x1c.spex.state.v1.FrontierTableR\rfrontierTable\"\xd2\x01\n" +
+	"\x0efrontier_table\x18< \x01(\v2\x1c.spex.state.v1.FrontierTableR\rfrontierTable\x12\x1d\n" +
+	"\n" +
+	"dropped_at\x18n \x01(\x03R\tdroppedAt\"\xd2\x01\n" +
 	"\vModelRecord\x120\n" +
 	"\x03set\x18\x01 \x01(\x0e2\x1e.spex.state.v1.ModelRecord.SetR\x03set\x12D\n" +
 	"\vtransitions\x18\x02 \x03(\v2\".spex.state.v1.VersionedTransitionR\vtransitions\"K\n" +
@@ -2557,7 +2617,7 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\rspecification\x18\x02 \x01(\v2\x1c.spex.types.v1.SpecificationR\rspecification\x12\x1d\n" +
 	"\n" +
 	"applied_at\x18\x03 \x01(\x03R\tappliedAt\x12\x18\n" +
-	"\adeleted\x18\x04 \x01(\bR\adeleted\"\xc5\x03\n" +
+	"\adeleted\x18\x04 \x01(\bR\adeleted\"\x80\x04\n" +
 	"\x12CatalogModelRecord\x12*\n" +
 	"\x04spec\x18\x01 \x01(\v2\x16.spex.state.v1.SpecKeyR\x04spec\x12,\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\x18.spex.types.v1.ModelModeR\x04mode\x12#\n" +
@@ -2570,7 +2630,10 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"next_order\x18< \x01(\x04R\tnextOrder\x12.\n" +
 	"\x13joint_model_version\x18= \x01(\x04R\x11jointModelVersion\x12#\n" +
 	"\rjoint_through\x18> \x01(\x04R\fjointThrough\x122\n" +
-	"\x15joint_pending_version\x18? \x01(\x04R\x13jointPendingVersion\"\xe4\x01\n" +
+	"\x15joint_pending_version\x18? \x01(\x04R\x13jointPendingVersion\x12\x1a\n" +
+	"\bretiring\x18n \x01(\bR\bretiring\x12\x1d\n" +
+	"\n" +
+	"dropped_by\x18o \x03(\rR\tdroppedBy\"\xe4\x01\n" +
 	"\fReviewRecord\x129\n" +
 	"\n" +
 	"transition\x18\x01 \x01(\v2\x19.spex.types.v1.TransitionR\n" +
@@ -2644,21 +2707,22 @@ var file_spex_state_v1_snapshot_proto_goTypes = []any{
 	(*Node)(nil),                // 23: spex.state.v1.Node
 	(*ShardPlacement)(nil),      // 24: spex.state.v1.ShardPlacement
 	(*SlotRange)(nil),           // 25: spex.state.v1.SlotRange
-	(*SpecKey)(nil),             // 26: spex.state.v1.SpecKey
-	(*v1.Specification)(nil),    // 27: spex.types.v1.Specification
-	(v1.ModelMode)(0),           // 28: spex.types.v1.ModelMode
-	(*FrontierTable)(nil),       // 29: spex.state.v1.FrontierTable
-	(*VersionedTransition)(nil), // 30: spex.state.v1.VersionedTransition
-	(*v1.Transition)(nil),       // 31: spex.types.v1.Transition
-	(v1.Verdict)(0),             // 32: spex.types.v1.Verdict
-	(*StepRef)(nil),             // 33: spex.state.v1.StepRef
-	(*v1.JointJudgement)(nil),   // 34: spex.types.v1.JointJudgement
-	(*Key)(nil),                 // 35: spex.state.v1.Key
-	(v1.RunViolationKind)(0),    // 36: spex.types.v1.RunViolationKind
-	(*v1.Judgement)(nil),        // 37: spex.types.v1.Judgement
-	(v1.ReportKind)(0),          // 38: spex.types.v1.ReportKind
-	(v1.ModelEventKind)(0),      // 39: spex.types.v1.ModelEventKind
-	(NodeState)(0),              // 40: spex.state.v1.NodeState
+	(*Settings)(nil),            // 26: spex.state.v1.Settings
+	(*SpecKey)(nil),             // 27: spex.state.v1.SpecKey
+	(*v1.Specification)(nil),    // 28: spex.types.v1.Specification
+	(v1.ModelMode)(0),           // 29: spex.types.v1.ModelMode
+	(*FrontierTable)(nil),       // 30: spex.state.v1.FrontierTable
+	(*VersionedTransition)(nil), // 31: spex.state.v1.VersionedTransition
+	(*v1.Transition)(nil),       // 32: spex.types.v1.Transition
+	(v1.Verdict)(0),             // 33: spex.types.v1.Verdict
+	(*StepRef)(nil),             // 34: spex.state.v1.StepRef
+	(*v1.JointJudgement)(nil),   // 35: spex.types.v1.JointJudgement
+	(*Key)(nil),                 // 36: spex.state.v1.Key
+	(v1.RunViolationKind)(0),    // 37: spex.types.v1.RunViolationKind
+	(*v1.Judgement)(nil),        // 38: spex.types.v1.Judgement
+	(v1.ReportKind)(0),          // 39: spex.types.v1.ReportKind
+	(v1.ModelEventKind)(0),      // 40: spex.types.v1.ModelEventKind
+	(NodeState)(0),              // 41: spex.state.v1.NodeState
 }
 var file_spex_state_v1_snapshot_proto_depIdxs = []int32{
 	2,  // 0: spex.state.v1.Record.shard_header:type_name -> spex.state.v1.ShardHeader
@@ -2681,51 +2745,52 @@ var file_spex_state_v1_snapshot_proto_depIdxs = []int32{
 	20, // 17: spex.state.v1.Record.model_event:type_name -> spex.state.v1.ModelEvent
 	21, // 18: spex.state.v1.Record.node_state:type_name -> spex.state.v1.NodeStateRecord
 	25, // 19: spex.state.v1.CatalogHeader.slots:type_name -> spex.state.v1.SlotRange
-	26, // 20: spex.state.v1.SpecRecord.spec:type_name -> spex.state.v1.SpecKey
-	27, // 21: spex.state.v1.SpecRecord.specification:type_name -> spex.types.v1.Specification
-	28, // 22: spex.state.v1.SpecRecord.mode:type_name -> spex.types.v1.ModelMode
-	29, // 23: spex.state.v1.SpecRecord.frontier_table:type_name -> spex.state.v1.FrontierTable
-	0,  // 24: spex.state.v1.ModelRecord.set:type_name -> spex.state.v1.ModelRecord.Set
-	30, // 25: spex.state.v1.ModelRecord.transitions:type_name -> spex.state.v1.VersionedTransition
-	31, // 26: spex.state.v1.DeviationRecord.transition:type_name -> spex.types.v1.Transition
-	32, // 27: spex.state.v1.DeviationRecord.verdict:type_name -> spex.types.v1.Verdict
-	33, // 28: spex.state.v1.DeviationRecord.first:type_name -> spex.state.v1.StepRef
-	33, // 29: spex.state.v1.DeviationRecord.last:type_name -> spex.state.v1.StepRef
-	34, // 30: spex.state.v1.DeviationRecord.joint:type_name -> spex.types.v1.JointJudgement
-	35, // 31: spex.state.v1.InstanceRecord.key:type_name -> spex.state.v1.Key
-	26, // 32: spex.state.v1.InstanceRecord.spec:type_name -> spex.state.v1.SpecKey
-	8,  // 33: spex.state.v1.InstanceRecord.meta:type_name -> spex.state.v1.MetaEntry
-	10, // 34: spex.state.v1.InstanceRecord.run_violations:type_name -> spex.state.v1.RunViolationRecord
-	36, // 35: spex.state.v1.RunViolationRecord.kind:type_name -> spex.types.v1.RunViolationKind
-	31, // 36: spex.state.v1.StepRecord.transition:type_name -> spex.types.v1.Transition
-	32, // 37: spex.state.v1.StepRecord.verdict:type_name -> spex.types.v1.Verdict
-	37, // 38: spex.state.v1.StepRecord.judgement:type_name -> spex.types.v1.Judgement
-	11, // 39: spex.state.v1.HistoryRecord.steps:type_name -> spex.state.v1.StepRecord
-	32, // 40: spex.state.v1.SeenRecord.verdict:type_name -> spex.types.v1.Verdict
-	13, // 41: spex.state.v1.WindowRecord.entries:type_name -> spex.state.v1.SeenRecord
-	33, // 42: spex.state.v1.AwaitingRecord.step:type_name -> spex.state.v1.StepRef
-	26, // 43: spex.state.v1.AwaitingRecord.spec:type_name -> spex.state.v1.SpecKey
-	31, // 44: spex.state.v1.AwaitingRecord.transition:type_name -> spex.types.v1.Transition
-	26, // 45: spex.state.v1.ReportRecord.spec:type_name -> spex.state.v1.SpecKey
-	33, // 46: spex.state.v1.ReportRecord.step:type_name -> spex.state.v1.StepRef
-	31, // 47: spex.state.v1.ReportRecord.transition:type_name -> spex.types.v1.Transition
-	37, // 48: spex.state.v1.ReportRecord.judgement:type_name -> spex.types.v1.Judgement
-	38, // 49: spex.state.v1.ReportRecord.kind:type_name -> spex.types.v1.ReportKind
-	28, // 50: spex.state.v1.ReportRecord.mode:type_name -> spex.types.v1.ModelMode
-	10, // 51: spex.state.v1.ReportRecord.run_violation:type_name -> spex.state.v1.RunViolationRecord
-	26, // 52: spex.state.v1.SpecVersionRecord.spec:type_name -> spex.state.v1.SpecKey
-	27, // 53: spex.state.v1.SpecVersionRecord.specification:type_name -> spex.types.v1.Specification
-	26, // 54: spex.state.v1.CatalogModelRecord.spec:type_name -> spex.state.v1.SpecKey
-	28, // 55: spex.state.v1.CatalogModelRecord.mode:type_name -> spex.types.v1.ModelMode
-	31, // 56: spex.state.v1.ReviewRecord.transition:type_name -> spex.types.v1.Transition
-	39, // 57: spex.state.v1.ModelEvent.kind:type_name -> spex.types.v1.ModelEventKind
-	31, // 58: spex.state.v1.ModelEvent.transitions:type_name -> spex.types.v1.Transition
-	40, // 59: spex.state.v1.NodeStateRecord.state:type_name -> spex.state.v1.NodeState
-	60, // [60:60] is the sub-list for method output_type
-	60, // [60:60] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	26, // 20: spex.state.v1.CatalogHeader.settings:type_name -> spex.state.v1.Settings
+	27, // 21: spex.state.v1.SpecRecord.spec:type_name -> spex.state.v1.SpecKey
+	28, // 22: spex.state.v1.SpecRecord.specification:type_name -> spex.types.v1.Specification
+	29, // 23: spex.state.v1.SpecRecord.mode:type_name -> spex.types.v1.ModelMode
+	30, // 24: spex.state.v1.SpecRecord.frontier_table:type_name -> spex.state.v1.FrontierTable
+	0,  // 25: spex.state.v1.ModelRecord.set:type_name -> spex.state.v1.ModelRecord.Set
+	31, // 26: spex.state.v1.ModelRecord.transitions:type_name -> spex.state.v1.VersionedTransition
+	32, // 27: spex.state.v1.DeviationRecord.transition:type_name -> spex.types.v1.Transition
+	33, // 28: spex.state.v1.DeviationRecord.verdict:type_name -> spex.types.v1.Verdict
+	34, // 29: spex.state.v1.DeviationRecord.first:type_name -> spex.state.v1.StepRef
+	34, // 30: spex.state.v1.DeviationRecord.last:type_name -> spex.state.v1.StepRef
+	35, // 31: spex.state.v1.DeviationRecord.joint:type_name -> spex.types.v1.JointJudgement
+	36, // 32: spex.state.v1.InstanceRecord.key:type_name -> spex.state.v1.Key
+	27, // 33: spex.state.v1.InstanceRecord.spec:type_name -> spex.state.v1.SpecKey
+	8,  // 34: spex.state.v1.InstanceRecord.meta:type_name -> spex.state.v1.MetaEntry
+	10, // 35: spex.state.v1.InstanceRecord.run_violations:type_name -> spex.state.v1.RunViolationRecord
+	37, // 36: spex.state.v1.RunViolationRecord.kind:type_name -> spex.types.v1.RunViolationKind
+	32, // 37: spex.state.v1.StepRecord.transition:type_name -> spex.types.v1.Transition
+	33, // 38: spex.state.v1.StepRecord.verdict:type_name -> spex.types.v1.Verdict
+	38, // 39: spex.state.v1.StepRecord.judgement:type_name -> spex.types.v1.Judgement
+	11, // 40: spex.state.v1.HistoryRecord.steps:type_name -> spex.state.v1.StepRecord
+	33, // 41: spex.state.v1.SeenRecord.verdict:type_name -> spex.types.v1.Verdict
+	13, // 42: spex.state.v1.WindowRecord.entries:type_name -> spex.state.v1.SeenRecord
+	34, // 43: spex.state.v1.AwaitingRecord.step:type_name -> spex.state.v1.StepRef
+	27, // 44: spex.state.v1.AwaitingRecord.spec:type_name -> spex.state.v1.SpecKey
+	32, // 45: spex.state.v1.AwaitingRecord.transition:type_name -> spex.types.v1.Transition
+	27, // 46: spex.state.v1.ReportRecord.spec:type_name -> spex.state.v1.SpecKey
+	34, // 47: spex.state.v1.ReportRecord.step:type_name -> spex.state.v1.StepRef
+	32, // 48: spex.state.v1.ReportRecord.transition:type_name -> spex.types.v1.Transition
+	38, // 49: spex.state.v1.ReportRecord.judgement:type_name -> spex.types.v1.Judgement
+	39, // 50: spex.state.v1.ReportRecord.kind:type_name -> spex.types.v1.ReportKind
+	29, // 51: spex.state.v1.ReportRecord.mode:type_name -> spex.types.v1.ModelMode
+	10, // 52: spex.state.v1.ReportRecord.run_violation:type_name -> spex.state.v1.RunViolationRecord
+	27, // 53: spex.state.v1.SpecVersionRecord.spec:type_name -> spex.state.v1.SpecKey
+	28, // 54: spex.state.v1.SpecVersionRecord.specification:type_name -> spex.types.v1.Specification
+	27, // 55: spex.state.v1.CatalogModelRecord.spec:type_name -> spex.state.v1.SpecKey
+	29, // 56: spex.state.v1.CatalogModelRecord.mode:type_name -> spex.types.v1.ModelMode
+	32, // 57: spex.state.v1.ReviewRecord.transition:type_name -> spex.types.v1.Transition
+	40, // 58: spex.state.v1.ModelEvent.kind:type_name -> spex.types.v1.ModelEventKind
+	32, // 59: spex.state.v1.ModelEvent.transitions:type_name -> spex.types.v1.Transition
+	41, // 60: spex.state.v1.NodeStateRecord.state:type_name -> spex.state.v1.NodeState
+	61, // [61:61] is the sub-list for method output_type
+	61, // [61:61] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_spex_state_v1_snapshot_proto_init() }
