@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/tidwall/btree"
-	"google.golang.org/protobuf/proto"
 
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
@@ -156,6 +155,18 @@ func spreadSlots(ranges []*statev1.SlotRange, shards uint32) ([]uint32, bool) {
 		}
 	}
 	return shardOf, len(shardOf) == ring.Slots
+}
+
+func (c *Catalog) applyRegister(r *statev1.RegisterNode) Result {
+	n := r.GetNode()
+	if n.GetId() == "" {
+		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "a node without an id")
+	}
+	if old, ok := c.nodes.Get(n); ok && proto.Equal(old, n) {
+		return c.done(0, false)
+	}
+	c.nodes.Set(n)
+	return c.done(0, true)
 }
 
 func (c *Catalog) applyFormed(m *statev1.MarkShardFormed) Result {

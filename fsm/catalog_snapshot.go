@@ -66,13 +66,13 @@ func (m *catalogModel) records(emit func(*statev1.Record) error) error {
 		Spec: m.key.Proto(), Mode: m.mode, ModeRevision: m.revision, Version: m.version, SealDeadline: m.sealDeadline, Acknowledged: m.acknowledged,
 		ShrunkVersion: m.shrunk, NextOrder: m.nextOrder,
 		JointModelVersion: m.joint.modelVersion, JointThrough: m.joint.through, JointPendingVersion: m.joint.pendingVersion,
+		Retiring: m.retiring, DroppedBy: m.droppedBy,
 	}}}); err != nil {
 		return err
 	}
 	if err := m.content.records(statev1.ModelRecord_SET_MODEL, emit); err != nil {
 		return err
 	}
-		Retiring: m.retiring, DroppedBy: m.droppedBy,
 	if m.joint.pending.tree != nil {
 		if err := m.joint.pending.records(statev1.ModelRecord_SET_PENDING, emit); err != nil {
 			return err
@@ -177,6 +177,7 @@ func (b *catalogRestore) apply(r *statev1.Record) error {
 		b.model.mode, b.model.revision, b.model.version = m.GetMode(), m.GetModeRevision(), m.GetVersion()
 		b.model.sealDeadline, b.model.acknowledged, b.model.shrunk = m.GetSealDeadline(), m.GetAcknowledged(), m.GetShrunkVersion()
 		b.model.nextOrder = m.GetNextOrder()
+		b.model.retiring, b.model.droppedBy = m.GetRetiring(), m.GetDroppedBy()
 		b.model.joint = jointState{modelVersion: m.GetJointModelVersion(), through: m.GetJointThrough(), pending: newTransitionSet(), pendingVersion: m.GetJointPendingVersion()}
 		b.models.Set(b.model)
 	case *statev1.Record_Model:
@@ -187,7 +188,6 @@ func (b *catalogRestore) apply(r *statev1.Record) error {
 		for _, v := range kind.Model.GetTransitions() {
 			set.add(transitionOf(v.GetTransition()), v.GetVersion())
 		}
-		b.model.retiring, b.model.droppedBy = m.GetRetiring(), m.GetDroppedBy()
 	case *statev1.Record_Deviation:
 		if b.model == nil {
 			return fmt.Errorf("a deviation without its model")
