@@ -64,7 +64,7 @@ type Backend interface {
 	SealModel(ctx context.Context, req *spexv1.SealModelRequest) (*spexv1.SealModelResponse, error)
 	LearnModel(ctx context.Context, req *spexv1.LearnModelRequest) (*spexv1.LearnModelResponse, error)
 	ListDeviations(ctx context.Context, req *spexv1.ListDeviationsRequest) (*spexv1.ListDeviationsResponse, error)
-	// AcceptDeviations and RejectDeviations take well-named transitions, 1 to MaxReviewed.
+	// AcceptDeviations and RejectDeviations take well-named transitions, 1 to api.MaxReviewed.
 	AcceptDeviations(ctx context.Context, req *spexv1.AcceptDeviationsRequest) (*spexv1.AcceptDeviationsResponse, error)
 	RejectDeviations(ctx context.Context, req *spexv1.RejectDeviationsRequest) (*spexv1.RejectDeviationsResponse, error)
 	ListModelHistory(ctx context.Context, req *spexv1.ListModelHistoryRequest) (*spexv1.ListModelHistoryResponse, error)

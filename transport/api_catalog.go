@@ -6,13 +6,14 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/spexio/spex/api"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
 )
 
 // ListSpecifications lists the specifications of a namespace.
 func (s *apiServer) ListSpecifications(ctx context.Context, req *spexv1.ListSpecificationsRequest) (*spexv1.ListSpecificationsResponse, error) {
-	if err := normalizeNamespace(&req.Namespace); err != nil {
+	if err := api.CheckNamespace(&req.Namespace); err != nil {
 		return nil, err
 	}
 	return s.backend.ListSpecifications(ctx, req)
@@ -20,7 +21,7 @@ func (s *apiServer) ListSpecifications(ctx context.Context, req *spexv1.ListSpec
 
 // DeleteSpecification deletes a specification with all its versions.
 func (s *apiServer) DeleteSpecification(ctx context.Context, req *spexv1.DeleteSpecificationRequest) (*spexv1.DeleteSpecificationResponse, error) {
-	if err := normalizeNamed(&req.Namespace, "name", req.Name); err != nil {
+	if err := api.CheckNamed(&req.Namespace, "name", req.Name); err != nil {
 		return nil, err
 	}
 	return s.backend.DeleteSpecification(ctx, req)
@@ -28,7 +29,7 @@ func (s *apiServer) DeleteSpecification(ctx context.Context, req *spexv1.DeleteS
 
 // GetSpecification sends a version of a specification in pieces.
 func (s *apiServer) GetSpecification(req *spexv1.GetSpecificationRequest, stream grpc.ServerStreamingServer[spexv1.GetSpecificationResponse]) error {
-	if err := normalizeNamed(&req.Namespace, "name", req.Name); err != nil {
+	if err := api.CheckNamed(&req.Namespace, "name", req.Name); err != nil {
 		return err
 	}
 	sp, version, err := s.backend.GetSpecification(stream.Context(), req.Namespace, req.Name, req.Version)
@@ -52,7 +53,7 @@ func (s *apiServer) GetSpecification(req *spexv1.GetSpecificationRequest, stream
 
 // ListModels lists the models of a namespace.
 func (s *apiServer) ListModels(ctx context.Context, req *spexv1.ListModelsRequest) (*spexv1.ListModelsResponse, error) {
-	if err := normalizeNamespace(&req.Namespace); err != nil {
+	if err := api.CheckNamespace(&req.Namespace); err != nil {
 		return nil, err
 	}
 	return s.backend.ListModels(ctx, req)
@@ -60,7 +61,7 @@ func (s *apiServer) ListModels(ctx context.Context, req *spexv1.ListModelsReques
 
 // GetModel sends a model in pieces.
 func (s *apiServer) GetModel(req *spexv1.GetModelRequest, stream grpc.ServerStreamingServer[spexv1.GetModelResponse]) error {
-	if err := normalizeNamed(&req.Namespace, "spec", req.Spec); err != nil {
+	if err := api.CheckNamed(&req.Namespace, "spec", req.Spec); err != nil {
 		return err
 	}
 	info, transitions, err := s.backend.GetModel(stream.Context(), req.Namespace, req.Spec, req.SpecVersion)
@@ -94,7 +95,7 @@ func fitting(transitions []*typesv1.Transition, size int) int {
 
 // SealModel ends the learning of a model.
 func (s *apiServer) SealModel(ctx context.Context, req *spexv1.SealModelRequest) (*spexv1.SealModelResponse, error) {
-	if err := normalizeNamed(&req.Namespace, "spec", req.Spec); err != nil {
+	if err := api.CheckNamed(&req.Namespace, "spec", req.Spec); err != nil {
 		return nil, err
 	}
 	return s.backend.SealModel(ctx, req)
@@ -102,7 +103,7 @@ func (s *apiServer) SealModel(ctx context.Context, req *spexv1.SealModelRequest)
 
 // LearnModel begins learning again.
 func (s *apiServer) LearnModel(ctx context.Context, req *spexv1.LearnModelRequest) (*spexv1.LearnModelResponse, error) {
-	if err := normalizeNamed(&req.Namespace, "spec", req.Spec); err != nil {
+	if err := api.CheckNamed(&req.Namespace, "spec", req.Spec); err != nil {
 		return nil, err
 	}
 	return s.backend.LearnModel(ctx, req)
@@ -110,7 +111,7 @@ func (s *apiServer) LearnModel(ctx context.Context, req *spexv1.LearnModelReques
 
 // ListDeviations lists the distinct deviating transitions.
 func (s *apiServer) ListDeviations(ctx context.Context, req *spexv1.ListDeviationsRequest) (*spexv1.ListDeviationsResponse, error) {
-	if err := normalizeDeviations(req); err != nil {
+	if err := api.CheckDeviations(req); err != nil {
 		return nil, err
 	}
 	return s.backend.ListDeviations(ctx, req)

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
+	"github.com/spexio/spex/api"
 	"github.com/spexio/spex/fsm"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
@@ -88,25 +89,25 @@ func TestPageNamesTheLimits(t *testing.T) {
 		fmt.Sprintf("| `meta` | up to %d keys, %d bytes in keys and values together |", spec.MaxMetaKeys, spec.MaxMetaBytes),
 		fmt.Sprintf("| one command | up to %d bytes encoded |", spec.MaxCommandBytes),
 		fmt.Sprintf("| steps of a batch | up to %d |", spec.MaxBatch),
-		fmt.Sprintf("| `page_size` | up to %d; by default %d for `ListInstances`, %d for `GetHistory` |", spec.MaxPage, DefaultListPage, spec.MaxPage),
-		fmt.Sprintf("| `page_token` | up to %d bytes |", MaxPageTokenBytes),
+		fmt.Sprintf("| `page_size` | up to %d; by default %d for `ListInstances`, %d for `GetHistory` |", spec.MaxPage, api.DefaultListPage, spec.MaxPage),
+		fmt.Sprintf("| `page_token` | up to %d bytes |", api.MaxPageTokenBytes),
 		fmt.Sprintf("| `where` of `ListInstances` and `DeleteMatching` | up to %d bytes;", query.MaxBytes),
-		fmt.Sprintf("| `limit` of `ListDeviations` | up to %d; by default %d |", MaxDeviations, DefaultDeviations),
-		fmt.Sprintf("| transitions of one acceptance or rejection | 1 to %d |", MaxReviewed),
-		fmt.Sprintf("| `owner` of a review | 1 to %d bytes |", MaxOwnerBytes),
-		fmt.Sprintf("| `reason` of a review | 1 to %d bytes |", MaxReasonBytes),
+		fmt.Sprintf("| `limit` of `ListDeviations` | up to %d; by default %d |", api.MaxDeviations, api.DefaultDeviations),
+		fmt.Sprintf("| transitions of one acceptance or rejection | 1 to %d |", api.MaxReviewed),
+		fmt.Sprintf("| `owner` of a review | 1 to %d bytes |", api.MaxOwnerBytes),
+		fmt.Sprintf("| `reason` of a review | 1 to %d bytes |", api.MaxReasonBytes),
 		fmt.Sprintf("| transitions of a specification's version with a review | up to %d |", fsm.MaxReviews),
-		fmt.Sprintf("| `limit` of `ListModelHistory`, and what is kept | up to %d; by default %d |", MaxModelEvents, MaxModelEvents),
+		fmt.Sprintf("| `limit` of `ListModelHistory`, and what is kept | up to %d; by default %d |", api.MaxModelEvents, api.MaxModelEvents),
 		fmt.Sprintf("| transitions of a specification | up to %d |", spec.MaxTransitions),
-		fmt.Sprintf("| an encoded specification | up to %d bytes |", MaxUploadBytes),
+		fmt.Sprintf("| an encoded specification | up to %d bytes |", api.MaxUploadBytes),
 		fmt.Sprintf("| transitions of a model, and of one import | up to %d |", spec.MaxModelTransitions),
 		fmt.Sprintf("| kept steps of a history | %d by default, up to %d by specification |", spec.DefaultHistoryLimit, spec.MaxHistoryLimit),
 		fmt.Sprintf("| one message to the server | up to %d bytes |", MaxRequestBytes),
 		fmt.Sprintf("| one message from the server | up to %d bytes: ", MaxResponseBytes),
 		fmt.Sprintf("| unanswered steps of a stream | %d |", DefaultStreamWindow),
-		fmt.Sprintf("| `specs` of a watch | up to %d |", MaxWatchSpecs),
-		fmt.Sprintf("| `cursor` of a watch | up to %d bytes |", MaxCursorBytes),
-		fmt.Sprintf("| `heartbeat` of a watch | %d ms to %d min; by default %d s |", MinHeartbeat/time.Millisecond, MaxHeartbeat/time.Minute, DefaultHeartbeat/time.Second),
+		fmt.Sprintf("| `specs` of a watch | up to %d |", api.MaxWatchSpecs),
+		fmt.Sprintf("| `cursor` of a watch | up to %d bytes |", api.MaxCursorBytes),
+		fmt.Sprintf("| `heartbeat` of a watch | %d ms to %d min; by default %d s |", api.MinHeartbeat/time.Millisecond, api.MaxHeartbeat/time.Minute, api.DefaultHeartbeat/time.Second),
 		fmt.Sprintf("| concurrent calls of a connection | %d |", maxStreamsPerConnection),
 		fmt.Sprintf("A call without one gets %d s. The server ends calls after %d s", DefaultRequestTimeout/time.Second, DefaultMaxTimeout/time.Second),
 		fmt.Sprintf("%d min, whatever", DefaultMaxSealTimeout/time.Minute),

@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/spexio/spex/api"
 	"github.com/spexio/spex/fsm"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
@@ -187,7 +189,7 @@ func (b *fakeBackend) RejectDeviations(ctx context.Context, r *spexv1.RejectDevi
 }
 
 func (b *fakeBackend) ListModelHistory(ctx context.Context, r *spexv1.ListModelHistoryRequest) (*spexv1.ListModelHistoryResponse, error) {
-	return fakeAnswer(b.enter(ctx, "ListModelHistory", r), &spexv1.ListModelHistoryResponse{Events: make([]*spexv1.ModelEvent, 0), Truncated: r.Limit == MaxModelEvents})
+	return fakeAnswer(b.enter(ctx, "ListModelHistory", r), &spexv1.ListModelHistoryResponse{Events: make([]*spexv1.ModelEvent, 0), Truncated: r.Limit == api.MaxModelEvents})
 }
 
 func (b *fakeBackend) SealModel(ctx context.Context, r *spexv1.SealModelRequest) (*spexv1.SealModelResponse, error) {
@@ -283,3 +285,12 @@ func mustMarshal(m proto.Message) []byte {
 }
 
 var errNoLeader = &fsm.Error{Reason: typesv1.Reason_REASON_NO_LEADER, Message: "shard 3 has no leader", Shard: 3, NotApplied: true}
+
+const (
+	invalid  = typesv1.Reason_REASON_INVALID_ARGUMENT
+	limit    = typesv1.Reason_REASON_LIMIT_EXCEEDED
+	reserved = typesv1.Reason_REASON_RESERVED_NAME
+	fine     = typesv1.Reason_REASON_UNSPECIFIED
+)
+
+func text(n int) string { return strings.Repeat("x", n) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/spexio/spex/api"
 	"github.com/spexio/spex/fsm"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
@@ -12,7 +13,7 @@ import (
 
 // InitInstance begins an instance.
 func (s *apiServer) InitInstance(ctx context.Context, req *spexv1.InitInstanceRequest) (*spexv1.StepResponse, error) {
-	if err := s.normalizeInit(req); err != nil {
+	if err := api.CheckInit(req, s.opts.NewRequestID); err != nil {
 		return nil, err
 	}
 	return s.backend.InitInstance(ctx, req)
@@ -20,7 +21,7 @@ func (s *apiServer) InitInstance(ctx context.Context, req *spexv1.InitInstanceRe
 
 // MockInstance puts an instance straight into a state.
 func (s *apiServer) MockInstance(ctx context.Context, req *spexv1.MockInstanceRequest) (*spexv1.StepResponse, error) {
-	if err := s.normalizeMock(req); err != nil {
+	if err := api.CheckMock(req, s.opts.NewRequestID); err != nil {
 		return nil, err
 	}
 	return s.backend.MockInstance(ctx, req)
@@ -28,7 +29,7 @@ func (s *apiServer) MockInstance(ctx context.Context, req *spexv1.MockInstanceRe
 
 // Transition applies one step.
 func (s *apiServer) Transition(ctx context.Context, req *spexv1.TransitionRequest) (*spexv1.StepResponse, error) {
-	if err := s.normalizeTransition(req); err != nil {
+	if err := api.CheckTransition(req, s.opts.NewRequestID); err != nil {
 		s.metrics.step(failedStep(req, detailFor(err)))
 		return nil, err
 	}
@@ -50,14 +51,14 @@ func (s *apiServer) Transition(ctx context.Context, req *spexv1.TransitionReques
 func (s *apiServer) TransitionBatch(ctx context.Context, req *spexv1.TransitionBatchRequest) (*spexv1.TransitionBatchResponse, error) {
 	steps := req.GetTransitions()
 	if len(steps) > spec.MaxBatch {
-		return nil, refusal(overLimit("transitions", fmt.Sprintf("has %d steps, the limit is %d", len(steps), spec.MaxBatch), "send several batches"))
+		return nil, api.OverLimit("transitions", fmt.Sprintf("has %d steps, the limit is %d", len(steps), spec.MaxBatch), "send several batches")
 	}
 	results := make([]*spexv1.TransitionResult, len(steps))
 	failed := make(map[instanceKey]*typesv1.ErrorDetail)
 	var send []*spexv1.TransitionRequest
 	var place []int
 	for i, step := range steps {
-		err := s.normalizeTransition(step)
+		err := api.CheckTransition(step, s.opts.NewRequestID)
 		key := keyOf(step)
 		if before, ok := failed[key]; ok {
 			results[i] = failedStep(step, skippedAfter(before))
@@ -83,7 +84,7 @@ func (s *apiServer) TransitionBatch(ctx context.Context, req *spexv1.TransitionB
 
 // GetInstance reads an instance.
 func (s *apiServer) GetInstance(ctx context.Context, req *spexv1.GetInstanceRequest) (*spexv1.GetInstanceResponse, error) {
-	if err := normalizeGet(req); err != nil {
+	if err := api.CheckGet(req); err != nil {
 		return nil, err
 	}
 	return s.backend.GetInstance(ctx, req)
@@ -91,7 +92,7 @@ func (s *apiServer) GetInstance(ctx context.Context, req *spexv1.GetInstanceRequ
 
 // GetHistory reads a page of the steps of an instance.
 func (s *apiServer) GetHistory(ctx context.Context, req *spexv1.GetHistoryRequest) (*spexv1.GetHistoryResponse, error) {
-	if err := normalizeHistory(req); err != nil {
+	if err := api.CheckHistory(req); err != nil {
 		return nil, err
 	}
 	return s.backend.GetHistory(ctx, req)
@@ -99,7 +100,7 @@ func (s *apiServer) GetHistory(ctx context.Context, req *spexv1.GetHistoryReques
 
 // ListInstances reads a page of the instances of all shards.
 func (s *apiServer) ListInstances(ctx context.Context, req *spexv1.ListInstancesRequest) (*spexv1.ListInstancesResponse, error) {
-	if err := normalizeList(req); err != nil {
+	if err := api.CheckList(req); err != nil {
 		return nil, err
 	}
 	return s.backend.ListInstances(ctx, req)
@@ -107,7 +108,7 @@ func (s *apiServer) ListInstances(ctx context.Context, req *spexv1.ListInstances
 
 // DeleteInstance deletes an instance.
 func (s *apiServer) DeleteInstance(ctx context.Context, req *spexv1.DeleteInstanceRequest) (*spexv1.DeleteInstanceResponse, error) {
-	if err := s.normalizeDelete(req); err != nil {
+	if err := api.CheckDelete(req, s.opts.NewRequestID); err != nil {
 		return nil, err
 	}
 	return s.backend.DeleteInstance(ctx, req)
@@ -115,7 +116,7 @@ func (s *apiServer) DeleteInstance(ctx context.Context, req *spexv1.DeleteInstan
 
 // DeleteMatching deletes a page of the instances that an expression selects.
 func (s *apiServer) DeleteMatching(ctx context.Context, req *spexv1.DeleteMatchingRequest) (*spexv1.DeleteMatchingResponse, error) {
-	if err := normalizeDeleteMatching(req); err != nil {
+	if err := api.CheckDeleteMatching(req); err != nil {
 		return nil, err
 	}
 	return s.backend.DeleteMatching(ctx, req)

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/spexio/spex/api"
 	"github.com/spexio/spex/fsm"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
@@ -100,7 +101,7 @@ func (t *stepStream) receive() {
 			return
 		}
 		step := &streamStep{req: req}
-		if err := t.api.normalizeTransition(req); err != nil {
+		if err := api.CheckTransition(req, t.api.opts.NewRequestID); err != nil {
 			step.refused = detailFor(err)
 		}
 		t.arrived <- step

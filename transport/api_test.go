@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/spexio/spex/api"
 	"github.com/spexio/spex/fsm"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
@@ -204,7 +205,7 @@ func (b *fakeBackend) set(f func()) {
 // checkNamespace checks that the backend got the default namespace.
 func checkNamespace(t *testing.T, req any) {
 	t.Helper()
-	namespace := DefaultNamespace
+	namespace := api.DefaultNamespace
 	switch r := req.(type) {
 	case string:
 		namespace = r
@@ -216,7 +217,7 @@ func checkNamespace(t *testing.T, req any) {
 	default:
 		t.Errorf("unknown kind of request %T", req)
 	}
-	if namespace != DefaultNamespace {
+	if namespace != api.DefaultNamespace {
 		t.Errorf("namespace %q", namespace)
 	}
 }
@@ -274,7 +275,8 @@ func TestDefaultsThatTheBackendGets(t *testing.T) {
 	_, _ = h.instances.Transition(ctx, &spexv1.TransitionRequest{Id: "i", Action: "a", ToState: "s"})
 	_, req = backend.saw()
 	check("request id", req.([]*spexv1.TransitionRequest)[0].RequestId == "made")
-	if id, err := newUUIDv7(); err != nil || !isUUIDv7(id) {
+	id, err := newUUIDv7()
+	if parsed, invalid := uuid.Parse(id); err != nil || invalid != nil || parsed.Version() != 7 {
 		t.Errorf("the ids that servers make by default: %q, %v", id, err)
 	}
 }

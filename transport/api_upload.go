@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/spexio/spex/api"
 	"github.com/spexio/spex/fsm"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
@@ -32,7 +33,7 @@ func (s *apiServer) ApplySpecification(stream grpc.ClientStreamingServer[spexv1.
 	}
 	parsed, err := spec.FromProto(m)
 	if err != nil {
-		return refusal(err)
+		return api.Refusal(err)
 	}
 	response, err := s.backend.ApplySpecification(stream.Context(), namespace, parsed.Proto())
 	if err != nil {
@@ -54,15 +55,15 @@ func receiveSpecification(stream grpc.ClientStreamingServer[spexv1.ApplySpecific
 		}
 		if n == 0 {
 			namespace = piece.GetNamespace()
-			if err := normalizeNamespace(&namespace); err != nil {
+			if err := api.CheckNamespace(&namespace); err != nil {
 				return "", nil, err
 			}
 		} else if piece.GetNamespace() != "" {
-			return "", nil, refusal(malformed("namespace", "is set after the first message", "set it in the first message only"))
+			return "", nil, api.Malformed("namespace", "is set after the first message", "set it in the first message only")
 		}
-		if len(data)+len(piece.GetData()) > MaxUploadBytes {
-			return "", nil, refusal(overLimit("data", fmt.Sprintf("is more than %d bytes in all, which is the limit", MaxUploadBytes),
-				fmt.Sprintf("a specification has at most %d transitions", spec.MaxTransitions)))
+		if len(data)+len(piece.GetData()) > api.MaxUploadBytes {
+			return "", nil, api.OverLimit("data", fmt.Sprintf("is more than %d bytes in all, which is the limit", api.MaxUploadBytes),
+				fmt.Sprintf("a specification has at most %d transitions", spec.MaxTransitions))
 		}
 		data = append(data, piece.GetData()...)
 	}
@@ -87,21 +88,20 @@ func (s *apiServer) ImportModel(stream grpc.ClientStreamingServer[spexv1.ImportM
 		}
 		if first == nil {
 			first = piece
-			if err := normalizeNamed(&first.Namespace, "spec", first.Spec); err != nil {
+			if err := api.CheckNamed(&first.Namespace, "spec", first.Spec); err != nil {
 				return err
 			}
 			if mode := first.Mode; mode < spexv1.ImportMode_IMPORT_MODE_UNSPECIFIED || mode > spexv1.ImportMode_IMPORT_MODE_REPLACE {
-				return refusal(malformed("mode", fmt.Sprintf("has the unknown value %d", mode), "use MERGE (1) or REPLACE (2)"))
+				return api.Malformed("mode", fmt.Sprintf("has the unknown value %d", mode), "use MERGE (1) or REPLACE (2)")
 			}
 		} else if piece.GetNamespace() != "" || piece.GetSpec() != "" || piece.GetLearning() || piece.GetMode() != 0 {
-			return refusal(malformed("namespace, spec, learning or mode", "is set after the first message", "set them in the first message only"))
+			return api.Malformed("namespace, spec, learning or mode", "is set after the first message", "set them in the first message only")
 		}
-		if len(transitions)+len(piece.GetTransitions()) > spec.MaxModelTransitions {
-			return refusal(overLimit("transitions", fmt.Sprintf("are more than %d in all, which is the limit", spec.MaxModelTransitions),
-				"import a smaller model"))
+		if err := api.CheckImportSize(len(transitions) + len(piece.GetTransitions())); err != nil {
+			return err
 		}
 		for _, t := range piece.GetTransitions() {
-			if err := checkModelTransition(len(transitions), t); err != nil {
+			if err := api.CheckModelTransition(len(transitions), t); err != nil {
 				return err
 			}
 			transitions = append(transitions, t)

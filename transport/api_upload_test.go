@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/spexio/spex/api"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
 )
@@ -97,7 +98,7 @@ func TestRefusedSpecifications(t *testing.T) {
 		{"byte by byte", "", chunks(good, 1), fine},
 		{"cut off", "", [][]byte{good[:len(good)-1]}, typesv1.Reason_REASON_DESERIALISATION_FAILED},
 		{"not protobuf", "", [][]byte{[]byte("name: tree\n")}, typesv1.Reason_REASON_DESERIALISATION_FAILED},
-		{"too many bytes", "", chunks(make([]byte, MaxUploadBytes+1), 1<<20), limit},
+		{"too many bytes", "", chunks(make([]byte, api.MaxUploadBytes+1), 1<<20), limit},
 		{"too many transitions", "", chunks(mustMarshal(wideSpec(10_001)), ChunkBytes), limit},
 		{"a long namespace", text(129), [][]byte{good}, limit},
 		{"no name", "", [][]byte{bad(func(s *typesv1.Specification) { s.Name = "" })}, invalid},

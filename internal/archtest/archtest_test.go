@@ -24,9 +24,10 @@ const module = "github.com/spexio/spex"
 // so may internal packages below the ones that internalUsers restricts.
 var layers = map[string][]string{
 	"cmd/spex":          {"transport", "cluster", "shard", "client", "ring", "model", "spec", "lts", "lts/hml", "lts/ltsfile", "lts/explain"},
-	"transport":         {"transport/httpapi", "cluster", "query", "shard", "shard/store", "fsm", "model", "spec", "ring"},
+	"transport":         {"transport/httpapi", "api", "cluster", "query", "shard", "shard/store", "fsm", "model", "spec", "ring"},
 	"transport/httpapi": {"model", "spec"},
-	"cluster":           {"shard", "query", "shard/store", "fsm", "model", "spec", "ring"},
+	"cluster":           {"api", "shard", "query", "shard/store", "fsm", "model", "spec", "ring"},
+	"api":               {"query", "fsm", "model", "spec"},
 	"query":             {"fsm"},
 	"shard":             {"fsm", "spec"},
 	"shard/store":       {},
@@ -40,7 +41,7 @@ var layers = map[string][]string{
 	"ring":              {},
 	// The engine is for the manager that runs in the caller's process.
 	"client":       {"model", "spec", "lts", "lts/explain"},
-	"client/local": {"client", "query", "fsm", "model", "spec", "ring"},
+	"client/local": {"client", "api", "query", "fsm", "model", "spec", "ring"},
 	"spextest":     {"client", "client/local", "model", "spec", "lts", "lts/explain"},
 }
 

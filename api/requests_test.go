@@ -1,4 +1,4 @@
-package transport
+package api
 
 import (
 	"fmt"
@@ -122,6 +122,12 @@ func metas() []fieldValue {
 	}
 }
 
+// uuids makes ids as a server does.
+func uuids() (string, error) {
+	id, err := uuid.NewV7()
+	return id.String(), err
+}
+
 // requestRules says for one kind of request how to check it, a valid one, and
 // the values of its fields. A field that takes every value has none.
 type requestRules struct {
@@ -131,77 +137,76 @@ type requestRules struct {
 }
 
 func apiRules() map[string]requestRules {
-	s := &apiServer{opts: APIOptions{}.withDefaults()}
 	return map[string]requestRules{
 		"InitInstance": {
 			&spexv1.InitInstanceRequest{Spec: "s", Id: "i"},
-			func(m proto.Message) error { return s.normalizeInit(m.(*spexv1.InitInstanceRequest)) },
+			func(m proto.Message) error { return CheckInit(m.(*spexv1.InitInstanceRequest), uuids) },
 			map[string][]fieldValue{"namespace": namespaces, "spec": specNames, "spec_version": nil, "id": ids,
 				"initial_state": also([]fieldValue{{"empty", "", fine}}, states[1:]...), "meta": metas(),
 				"request_id": requestIDs(fine), "event_time": times, "min_catalog_index": nil},
 		},
 		"Transition": {
 			&spexv1.TransitionRequest{Id: "i", Action: "a", ToState: "s"},
-			func(m proto.Message) error { return s.normalizeTransition(m.(*spexv1.TransitionRequest)) },
+			func(m proto.Message) error { return CheckTransition(m.(*spexv1.TransitionRequest), uuids) },
 			map[string][]fieldValue{"namespace": namespaces, "id": ids, "action": actions, "to_state": states,
 				"request_id": requestIDs(invalid), "expected_seq": nil, "event_time": times, "incarnation": nil},
 		},
 		"Transition with expected_seq": {
 			&spexv1.TransitionRequest{Id: "i", Action: "a", ToState: "s", ExpectedSeq: 2},
-			func(m proto.Message) error { return s.normalizeTransition(m.(*spexv1.TransitionRequest)) },
+			func(m proto.Message) error { return CheckTransition(m.(*spexv1.TransitionRequest), uuids) },
 			map[string][]fieldValue{"request_id": requestIDs(fine)},
 		},
 		"DeleteInstance": {
 			&spexv1.DeleteInstanceRequest{Id: "i"},
-			func(m proto.Message) error { return s.normalizeDelete(m.(*spexv1.DeleteInstanceRequest)) },
+			func(m proto.Message) error { return CheckDelete(m.(*spexv1.DeleteInstanceRequest), uuids) },
 			map[string][]fieldValue{"namespace": namespaces, "id": ids, "request_id": requestIDs(invalid), "incarnation": nil},
 		},
 		"DeleteInstance with incarnation": {
 			&spexv1.DeleteInstanceRequest{Id: "i", Incarnation: 5},
-			func(m proto.Message) error { return s.normalizeDelete(m.(*spexv1.DeleteInstanceRequest)) },
+			func(m proto.Message) error { return CheckDelete(m.(*spexv1.DeleteInstanceRequest), uuids) },
 			map[string][]fieldValue{"request_id": requestIDs(fine)},
 		},
 		"GetInstance": {
 			&spexv1.GetInstanceRequest{Id: "i"},
-			func(m proto.Message) error { return normalizeGet(m.(*spexv1.GetInstanceRequest)) },
+			func(m proto.Message) error { return CheckGet(m.(*spexv1.GetInstanceRequest)) },
 			map[string][]fieldValue{"namespace": namespaces, "id": ids, "consistency": consistencies, "min_index": nil},
 		},
 		"GetHistory": {
 			&spexv1.GetHistoryRequest{Id: "i"},
-			func(m proto.Message) error { return normalizeHistory(m.(*spexv1.GetHistoryRequest)) },
+			func(m proto.Message) error { return CheckHistory(m.(*spexv1.GetHistoryRequest)) },
 			map[string][]fieldValue{"namespace": namespaces, "id": ids, "consistency": consistencies, "min_index": nil,
 				"page_size": counts(1000), "page_token": pageTokens, "newest_first": nil},
 		},
 		"ListInstances": {
 			&spexv1.ListInstancesRequest{},
-			func(m proto.Message) error { return normalizeList(m.(*spexv1.ListInstancesRequest)) },
+			func(m proto.Message) error { return CheckList(m.(*spexv1.ListInstancesRequest)) },
 			map[string][]fieldValue{"namespace": namespaces, "spec": also([]fieldValue{{"empty", "", fine}}, specNames[1:]...),
 				"state": also([]fieldValue{{"empty", "", fine}}, states[1:]...), "consistency": consistencies,
 				"page_size": counts(1000), "page_token": pageTokens, "where": wheres(fine), "stuck_nanos": stuckTimes},
 		},
 		"DeleteMatching": {
 			&spexv1.DeleteMatchingRequest{Where: "true"},
-			func(m proto.Message) error { return normalizeDeleteMatching(m.(*spexv1.DeleteMatchingRequest)) },
+			func(m proto.Message) error { return CheckDeleteMatching(m.(*spexv1.DeleteMatchingRequest)) },
 			map[string][]fieldValue{"namespace": namespaces, "spec": also([]fieldValue{{"empty", "", fine}}, specNames[1:]...),
 				"state": also([]fieldValue{{"empty", "", fine}}, states[1:]...), "where": wheres(invalid), "stuck_nanos": stuckTimes,
 				"dry_run": nil, "page_token": pageTokens},
 		},
 		"ListDeviations": {
 			&spexv1.ListDeviationsRequest{},
-			func(m proto.Message) error { return normalizeDeviations(m.(*spexv1.ListDeviationsRequest)) },
+			func(m proto.Message) error { return CheckDeviations(m.(*spexv1.ListDeviationsRequest)) },
 			map[string][]fieldValue{"namespace": namespaces, "spec": also([]fieldValue{{"empty", "", fine}}, specNames[1:]...),
 				"consistency": consistencies, "limit": counts(10_000)},
 		},
 		"transition of a model": {
 			&typesv1.Transition{From: "s", Action: "a", To: "t"},
-			func(m proto.Message) error { return checkModelTransition(3, m.(*typesv1.Transition)) },
+			func(m proto.Message) error { return CheckModelTransition(3, m.(*typesv1.Transition)) },
 			map[string][]fieldValue{"from": states, "to": states,
 				// From is set, which an initialisation must not have.
 				"action": also(append([]fieldValue(nil), actions[:len(actions)-2]...), fieldValue{"initialisation", "__initialisation__", invalid})},
 		},
 		"initialisation of a model": {
 			&typesv1.Transition{Action: "__initialisation__", To: "t"},
-			func(m proto.Message) error { return checkModelTransition(3, m.(*typesv1.Transition)) },
+			func(m proto.Message) error { return CheckModelTransition(3, m.(*typesv1.Transition)) },
 			map[string][]fieldValue{"from": {{"empty", "", fine}, {"a state", "s", invalid}}, "to": states},
 		},
 	}
@@ -278,14 +283,14 @@ func TestNamedRequests(t *testing.T) {
 	for _, field := range []string{"name", "spec"} {
 		for _, v := range specNames {
 			namespace := ""
-			if got := fsm.ReasonOf(normalizeNamed(&namespace, field, v.value.(string))); got != v.want {
+			if got := fsm.ReasonOf(CheckNamed(&namespace, field, v.value.(string))); got != v.want {
 				t.Errorf("%s %s: %v, want %v", field, v.name, got, v.want)
 			}
 		}
 	}
 	for _, v := range namespaces {
 		namespace := v.value.(string)
-		if got := fsm.ReasonOf(normalizeNamespace(&namespace)); got != v.want {
+		if got := fsm.ReasonOf(CheckNamespace(&namespace)); got != v.want {
 			t.Errorf("namespace %s: %v, want %v", v.name, got, v.want)
 		}
 		if v.name == "empty" && namespace != "default" {
@@ -295,29 +300,26 @@ func TestNamedRequests(t *testing.T) {
 }
 
 func TestEventTimeZeroIsNoTime(t *testing.T) {
-	s := &apiServer{opts: APIOptions{}.withDefaults()}
 	r := &spexv1.TransitionRequest{Id: "i", Action: "a", ToState: "s", EventTime: &timestamppb.Timestamp{}}
-	if err := s.normalizeTransition(r); err != nil || r.EventTime != nil {
+	if err := CheckTransition(r, uuids); err != nil || r.EventTime != nil {
 		t.Errorf("got %v, %v", r.EventTime, err)
 	}
 }
 
 // TestUnknownFieldsCountTowardTheCommand: a newer client may send more than this release knows.
 func TestUnknownFieldsCountTowardTheCommand(t *testing.T) {
-	s := &apiServer{opts: APIOptions{}.withDefaults()}
 	r := &spexv1.InitInstanceRequest{Spec: "s", Id: "i"}
 	r.ProtoReflect().SetUnknown(append([]byte{0xfa, 0x7f, 0x80, 0x80, 0x04}, make([]byte, 64<<10)...))
-	if got := fsm.ReasonOf(s.normalizeInit(r)); got != limit {
+	if got := fsm.ReasonOf(CheckInit(r, uuids)); got != limit {
 		t.Errorf("got %v", got)
 	}
 }
 
 func TestAssignedRequestIDs(t *testing.T) {
-	s := &apiServer{opts: APIOptions{}.withDefaults()}
 	seen := make(map[string]bool)
 	for range 100 {
 		r := &spexv1.DeleteInstanceRequest{Id: "i"}
-		if err := s.normalizeDelete(r); err != nil {
+		if err := CheckDelete(r, uuids); err != nil {
 			t.Fatal(err)
 		}
 		if id, err := uuid.Parse(r.RequestId); err != nil || id.Version() != 7 || seen[r.RequestId] {
@@ -328,12 +330,11 @@ func TestAssignedRequestIDs(t *testing.T) {
 }
 
 func TestUntimedRequestIDSaysWhatWouldHelp(t *testing.T) {
-	s := &apiServer{opts: APIOptions{}.withDefaults()}
-	err := s.normalizeTransition(&spexv1.TransitionRequest{Id: "i", Action: "a", ToState: "s", RequestId: "order-1"})
+	err := CheckTransition(&spexv1.TransitionRequest{Id: "i", Action: "a", ToState: "s", RequestId: "order-1"}, uuids)
 	if err == nil || !strings.Contains(err.Error(), "UUIDv7") || !strings.Contains(err.Error(), "expected_seq") || !strings.Contains(err.Error(), "no time") {
 		t.Errorf("transition: %v", err)
 	}
-	err = s.normalizeDelete(&spexv1.DeleteInstanceRequest{Id: "i", RequestId: "order-1"})
+	err = CheckDelete(&spexv1.DeleteInstanceRequest{Id: "i", RequestId: "order-1"}, uuids)
 	if err == nil || !strings.Contains(err.Error(), "incarnation") {
 		t.Errorf("delete: %v", err)
 	}

@@ -1,4 +1,4 @@
-package transport
+package api
 
 import (
 	"math"
@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/spexio/spex/fsm"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
 )
@@ -62,14 +63,14 @@ func TestReviewRequests(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := proto.CloneOf(good)
 			c.edit(r)
-			if err := normalizeAccept(r); reasonIn(StatusFromError(err)) != c.want {
+			if err := CheckAccept(r); fsm.ReasonOf(err) != c.want {
 				t.Errorf("accept: %v, want %v", err, c.want)
 			}
 			if r.ExpiresAt != nil {
 				return
 			}
 			reject := &spexv1.RejectDeviationsRequest{Namespace: r.Namespace, Spec: r.Spec, Transitions: r.Transitions, Owner: r.Owner, Reason: r.Reason}
-			if err := normalizeReject(reject); reasonIn(StatusFromError(err)) != c.want {
+			if err := CheckReject(reject); fsm.ReasonOf(err) != c.want {
 				t.Errorf("reject: %v, want %v", err, c.want)
 			}
 			if c.want == fine && (r.Namespace != DefaultNamespace || reject.Namespace != DefaultNamespace) {
@@ -78,7 +79,7 @@ func TestReviewRequests(t *testing.T) {
 		})
 	}
 	for n, want := range map[uint32]typesv1.Reason{0: fine, 1: fine, 100: fine, 101: limit} {
-		if err := normalizeModelHistory(&spexv1.ListModelHistoryRequest{Spec: "tree", Limit: n}); reasonIn(StatusFromError(err)) != want {
+		if err := CheckModelHistory(&spexv1.ListModelHistoryRequest{Spec: "tree", Limit: n}); fsm.ReasonOf(err) != want {
 			t.Errorf("a history of %d: %v, want %v", n, err, want)
 		}
 	}
