@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/tidwall/btree"
+	"google.golang.org/protobuf/proto"
 
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
@@ -84,6 +85,10 @@ func (c *Catalog) apply(cmd *statev1.Command) Result {
 		return c.applyReject(kind.RejectDeviations, cmd.GetPrincipal())
 	case *statev1.Command_WithdrawAcceptances:
 		return c.applyWithdraw(kind.WithdrawAcceptances, cmd.GetPrincipal())
+	case *statev1.Command_ChangeSettings:
+		return c.applySettings(kind.ChangeSettings)
+	case *statev1.Command_RetireSpecification:
+		return c.applyRetire(kind.RetireSpecification)
 	}
 	panic("a command passed catalogSupports that Apply does not know")
 }
@@ -93,7 +98,8 @@ func catalogSupports(cmd *statev1.Command) bool {
 	case *statev1.Command_FormCluster, *statev1.Command_RegisterNode, *statev1.Command_MarkShardFormed,
 		*statev1.Command_ApplySpecification, *statev1.Command_DeleteSpecification, *statev1.Command_ImportModel,
 		*statev1.Command_ChangeModelMode, *statev1.Command_ReportShard, *statev1.Command_JudgeDeviation,
-		*statev1.Command_AcceptDeviations, *statev1.Command_RejectDeviations, *statev1.Command_WithdrawAcceptances:
+		*statev1.Command_AcceptDeviations, *statev1.Command_RejectDeviations, *statev1.Command_WithdrawAcceptances,
+		*statev1.Command_ChangeSettings, *statev1.Command_RetireSpecification:
 		return true
 	}
 	return false

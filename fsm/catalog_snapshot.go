@@ -151,7 +151,7 @@ func (b *catalogRestore) apply(r *statev1.Record) error {
 		b.applied, b.now, b.ledTerm = h.GetAppliedIndex(), h.GetTimeUnixNano(), h.GetLedTerm()
 		b.clusterID, b.clusterName = h.GetClusterId(), h.GetClusterName()
 		b.shards, b.replicas, b.featureLevel = h.GetShards(), h.GetReplicas(), h.GetFeatureLevel()
-		b.reportRetention = h.GetReportRetention()
+		b.settings = SettingsOf(h.GetSettings())
 		if b.clusterID != "" {
 			var ok bool
 			if b.shardOf, ok = spreadSlots(h.GetSlots(), b.shards); !ok {
