@@ -16,6 +16,7 @@ import (
 	v1 "github.com/spexio/spex/proto/spex/types/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -4350,6 +4351,11 @@ type NodeStatus struct {
 	Replicas     uint32 `protobuf:"varint,8,opt,name=replicas,proto3" json:"replicas,omitempty"`
 	Leaders      uint32 `protobuf:"varint,9,opt,name=leaders,proto3" json:"leaders,omitempty"`
 	CatalogVoter bool   `protobuf:"varint,10,opt,name=catalog_voter,json=catalogVoter,proto3" json:"catalog_voter,omitempty"`
+	// How far the node's clock is ahead of the median of those of its peers,
+	// negative when it is behind, as it measured; absent while it could not.
+	ClockOffset *durationpb.Duration `protobuf:"bytes,110,opt,name=clock_offset,json=clockOffset,proto3" json:"clock_offset,omitempty"`
+	// What the node itself finds wrong with itself, a sentence each.
+	Alarms []string `protobuf:"bytes,111,rep,name=alarms,proto3" json:"alarms,omitempty"`
 	// The room on the node's disk; absent when the node did not answer.
 	Space         *v1.Space `protobuf:"bytes,160,opt,name=space,proto3" json:"space,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -4454,6 +4460,20 @@ func (x *NodeStatus) GetCatalogVoter() bool {
 		return x.CatalogVoter
 	}
 	return false
+}
+
+func (x *NodeStatus) GetClockOffset() *durationpb.Duration {
+	if x != nil {
+		return x.ClockOffset
+	}
+	return nil
+}
+
+func (x *NodeStatus) GetAlarms() []string {
+	if x != nil {
+		return x.Alarms
+	}
+	return nil
 }
 
 func (x *NodeStatus) GetSpace() *v1.Space {
@@ -4871,11 +4891,307 @@ func (x *GetVersionResponse) GetGoVersion() string {
 	return ""
 }
 
+// ClusterSettings say how much the cluster keeps of what has been.
+type ClusterSettings struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many reports a shard keeps of each of their two classes.
+	ReportRetention uint64 `protobuf:"varint,110,opt,name=report_retention,json=reportRetention,proto3" json:"report_retention,omitempty"`
+	// How long request ids and the tombstones of deleted and pruned instances are
+	// remembered, in the time of the log.
+	RequestWindow *durationpb.Duration `protobuf:"bytes,111,opt,name=request_window,json=requestWindow,proto3" json:"request_window,omitempty"`
+	// How many tombstones a shard keeps beyond those of the last minute.
+	Tombstones uint64 `protobuf:"varint,112,opt,name=tombstones,proto3" json:"tombstones,omitempty"`
+	// How many versions of a specification are kept, with their models, the newest
+	// included. Older ones stay while an instance or a tombstone is of them.
+	SpecVersions  uint64 `protobuf:"varint,113,opt,name=spec_versions,json=specVersions,proto3" json:"spec_versions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterSettings) Reset() {
+	*x = ClusterSettings{}
+	mi := &file_spex_v1_spex_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterSettings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterSettings) ProtoMessage() {}
+
+func (x *ClusterSettings) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterSettings.ProtoReflect.Descriptor instead.
+func (*ClusterSettings) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *ClusterSettings) GetReportRetention() uint64 {
+	if x != nil {
+		return x.ReportRetention
+	}
+	return 0
+}
+
+func (x *ClusterSettings) GetRequestWindow() *durationpb.Duration {
+	if x != nil {
+		return x.RequestWindow
+	}
+	return nil
+}
+
+func (x *ClusterSettings) GetTombstones() uint64 {
+	if x != nil {
+		return x.Tombstones
+	}
+	return 0
+}
+
+func (x *ClusterSettings) GetSpecVersions() uint64 {
+	if x != nil {
+		return x.SpecVersions
+	}
+	return 0
+}
+
+type GetSettingsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSettingsRequest) Reset() {
+	*x = GetSettingsRequest{}
+	mi := &file_spex_v1_spex_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSettingsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSettingsRequest) ProtoMessage() {}
+
+func (x *GetSettingsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSettingsRequest.ProtoReflect.Descriptor instead.
+func (*GetSettingsRequest) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{61}
+}
+
+type GetSettingsResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Settings *ClusterSettings       `protobuf:"bytes,1,opt,name=settings,proto3" json:"settings,omitempty"`
+	// What each would be if nobody had set it.
+	Defaults      *ClusterSettings `protobuf:"bytes,2,opt,name=defaults,proto3" json:"defaults,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSettingsResponse) Reset() {
+	*x = GetSettingsResponse{}
+	mi := &file_spex_v1_spex_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSettingsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSettingsResponse) ProtoMessage() {}
+
+func (x *GetSettingsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSettingsResponse.ProtoReflect.Descriptor instead.
+func (*GetSettingsResponse) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *GetSettingsResponse) GetSettings() *ClusterSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *GetSettingsResponse) GetDefaults() *ClusterSettings {
+	if x != nil {
+		return x.Defaults
+	}
+	return nil
+}
+
+// ChangeSettingsRequest changes the settings that are present. A zero brings a
+// setting back to its default.
+type ChangeSettingsRequest struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	ReportRetention *uint64                `protobuf:"varint,110,opt,name=report_retention,json=reportRetention,proto3,oneof" json:"report_retention,omitempty"`
+	RequestWindow   *durationpb.Duration   `protobuf:"bytes,111,opt,name=request_window,json=requestWindow,proto3" json:"request_window,omitempty"`
+	Tombstones      *uint64                `protobuf:"varint,112,opt,name=tombstones,proto3,oneof" json:"tombstones,omitempty"`
+	SpecVersions    *uint64                `protobuf:"varint,113,opt,name=spec_versions,json=specVersions,proto3,oneof" json:"spec_versions,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ChangeSettingsRequest) Reset() {
+	*x = ChangeSettingsRequest{}
+	mi := &file_spex_v1_spex_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeSettingsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeSettingsRequest) ProtoMessage() {}
+
+func (x *ChangeSettingsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeSettingsRequest.ProtoReflect.Descriptor instead.
+func (*ChangeSettingsRequest) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *ChangeSettingsRequest) GetReportRetention() uint64 {
+	if x != nil && x.ReportRetention != nil {
+		return *x.ReportRetention
+	}
+	return 0
+}
+
+func (x *ChangeSettingsRequest) GetRequestWindow() *durationpb.Duration {
+	if x != nil {
+		return x.RequestWindow
+	}
+	return nil
+}
+
+func (x *ChangeSettingsRequest) GetTombstones() uint64 {
+	if x != nil && x.Tombstones != nil {
+		return *x.Tombstones
+	}
+	return 0
+}
+
+func (x *ChangeSettingsRequest) GetSpecVersions() uint64 {
+	if x != nil && x.SpecVersions != nil {
+		return *x.SpecVersions
+	}
+	return 0
+}
+
+type ChangeSettingsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All settings after the change.
+	Settings *ClusterSettings `protobuf:"bytes,1,opt,name=settings,proto3" json:"settings,omitempty"`
+	// False when they were so already.
+	Changed       bool   `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
+	CatalogIndex  uint64 `protobuf:"varint,3,opt,name=catalog_index,json=catalogIndex,proto3" json:"catalog_index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeSettingsResponse) Reset() {
+	*x = ChangeSettingsResponse{}
+	mi := &file_spex_v1_spex_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeSettingsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeSettingsResponse) ProtoMessage() {}
+
+func (x *ChangeSettingsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeSettingsResponse.ProtoReflect.Descriptor instead.
+func (*ChangeSettingsResponse) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *ChangeSettingsResponse) GetSettings() *ClusterSettings {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *ChangeSettingsResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *ChangeSettingsResponse) GetCatalogIndex() uint64 {
+	if x != nil {
+		return x.CatalogIndex
+	}
+	return 0
+}
+
 var File_spex_v1_spex_proto protoreflect.FileDescriptor
 
 const file_spex_v1_spex_proto_rawDesc = "" +
 	"\n" +
-	"\x12spex/v1/spex.proto\x12\aspex.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19spex/types/v1/types.proto\"l\n" +
+	"\x12spex/v1/spex.proto\x12\aspex.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19spex/types/v1/types.proto\"l\n" +
 	"\bReadInfo\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x1b\n" +
@@ -5245,7 +5561,7 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\ttruncated\x18\x03 \x01(\bR\ttruncated\"1\n" +
 	"\x10GetStatusRequest\x12\x1d\n" +
 	"\n" +
-	"state_hash\x18\x01 \x01(\bR\tstateHash\"\xd2\x02\n" +
+	"state_hash\x18\x01 \x01(\bR\tstateHash\"\xa8\x03\n" +
 	"\n" +
 	"NodeStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
@@ -5258,7 +5574,9 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\breplicas\x18\b \x01(\rR\breplicas\x12\x18\n" +
 	"\aleaders\x18\t \x01(\rR\aleaders\x12#\n" +
 	"\rcatalog_voter\x18\n" +
-	" \x01(\bR\fcatalogVoter\x12+\n" +
+	" \x01(\bR\fcatalogVoter\x12<\n" +
+	"\fclock_offset\x18n \x01(\v2\x19.google.protobuf.DurationR\vclockOffset\x12\x16\n" +
+	"\x06alarms\x18o \x03(\tR\x06alarms\x12+\n" +
 	"\x05space\x18\xa0\x01 \x01(\v2\x14.spex.types.v1.SpaceR\x05space\"\x94\x02\n" +
 	"\rReplicaStatus\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x1b\n" +
@@ -5296,7 +5614,32 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12#\n" +
 	"\rfeature_level\x18\x02 \x01(\rR\ffeatureLevel\x12\x1d\n" +
 	"\n" +
-	"go_version\x18\x03 \x01(\tR\tgoVersion*_\n" +
+	"go_version\x18\x03 \x01(\tR\tgoVersion\"\xc3\x01\n" +
+	"\x0fClusterSettings\x12)\n" +
+	"\x10report_retention\x18n \x01(\x04R\x0freportRetention\x12@\n" +
+	"\x0erequest_window\x18o \x01(\v2\x19.google.protobuf.DurationR\rrequestWindow\x12\x1e\n" +
+	"\n" +
+	"tombstones\x18p \x01(\x04R\n" +
+	"tombstones\x12#\n" +
+	"\rspec_versions\x18q \x01(\x04R\fspecVersions\"\x14\n" +
+	"\x12GetSettingsRequest\"\x81\x01\n" +
+	"\x13GetSettingsResponse\x124\n" +
+	"\bsettings\x18\x01 \x01(\v2\x18.spex.v1.ClusterSettingsR\bsettings\x124\n" +
+	"\bdefaults\x18\x02 \x01(\v2\x18.spex.v1.ClusterSettingsR\bdefaults\"\x8e\x02\n" +
+	"\x15ChangeSettingsRequest\x12.\n" +
+	"\x10report_retention\x18n \x01(\x04H\x00R\x0freportRetention\x88\x01\x01\x12@\n" +
+	"\x0erequest_window\x18o \x01(\v2\x19.google.protobuf.DurationR\rrequestWindow\x12#\n" +
+	"\n" +
+	"tombstones\x18p \x01(\x04H\x01R\n" +
+	"tombstones\x88\x01\x01\x12(\n" +
+	"\rspec_versions\x18q \x01(\x04H\x02R\fspecVersions\x88\x01\x01B\x13\n" +
+	"\x11_report_retentionB\r\n" +
+	"\v_tombstonesB\x10\n" +
+	"\x0e_spec_versions\"\x8d\x01\n" +
+	"\x16ChangeSettingsResponse\x124\n" +
+	"\bsettings\x18\x01 \x01(\v2\x18.spex.v1.ClusterSettingsR\bsettings\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\x12#\n" +
+	"\rcatalog_index\x18\x03 \x01(\x04R\fcatalogIndex*_\n" +
 	"\vConsistency\x12\x1b\n" +
 	"\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18CONSISTENCY_LINEARIZABLE\x10\x01\x12\x15\n" +
@@ -5335,11 +5678,13 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\x0eListDeviations\x12\x1e.spex.v1.ListDeviationsRequest\x1a\x1f.spex.v1.ListDeviationsResponse\x12W\n" +
 	"\x10AcceptDeviations\x12 .spex.v1.AcceptDeviationsRequest\x1a!.spex.v1.AcceptDeviationsResponse\x12W\n" +
 	"\x10RejectDeviations\x12 .spex.v1.RejectDeviationsRequest\x1a!.spex.v1.RejectDeviationsResponse\x12W\n" +
-	"\x10ListModelHistory\x12 .spex.v1.ListModelHistoryRequest\x1a!.spex.v1.ListModelHistoryResponse2\x9b\x01\n" +
+	"\x10ListModelHistory\x12 .spex.v1.ListModelHistoryRequest\x1a!.spex.v1.ListModelHistoryResponse2\xb8\x02\n" +
 	"\x0eClusterService\x12B\n" +
 	"\tGetStatus\x12\x19.spex.v1.GetStatusRequest\x1a\x1a.spex.v1.GetStatusResponse\x12E\n" +
 	"\n" +
-	"GetVersion\x12\x1a.spex.v1.GetVersionRequest\x1a\x1b.spex.v1.GetVersionResponseB-Z+github.com/spexio/spex/proto/spex/v1;spexv1b\x06proto3"
+	"GetVersion\x12\x1a.spex.v1.GetVersionRequest\x1a\x1b.spex.v1.GetVersionResponse\x12H\n" +
+	"\vGetSettings\x12\x1b.spex.v1.GetSettingsRequest\x1a\x1c.spex.v1.GetSettingsResponse\x12Q\n" +
+	"\x0eChangeSettings\x12\x1e.spex.v1.ChangeSettingsRequest\x1a\x1f.spex.v1.ChangeSettingsResponseB-Z+github.com/spexio/spex/proto/spex/v1;spexv1b\x06proto3"
 
 var (
 	file_spex_v1_spex_proto_rawDescOnce sync.Once
@@ -5354,7 +5699,7 @@ func file_spex_v1_spex_proto_rawDescGZIP() []byte {
 }
 
 var file_spex_v1_spex_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_spex_v1_spex_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
+var file_spex_v1_spex_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
 var file_spex_v1_spex_proto_goTypes = []any{
 	(Consistency)(0),                    // 0: spex.v1.Consistency
 	(ImportMode)(0),                     // 1: spex.v1.ImportMode
@@ -5418,44 +5763,50 @@ var file_spex_v1_spex_proto_goTypes = []any{
 	(*GetStatusResponse)(nil),           // 59: spex.v1.GetStatusResponse
 	(*GetVersionRequest)(nil),           // 60: spex.v1.GetVersionRequest
 	(*GetVersionResponse)(nil),          // 61: spex.v1.GetVersionResponse
-	nil,                                 // 62: spex.v1.InitInstanceRequest.MetaEntry
-	nil,                                 // 63: spex.v1.MockInstanceRequest.MetaEntry
-	nil,                                 // 64: spex.v1.Instance.MetaEntry
-	(*timestamppb.Timestamp)(nil),       // 65: google.protobuf.Timestamp
-	(v1.Verdict)(0),                     // 66: spex.types.v1.Verdict
-	(*v1.Judgement)(nil),                // 67: spex.types.v1.Judgement
-	(*v1.RunViolation)(nil),             // 68: spex.types.v1.RunViolation
-	(*v1.ErrorDetail)(nil),              // 69: spex.types.v1.ErrorDetail
-	(v1.ModelMode)(0),                   // 70: spex.types.v1.ModelMode
-	(*v1.Transition)(nil),               // 71: spex.types.v1.Transition
-	(*v1.JointJudgement)(nil),           // 72: spex.types.v1.JointJudgement
-	(v1.ModelEventKind)(0),              // 73: spex.types.v1.ModelEventKind
-	(*v1.Space)(nil),                    // 74: spex.types.v1.Space
+	(*ClusterSettings)(nil),             // 62: spex.v1.ClusterSettings
+	(*GetSettingsRequest)(nil),          // 63: spex.v1.GetSettingsRequest
+	(*GetSettingsResponse)(nil),         // 64: spex.v1.GetSettingsResponse
+	(*ChangeSettingsRequest)(nil),       // 65: spex.v1.ChangeSettingsRequest
+	(*ChangeSettingsResponse)(nil),      // 66: spex.v1.ChangeSettingsResponse
+	nil,                                 // 67: spex.v1.InitInstanceRequest.MetaEntry
+	nil,                                 // 68: spex.v1.MockInstanceRequest.MetaEntry
+	nil,                                 // 69: spex.v1.Instance.MetaEntry
+	(*timestamppb.Timestamp)(nil),       // 70: google.protobuf.Timestamp
+	(v1.Verdict)(0),                     // 71: spex.types.v1.Verdict
+	(*v1.Judgement)(nil),                // 72: spex.types.v1.Judgement
+	(*v1.RunViolation)(nil),             // 73: spex.types.v1.RunViolation
+	(*v1.ErrorDetail)(nil),              // 74: spex.types.v1.ErrorDetail
+	(v1.ModelMode)(0),                   // 75: spex.types.v1.ModelMode
+	(*v1.Transition)(nil),               // 76: spex.types.v1.Transition
+	(*v1.JointJudgement)(nil),           // 77: spex.types.v1.JointJudgement
+	(v1.ModelEventKind)(0),              // 78: spex.types.v1.ModelEventKind
+	(*durationpb.Duration)(nil),         // 79: google.protobuf.Duration
+	(*v1.Space)(nil),                    // 80: spex.types.v1.Space
 }
 var file_spex_v1_spex_proto_depIdxs = []int32{
-	62,  // 0: spex.v1.InitInstanceRequest.meta:type_name -> spex.v1.InitInstanceRequest.MetaEntry
-	65,  // 1: spex.v1.InitInstanceRequest.event_time:type_name -> google.protobuf.Timestamp
-	63,  // 2: spex.v1.MockInstanceRequest.meta:type_name -> spex.v1.MockInstanceRequest.MetaEntry
-	65,  // 3: spex.v1.TransitionRequest.event_time:type_name -> google.protobuf.Timestamp
-	66,  // 4: spex.v1.StepResponse.verdict:type_name -> spex.types.v1.Verdict
-	67,  // 5: spex.v1.StepResponse.judgement:type_name -> spex.types.v1.Judgement
-	68,  // 6: spex.v1.StepResponse.run_violation:type_name -> spex.types.v1.RunViolation
+	67,  // 0: spex.v1.InitInstanceRequest.meta:type_name -> spex.v1.InitInstanceRequest.MetaEntry
+	70,  // 1: spex.v1.InitInstanceRequest.event_time:type_name -> google.protobuf.Timestamp
+	68,  // 2: spex.v1.MockInstanceRequest.meta:type_name -> spex.v1.MockInstanceRequest.MetaEntry
+	70,  // 3: spex.v1.TransitionRequest.event_time:type_name -> google.protobuf.Timestamp
+	71,  // 4: spex.v1.StepResponse.verdict:type_name -> spex.types.v1.Verdict
+	72,  // 5: spex.v1.StepResponse.judgement:type_name -> spex.types.v1.Judgement
+	73,  // 6: spex.v1.StepResponse.run_violation:type_name -> spex.types.v1.RunViolation
 	5,   // 7: spex.v1.TransitionBatchRequest.transitions:type_name -> spex.v1.TransitionRequest
 	6,   // 8: spex.v1.TransitionResult.response:type_name -> spex.v1.StepResponse
-	69,  // 9: spex.v1.TransitionResult.error:type_name -> spex.types.v1.ErrorDetail
+	74,  // 9: spex.v1.TransitionResult.error:type_name -> spex.types.v1.ErrorDetail
 	8,   // 10: spex.v1.TransitionBatchResponse.results:type_name -> spex.v1.TransitionResult
 	0,   // 11: spex.v1.GetInstanceRequest.consistency:type_name -> spex.v1.Consistency
-	64,  // 12: spex.v1.Instance.meta:type_name -> spex.v1.Instance.MetaEntry
-	65,  // 13: spex.v1.Instance.created_at:type_name -> google.protobuf.Timestamp
-	65,  // 14: spex.v1.Instance.updated_at:type_name -> google.protobuf.Timestamp
-	65,  // 15: spex.v1.Instance.deadline:type_name -> google.protobuf.Timestamp
-	68,  // 16: spex.v1.Instance.run_violation:type_name -> spex.types.v1.RunViolation
-	65,  // 17: spex.v1.Instance.prune_at:type_name -> google.protobuf.Timestamp
-	65,  // 18: spex.v1.Step.time:type_name -> google.protobuf.Timestamp
-	65,  // 19: spex.v1.Step.event_time:type_name -> google.protobuf.Timestamp
-	66,  // 20: spex.v1.Step.verdict:type_name -> spex.types.v1.Verdict
-	67,  // 21: spex.v1.Step.judgement:type_name -> spex.types.v1.Judgement
-	68,  // 22: spex.v1.Step.run_violation:type_name -> spex.types.v1.RunViolation
+	69,  // 12: spex.v1.Instance.meta:type_name -> spex.v1.Instance.MetaEntry
+	70,  // 13: spex.v1.Instance.created_at:type_name -> google.protobuf.Timestamp
+	70,  // 14: spex.v1.Instance.updated_at:type_name -> google.protobuf.Timestamp
+	70,  // 15: spex.v1.Instance.deadline:type_name -> google.protobuf.Timestamp
+	73,  // 16: spex.v1.Instance.run_violation:type_name -> spex.types.v1.RunViolation
+	70,  // 17: spex.v1.Instance.prune_at:type_name -> google.protobuf.Timestamp
+	70,  // 18: spex.v1.Step.time:type_name -> google.protobuf.Timestamp
+	70,  // 19: spex.v1.Step.event_time:type_name -> google.protobuf.Timestamp
+	71,  // 20: spex.v1.Step.verdict:type_name -> spex.types.v1.Verdict
+	72,  // 21: spex.v1.Step.judgement:type_name -> spex.types.v1.Judgement
+	73,  // 22: spex.v1.Step.run_violation:type_name -> spex.types.v1.RunViolation
 	11,  // 23: spex.v1.GetInstanceResponse.instance:type_name -> spex.v1.Instance
 	2,   // 24: spex.v1.GetInstanceResponse.read:type_name -> spex.v1.ReadInfo
 	0,   // 25: spex.v1.GetHistoryRequest.consistency:type_name -> spex.v1.Consistency
@@ -5463,108 +5814,118 @@ var file_spex_v1_spex_proto_depIdxs = []int32{
 	12,  // 27: spex.v1.GetHistoryResponse.steps:type_name -> spex.v1.Step
 	2,   // 28: spex.v1.GetHistoryResponse.read:type_name -> spex.v1.ReadInfo
 	0,   // 29: spex.v1.ListInstancesRequest.consistency:type_name -> spex.v1.Consistency
-	69,  // 30: spex.v1.ShardFailure.error:type_name -> spex.types.v1.ErrorDetail
+	74,  // 30: spex.v1.ShardFailure.error:type_name -> spex.types.v1.ErrorDetail
 	11,  // 31: spex.v1.ListInstancesResponse.instances:type_name -> spex.v1.Instance
 	17,  // 32: spex.v1.ListInstancesResponse.failures:type_name -> spex.v1.ShardFailure
 	2,   // 33: spex.v1.ListInstancesResponse.reads:type_name -> spex.v1.ReadInfo
 	17,  // 34: spex.v1.DeleteMatchingResponse.failures:type_name -> spex.v1.ShardFailure
-	70,  // 35: spex.v1.ApplySpecificationResponse.model_mode:type_name -> spex.types.v1.ModelMode
-	65,  // 36: spex.v1.SpecificationInfo.applied_at:type_name -> google.protobuf.Timestamp
+	75,  // 35: spex.v1.ApplySpecificationResponse.model_mode:type_name -> spex.types.v1.ModelMode
+	70,  // 36: spex.v1.SpecificationInfo.applied_at:type_name -> google.protobuf.Timestamp
 	33,  // 37: spex.v1.SpecificationInfo.model:type_name -> spex.v1.ModelInfo
 	28,  // 38: spex.v1.ListSpecificationsResponse.specifications:type_name -> spex.v1.SpecificationInfo
-	70,  // 39: spex.v1.ModelInfo.mode:type_name -> spex.types.v1.ModelMode
+	75,  // 39: spex.v1.ModelInfo.mode:type_name -> spex.types.v1.ModelMode
 	33,  // 40: spex.v1.ListModelsResponse.models:type_name -> spex.v1.ModelInfo
 	33,  // 41: spex.v1.GetModelResponse.info:type_name -> spex.v1.ModelInfo
-	71,  // 42: spex.v1.GetModelResponse.transitions:type_name -> spex.types.v1.Transition
-	71,  // 43: spex.v1.ImportModelRequest.transitions:type_name -> spex.types.v1.Transition
+	76,  // 42: spex.v1.GetModelResponse.transitions:type_name -> spex.types.v1.Transition
+	76,  // 43: spex.v1.ImportModelRequest.transitions:type_name -> spex.types.v1.Transition
 	1,   // 44: spex.v1.ImportModelRequest.mode:type_name -> spex.v1.ImportMode
 	33,  // 45: spex.v1.ImportModelResponse.model:type_name -> spex.v1.ModelInfo
 	33,  // 46: spex.v1.SealModelResponse.model:type_name -> spex.v1.ModelInfo
 	33,  // 47: spex.v1.LearnModelResponse.model:type_name -> spex.v1.ModelInfo
 	0,   // 48: spex.v1.ListDeviationsRequest.consistency:type_name -> spex.v1.Consistency
-	71,  // 49: spex.v1.DeviationInfo.transition:type_name -> spex.types.v1.Transition
-	66,  // 50: spex.v1.DeviationInfo.verdict:type_name -> spex.types.v1.Verdict
-	65,  // 51: spex.v1.DeviationInfo.first_time:type_name -> google.protobuf.Timestamp
-	65,  // 52: spex.v1.DeviationInfo.last_time:type_name -> google.protobuf.Timestamp
-	72,  // 53: spex.v1.DeviationInfo.joint:type_name -> spex.types.v1.JointJudgement
+	76,  // 49: spex.v1.DeviationInfo.transition:type_name -> spex.types.v1.Transition
+	71,  // 50: spex.v1.DeviationInfo.verdict:type_name -> spex.types.v1.Verdict
+	70,  // 51: spex.v1.DeviationInfo.first_time:type_name -> google.protobuf.Timestamp
+	70,  // 52: spex.v1.DeviationInfo.last_time:type_name -> google.protobuf.Timestamp
+	77,  // 53: spex.v1.DeviationInfo.joint:type_name -> spex.types.v1.JointJudgement
 	45,  // 54: spex.v1.DeviationInfo.rejection:type_name -> spex.v1.Rejection
-	65,  // 55: spex.v1.Rejection.time:type_name -> google.protobuf.Timestamp
-	71,  // 56: spex.v1.AcceptDeviationsRequest.transitions:type_name -> spex.types.v1.Transition
-	65,  // 57: spex.v1.AcceptDeviationsRequest.expires_at:type_name -> google.protobuf.Timestamp
+	70,  // 55: spex.v1.Rejection.time:type_name -> google.protobuf.Timestamp
+	76,  // 56: spex.v1.AcceptDeviationsRequest.transitions:type_name -> spex.types.v1.Transition
+	70,  // 57: spex.v1.AcceptDeviationsRequest.expires_at:type_name -> google.protobuf.Timestamp
 	33,  // 58: spex.v1.AcceptDeviationsResponse.model:type_name -> spex.v1.ModelInfo
 	47,  // 59: spex.v1.AcceptDeviationsResponse.before:type_name -> spex.v1.ModelGrade
 	47,  // 60: spex.v1.AcceptDeviationsResponse.after:type_name -> spex.v1.ModelGrade
-	71,  // 61: spex.v1.RejectDeviationsRequest.transitions:type_name -> spex.types.v1.Transition
+	76,  // 61: spex.v1.RejectDeviationsRequest.transitions:type_name -> spex.types.v1.Transition
 	33,  // 62: spex.v1.RejectDeviationsResponse.model:type_name -> spex.v1.ModelInfo
-	73,  // 63: spex.v1.ModelEvent.kind:type_name -> spex.types.v1.ModelEventKind
-	65,  // 64: spex.v1.ModelEvent.time:type_name -> google.protobuf.Timestamp
-	65,  // 65: spex.v1.ModelEvent.first_time:type_name -> google.protobuf.Timestamp
-	65,  // 66: spex.v1.ModelEvent.expires_at:type_name -> google.protobuf.Timestamp
-	71,  // 67: spex.v1.ModelEvent.transitions:type_name -> spex.types.v1.Transition
+	78,  // 63: spex.v1.ModelEvent.kind:type_name -> spex.types.v1.ModelEventKind
+	70,  // 64: spex.v1.ModelEvent.time:type_name -> google.protobuf.Timestamp
+	70,  // 65: spex.v1.ModelEvent.first_time:type_name -> google.protobuf.Timestamp
+	70,  // 66: spex.v1.ModelEvent.expires_at:type_name -> google.protobuf.Timestamp
+	76,  // 67: spex.v1.ModelEvent.transitions:type_name -> spex.types.v1.Transition
 	33,  // 68: spex.v1.ListModelHistoryResponse.model:type_name -> spex.v1.ModelInfo
 	52,  // 69: spex.v1.ListModelHistoryResponse.events:type_name -> spex.v1.ModelEvent
 	44,  // 70: spex.v1.ListDeviationsResponse.deviations:type_name -> spex.v1.DeviationInfo
 	17,  // 71: spex.v1.ListDeviationsResponse.failures:type_name -> spex.v1.ShardFailure
-	74,  // 72: spex.v1.NodeStatus.space:type_name -> spex.types.v1.Space
-	57,  // 73: spex.v1.ShardStatus.replicas:type_name -> spex.v1.ReplicaStatus
-	56,  // 74: spex.v1.GetStatusResponse.nodes:type_name -> spex.v1.NodeStatus
-	58,  // 75: spex.v1.GetStatusResponse.catalog:type_name -> spex.v1.ShardStatus
-	58,  // 76: spex.v1.GetStatusResponse.shards:type_name -> spex.v1.ShardStatus
-	3,   // 77: spex.v1.InstanceService.InitInstance:input_type -> spex.v1.InitInstanceRequest
-	5,   // 78: spex.v1.InstanceService.Transition:input_type -> spex.v1.TransitionRequest
-	7,   // 79: spex.v1.InstanceService.TransitionBatch:input_type -> spex.v1.TransitionBatchRequest
-	5,   // 80: spex.v1.InstanceService.TransitionStream:input_type -> spex.v1.TransitionRequest
-	10,  // 81: spex.v1.InstanceService.GetInstance:input_type -> spex.v1.GetInstanceRequest
-	14,  // 82: spex.v1.InstanceService.GetHistory:input_type -> spex.v1.GetHistoryRequest
-	16,  // 83: spex.v1.InstanceService.ListInstances:input_type -> spex.v1.ListInstancesRequest
-	19,  // 84: spex.v1.InstanceService.DeleteInstance:input_type -> spex.v1.DeleteInstanceRequest
-	4,   // 85: spex.v1.InstanceService.MockInstance:input_type -> spex.v1.MockInstanceRequest
-	21,  // 86: spex.v1.InstanceService.DeleteMatching:input_type -> spex.v1.DeleteMatchingRequest
-	23,  // 87: spex.v1.SpecificationService.ApplySpecification:input_type -> spex.v1.ApplySpecificationRequest
-	25,  // 88: spex.v1.SpecificationService.GetSpecification:input_type -> spex.v1.GetSpecificationRequest
-	27,  // 89: spex.v1.SpecificationService.ListSpecifications:input_type -> spex.v1.ListSpecificationsRequest
-	30,  // 90: spex.v1.SpecificationService.DeleteSpecification:input_type -> spex.v1.DeleteSpecificationRequest
-	32,  // 91: spex.v1.ModelService.ListModels:input_type -> spex.v1.ListModelsRequest
-	35,  // 92: spex.v1.ModelService.GetModel:input_type -> spex.v1.GetModelRequest
-	37,  // 93: spex.v1.ModelService.ImportModel:input_type -> spex.v1.ImportModelRequest
-	39,  // 94: spex.v1.ModelService.SealModel:input_type -> spex.v1.SealModelRequest
-	41,  // 95: spex.v1.ModelService.LearnModel:input_type -> spex.v1.LearnModelRequest
-	43,  // 96: spex.v1.ModelService.ListDeviations:input_type -> spex.v1.ListDeviationsRequest
-	46,  // 97: spex.v1.ModelService.AcceptDeviations:input_type -> spex.v1.AcceptDeviationsRequest
-	49,  // 98: spex.v1.ModelService.RejectDeviations:input_type -> spex.v1.RejectDeviationsRequest
-	51,  // 99: spex.v1.ModelService.ListModelHistory:input_type -> spex.v1.ListModelHistoryRequest
-	55,  // 100: spex.v1.ClusterService.GetStatus:input_type -> spex.v1.GetStatusRequest
-	60,  // 101: spex.v1.ClusterService.GetVersion:input_type -> spex.v1.GetVersionRequest
-	6,   // 102: spex.v1.InstanceService.InitInstance:output_type -> spex.v1.StepResponse
-	6,   // 103: spex.v1.InstanceService.Transition:output_type -> spex.v1.StepResponse
-	9,   // 104: spex.v1.InstanceService.TransitionBatch:output_type -> spex.v1.TransitionBatchResponse
-	8,   // 105: spex.v1.InstanceService.TransitionStream:output_type -> spex.v1.TransitionResult
-	13,  // 106: spex.v1.InstanceService.GetInstance:output_type -> spex.v1.GetInstanceResponse
-	15,  // 107: spex.v1.InstanceService.GetHistory:output_type -> spex.v1.GetHistoryResponse
-	18,  // 108: spex.v1.InstanceService.ListInstances:output_type -> spex.v1.ListInstancesResponse
-	20,  // 109: spex.v1.InstanceService.DeleteInstance:output_type -> spex.v1.DeleteInstanceResponse
-	6,   // 110: spex.v1.InstanceService.MockInstance:output_type -> spex.v1.StepResponse
-	22,  // 111: spex.v1.InstanceService.DeleteMatching:output_type -> spex.v1.DeleteMatchingResponse
-	24,  // 112: spex.v1.SpecificationService.ApplySpecification:output_type -> spex.v1.ApplySpecificationResponse
-	26,  // 113: spex.v1.SpecificationService.GetSpecification:output_type -> spex.v1.GetSpecificationResponse
-	29,  // 114: spex.v1.SpecificationService.ListSpecifications:output_type -> spex.v1.ListSpecificationsResponse
-	31,  // 115: spex.v1.SpecificationService.DeleteSpecification:output_type -> spex.v1.DeleteSpecificationResponse
-	34,  // 116: spex.v1.ModelService.ListModels:output_type -> spex.v1.ListModelsResponse
-	36,  // 117: spex.v1.ModelService.GetModel:output_type -> spex.v1.GetModelResponse
-	38,  // 118: spex.v1.ModelService.ImportModel:output_type -> spex.v1.ImportModelResponse
-	40,  // 119: spex.v1.ModelService.SealModel:output_type -> spex.v1.SealModelResponse
-	42,  // 120: spex.v1.ModelService.LearnModel:output_type -> spex.v1.LearnModelResponse
-	54,  // 121: spex.v1.ModelService.ListDeviations:output_type -> spex.v1.ListDeviationsResponse
-	48,  // 122: spex.v1.ModelService.AcceptDeviations:output_type -> spex.v1.AcceptDeviationsResponse
-	50,  // 123: spex.v1.ModelService.RejectDeviations:output_type -> spex.v1.RejectDeviationsResponse
-	53,  // 124: spex.v1.ModelService.ListModelHistory:output_type -> spex.v1.ListModelHistoryResponse
-	59,  // 125: spex.v1.ClusterService.GetStatus:output_type -> spex.v1.GetStatusResponse
-	61,  // 126: spex.v1.ClusterService.GetVersion:output_type -> spex.v1.GetVersionResponse
-	102, // [102:127] is the sub-list for method output_type
-	77,  // [77:102] is the sub-list for method input_type
-	77,  // [77:77] is the sub-list for extension type_name
-	77,  // [77:77] is the sub-list for extension extendee
-	0,   // [0:77] is the sub-list for field type_name
+	79,  // 72: spex.v1.NodeStatus.clock_offset:type_name -> google.protobuf.Duration
+	80,  // 73: spex.v1.NodeStatus.space:type_name -> spex.types.v1.Space
+	57,  // 74: spex.v1.ShardStatus.replicas:type_name -> spex.v1.ReplicaStatus
+	56,  // 75: spex.v1.GetStatusResponse.nodes:type_name -> spex.v1.NodeStatus
+	58,  // 76: spex.v1.GetStatusResponse.catalog:type_name -> spex.v1.ShardStatus
+	58,  // 77: spex.v1.GetStatusResponse.shards:type_name -> spex.v1.ShardStatus
+	79,  // 78: spex.v1.ClusterSettings.request_window:type_name -> google.protobuf.Duration
+	62,  // 79: spex.v1.GetSettingsResponse.settings:type_name -> spex.v1.ClusterSettings
+	62,  // 80: spex.v1.GetSettingsResponse.defaults:type_name -> spex.v1.ClusterSettings
+	79,  // 81: spex.v1.ChangeSettingsRequest.request_window:type_name -> google.protobuf.Duration
+	62,  // 82: spex.v1.ChangeSettingsResponse.settings:type_name -> spex.v1.ClusterSettings
+	3,   // 83: spex.v1.InstanceService.InitInstance:input_type -> spex.v1.InitInstanceRequest
+	5,   // 84: spex.v1.InstanceService.Transition:input_type -> spex.v1.TransitionRequest
+	7,   // 85: spex.v1.InstanceService.TransitionBatch:input_type -> spex.v1.TransitionBatchRequest
+	5,   // 86: spex.v1.InstanceService.TransitionStream:input_type -> spex.v1.TransitionRequest
+	10,  // 87: spex.v1.InstanceService.GetInstance:input_type -> spex.v1.GetInstanceRequest
+	14,  // 88: spex.v1.InstanceService.GetHistory:input_type -> spex.v1.GetHistoryRequest
+	16,  // 89: spex.v1.InstanceService.ListInstances:input_type -> spex.v1.ListInstancesRequest
+	19,  // 90: spex.v1.InstanceService.DeleteInstance:input_type -> spex.v1.DeleteInstanceRequest
+	4,   // 91: spex.v1.InstanceService.MockInstance:input_type -> spex.v1.MockInstanceRequest
+	21,  // 92: spex.v1.InstanceService.DeleteMatching:input_type -> spex.v1.DeleteMatchingRequest
+	23,  // 93: spex.v1.SpecificationService.ApplySpecification:input_type -> spex.v1.ApplySpecificationRequest
+	25,  // 94: spex.v1.SpecificationService.GetSpecification:input_type -> spex.v1.GetSpecificationRequest
+	27,  // 95: spex.v1.SpecificationService.ListSpecifications:input_type -> spex.v1.ListSpecificationsRequest
+	30,  // 96: spex.v1.SpecificationService.DeleteSpecification:input_type -> spex.v1.DeleteSpecificationRequest
+	32,  // 97: spex.v1.ModelService.ListModels:input_type -> spex.v1.ListModelsRequest
+	35,  // 98: spex.v1.ModelService.GetModel:input_type -> spex.v1.GetModelRequest
+	37,  // 99: spex.v1.ModelService.ImportModel:input_type -> spex.v1.ImportModelRequest
+	39,  // 100: spex.v1.ModelService.SealModel:input_type -> spex.v1.SealModelRequest
+	41,  // 101: spex.v1.ModelService.LearnModel:input_type -> spex.v1.LearnModelRequest
+	43,  // 102: spex.v1.ModelService.ListDeviations:input_type -> spex.v1.ListDeviationsRequest
+	46,  // 103: spex.v1.ModelService.AcceptDeviations:input_type -> spex.v1.AcceptDeviationsRequest
+	49,  // 104: spex.v1.ModelService.RejectDeviations:input_type -> spex.v1.RejectDeviationsRequest
+	51,  // 105: spex.v1.ModelService.ListModelHistory:input_type -> spex.v1.ListModelHistoryRequest
+	55,  // 106: spex.v1.ClusterService.GetStatus:input_type -> spex.v1.GetStatusRequest
+	60,  // 107: spex.v1.ClusterService.GetVersion:input_type -> spex.v1.GetVersionRequest
+	63,  // 108: spex.v1.ClusterService.GetSettings:input_type -> spex.v1.GetSettingsRequest
+	65,  // 109: spex.v1.ClusterService.ChangeSettings:input_type -> spex.v1.ChangeSettingsRequest
+	6,   // 110: spex.v1.InstanceService.InitInstance:output_type -> spex.v1.StepResponse
+	6,   // 111: spex.v1.InstanceService.Transition:output_type -> spex.v1.StepResponse
+	9,   // 112: spex.v1.InstanceService.TransitionBatch:output_type -> spex.v1.TransitionBatchResponse
+	8,   // 113: spex.v1.InstanceService.TransitionStream:output_type -> spex.v1.TransitionResult
+	13,  // 114: spex.v1.InstanceService.GetInstance:output_type -> spex.v1.GetInstanceResponse
+	15,  // 115: spex.v1.InstanceService.GetHistory:output_type -> spex.v1.GetHistoryResponse
+	18,  // 116: spex.v1.InstanceService.ListInstances:output_type -> spex.v1.ListInstancesResponse
+	20,  // 117: spex.v1.InstanceService.DeleteInstance:output_type -> spex.v1.DeleteInstanceResponse
+	6,   // 118: spex.v1.InstanceService.MockInstance:output_type -> spex.v1.StepResponse
+	22,  // 119: spex.v1.InstanceService.DeleteMatching:output_type -> spex.v1.DeleteMatchingResponse
+	24,  // 120: spex.v1.SpecificationService.ApplySpecification:output_type -> spex.v1.ApplySpecificationResponse
+	26,  // 121: spex.v1.SpecificationService.GetSpecification:output_type -> spex.v1.GetSpecificationResponse
+	29,  // 122: spex.v1.SpecificationService.ListSpecifications:output_type -> spex.v1.ListSpecificationsResponse
+	31,  // 123: spex.v1.SpecificationService.DeleteSpecification:output_type -> spex.v1.DeleteSpecificationResponse
+	34,  // 124: spex.v1.ModelService.ListModels:output_type -> spex.v1.ListModelsResponse
+	36,  // 125: spex.v1.ModelService.GetModel:output_type -> spex.v1.GetModelResponse
+	38,  // 126: spex.v1.ModelService.ImportModel:output_type -> spex.v1.ImportModelResponse
+	40,  // 127: spex.v1.ModelService.SealModel:output_type -> spex.v1.SealModelResponse
+	42,  // 128: spex.v1.ModelService.LearnModel:output_type -> spex.v1.LearnModelResponse
+	54,  // 129: spex.v1.ModelService.ListDeviations:output_type -> spex.v1.ListDeviationsResponse
+	48,  // 130: spex.v1.ModelService.AcceptDeviations:output_type -> spex.v1.AcceptDeviationsResponse
+	50,  // 131: spex.v1.ModelService.RejectDeviations:output_type -> spex.v1.RejectDeviationsResponse
+	53,  // 132: spex.v1.ModelService.ListModelHistory:output_type -> spex.v1.ListModelHistoryResponse
+	59,  // 133: spex.v1.ClusterService.GetStatus:output_type -> spex.v1.GetStatusResponse
+	61,  // 134: spex.v1.ClusterService.GetVersion:output_type -> spex.v1.GetVersionResponse
+	64,  // 135: spex.v1.ClusterService.GetSettings:output_type -> spex.v1.GetSettingsResponse
+	66,  // 136: spex.v1.ClusterService.ChangeSettings:output_type -> spex.v1.ChangeSettingsResponse
+	110, // [110:137] is the sub-list for method output_type
+	83,  // [83:110] is the sub-list for method input_type
+	83,  // [83:83] is the sub-list for extension type_name
+	83,  // [83:83] is the sub-list for extension extendee
+	0,   // [0:83] is the sub-list for field type_name
 }
 
 func init() { file_spex_v1_spex_proto_init() }
@@ -5577,13 +5938,14 @@ func file_spex_v1_spex_proto_init() {
 		(*TransitionResult_Error)(nil),
 	}
 	file_spex_v1_spex_proto_msgTypes[31].OneofWrappers = []any{}
+	file_spex_v1_spex_proto_msgTypes[63].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spex_v1_spex_proto_rawDesc), len(file_spex_v1_spex_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   63,
+			NumMessages:   68,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

@@ -249,7 +249,8 @@ func (x *WatchResponse) GetFailures() []*ShardFailure {
 // Report is one event of a shard. Shard and id together name it for ever.
 type Report struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Shard uint32                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	// 0 is the catalog.
+	Shard uint32 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
 	// Grows within the shard; ids in between belong to reports that were filtered out.
 	Id   uint64        `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
 	Kind v1.ReportKind `protobuf:"varint,3,opt,name=kind,proto3,enum=spex.types.v1.ReportKind" json:"kind,omitempty"`
@@ -277,7 +278,10 @@ type Report struct {
 	// For TIMEOUT: the error policy of the specification rejects it.
 	Rejected bool `protobuf:"varint,17,opt,name=rejected,proto3" json:"rejected,omitempty"`
 	// For RUN_VIOLATION.
-	RunViolation  *v1.RunViolation `protobuf:"bytes,60,opt,name=run_violation,json=runViolation,proto3" json:"run_violation,omitempty"`
+	RunViolation *v1.RunViolation `protobuf:"bytes,60,opt,name=run_violation,json=runViolation,proto3" json:"run_violation,omitempty"`
+	// For JOINT_DEVIATION: what the transition does together with others. The
+	// instance is the first one that took it.
+	Joint         *v1.JointJudgement `protobuf:"bytes,110,opt,name=joint,proto3" json:"joint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -438,6 +442,13 @@ func (x *Report) GetRunViolation() *v1.RunViolation {
 	return nil
 }
 
+func (x *Report) GetJoint() *v1.JointJudgement {
+	if x != nil {
+		return x.Joint
+	}
+	return nil
+}
+
 // ReportGap says that reports of a shard are gone that the filters may have let through.
 type ReportGap struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -531,7 +542,7 @@ const file_spex_v1_watch_proto_rawDesc = "" +
 	"\areports\x18\x01 \x03(\v2\x0f.spex.v1.ReportR\areports\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12&\n" +
 	"\x04gaps\x18\x03 \x03(\v2\x12.spex.v1.ReportGapR\x04gaps\x121\n" +
-	"\bfailures\x18\x04 \x03(\v2\x15.spex.v1.ShardFailureR\bfailures\"\xaf\x05\n" +
+	"\bfailures\x18\x04 \x03(\v2\x15.spex.v1.ShardFailureR\bfailures\"\xe4\x05\n" +
 	"\x06Report\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12-\n" +
@@ -554,7 +565,8 @@ const file_spex_v1_watch_proto_rawDesc = "" +
 	"\rmode_revision\x18\x0f \x01(\x04R\fmodeRevision\x126\n" +
 	"\bdeadline\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x1a\n" +
 	"\brejected\x18\x11 \x01(\bR\brejected\x12@\n" +
-	"\rrun_violation\x18< \x01(\v2\x1b.spex.types.v1.RunViolationR\frunViolation\"\x8c\x01\n" +
+	"\rrun_violation\x18< \x01(\v2\x1b.spex.types.v1.RunViolationR\frunViolation\x123\n" +
+	"\x05joint\x18n \x01(\v2\x1d.spex.types.v1.JointJudgementR\x05joint\"\x8c\x01\n" +
 	"\tReportGap\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x19\n" +
 	"\bafter_id\x18\x02 \x01(\x04R\aafterId\x12\x1d\n" +
@@ -592,6 +604,7 @@ var file_spex_v1_watch_proto_goTypes = []any{
 	(*v1.Judgement)(nil),          // 10: spex.types.v1.Judgement
 	(v1.ModelMode)(0),             // 11: spex.types.v1.ModelMode
 	(*v1.RunViolation)(nil),       // 12: spex.types.v1.RunViolation
+	(*v1.JointJudgement)(nil),     // 13: spex.types.v1.JointJudgement
 }
 var file_spex_v1_watch_proto_depIdxs = []int32{
 	5,  // 0: spex.v1.WatchRequest.kinds:type_name -> spex.types.v1.ReportKind
@@ -607,14 +620,15 @@ var file_spex_v1_watch_proto_depIdxs = []int32{
 	11, // 10: spex.v1.Report.model_mode:type_name -> spex.types.v1.ModelMode
 	8,  // 11: spex.v1.Report.deadline:type_name -> google.protobuf.Timestamp
 	12, // 12: spex.v1.Report.run_violation:type_name -> spex.types.v1.RunViolation
-	5,  // 13: spex.v1.ReportGap.kinds:type_name -> spex.types.v1.ReportKind
-	1,  // 14: spex.v1.WatchService.Watch:input_type -> spex.v1.WatchRequest
-	2,  // 15: spex.v1.WatchService.Watch:output_type -> spex.v1.WatchResponse
-	15, // [15:16] is the sub-list for method output_type
-	14, // [14:15] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	13, // 13: spex.v1.Report.joint:type_name -> spex.types.v1.JointJudgement
+	5,  // 14: spex.v1.ReportGap.kinds:type_name -> spex.types.v1.ReportKind
+	1,  // 15: spex.v1.WatchService.Watch:input_type -> spex.v1.WatchRequest
+	2,  // 16: spex.v1.WatchService.Watch:output_type -> spex.v1.WatchResponse
+	16, // [16:17] is the sub-list for method output_type
+	15, // [15:16] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_spex_v1_watch_proto_init() }

@@ -28,7 +28,7 @@ const (
 //
 // WatchService tells what happens while it happens.
 type WatchServiceClient interface {
-	// Watch streams the reports of all shards, each at least once and in order for
+	// Watch streams the reports of all shards and of the catalog, each at least once and in order for
 	// each shard, until the caller ends the call or the node stops. Any node
 	// serves it; after an error the caller goes on elsewhere with the last cursor.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
@@ -67,7 +67,7 @@ type WatchService_WatchClient = grpc.ServerStreamingClient[WatchResponse]
 //
 // WatchService tells what happens while it happens.
 type WatchServiceServer interface {
-	// Watch streams the reports of all shards, each at least once and in order for
+	// Watch streams the reports of all shards and of the catalog, each at least once and in order for
 	// each shard, until the caller ends the call or the node stops. Any node
 	// serves it; after an error the caller goes on elsewhere with the last cursor.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error

@@ -1269,6 +1269,8 @@ type StatusRequest struct {
 	// Compute the state hashes too, which costs a walk over the state.
 	StateHash bool     `protobuf:"varint,2,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
 	Groups    []uint32 `protobuf:"varint,3,rep,packed,name=groups,proto3" json:"groups,omitempty"`
+	// Answer with the time alone.
+	TimeOnly bool `protobuf:"varint,110,opt,name=time_only,json=timeOnly,proto3" json:"time_only,omitempty"`
 	// Answer with the space alone.
 	SpaceOnly     bool `protobuf:"varint,160,opt,name=space_only,json=spaceOnly,proto3" json:"space_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1326,6 +1328,13 @@ func (x *StatusRequest) GetGroups() []uint32 {
 	return nil
 }
 
+func (x *StatusRequest) GetTimeOnly() bool {
+	if x != nil {
+		return x.TimeOnly
+	}
+	return false
+}
+
 func (x *StatusRequest) GetSpaceOnly() bool {
 	if x != nil {
 		return x.SpaceOnly
@@ -1334,12 +1343,17 @@ func (x *StatusRequest) GetSpaceOnly() bool {
 }
 
 type StatusResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Groups        []*GroupStatus         `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
-	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
-	Space         *v12.Space             `protobuf:"bytes,160,opt,name=space,proto3" json:"space,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Groups  []*GroupStatus         `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	Version string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// The node's clock when it answered, unix nanoseconds.
+	TimeUnixNano int64 `protobuf:"varint,110,opt,name=time_unix_nano,json=timeUnixNano,proto3" json:"time_unix_nano,omitempty"`
+	// How far that is ahead of the median of its peers, if it could measure.
+	ClockOffsetNanos *int64     `protobuf:"varint,111,opt,name=clock_offset_nanos,json=clockOffsetNanos,proto3,oneof" json:"clock_offset_nanos,omitempty"`
+	Alarms           []string   `protobuf:"bytes,112,rep,name=alarms,proto3" json:"alarms,omitempty"`
+	Space            *v12.Space `protobuf:"bytes,160,opt,name=space,proto3" json:"space,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
@@ -1384,6 +1398,27 @@ func (x *StatusResponse) GetVersion() string {
 		return x.Version
 	}
 	return ""
+}
+
+func (x *StatusResponse) GetTimeUnixNano() int64 {
+	if x != nil {
+		return x.TimeUnixNano
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetClockOffsetNanos() int64 {
+	if x != nil && x.ClockOffsetNanos != nil {
+		return *x.ClockOffsetNanos
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetAlarms() []string {
+	if x != nil {
+		return x.Alarms
+	}
+	return nil
 }
 
 func (x *StatusResponse) GetSpace() *v12.Space {
@@ -2173,18 +2208,23 @@ const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"\x04node\x18\x03 \x01(\v2\x13.spex.state.v1.NodeR\x04node\"-\n" +
 	"\fJoinResponse\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x01 \x01(\tR\tclusterId\"\x94\x01\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\"\xb1\x01\n" +
 	"\rStatusRequest\x12,\n" +
 	"\x06target\x18\x01 \x01(\v2\x14.spex.peer.v1.TargetR\x06target\x12\x1d\n" +
 	"\n" +
 	"state_hash\x18\x02 \x01(\bR\tstateHash\x12\x16\n" +
-	"\x06groups\x18\x03 \x03(\rR\x06groups\x12\x1e\n" +
+	"\x06groups\x18\x03 \x03(\rR\x06groups\x12\x1b\n" +
+	"\ttime_only\x18n \x01(\bR\btimeOnly\x12\x1e\n" +
 	"\n" +
-	"space_only\x18\xa0\x01 \x01(\bR\tspaceOnly\"\x8a\x01\n" +
+	"space_only\x18\xa0\x01 \x01(\bR\tspaceOnly\"\x92\x02\n" +
 	"\x0eStatusResponse\x121\n" +
 	"\x06groups\x18\x01 \x03(\v2\x19.spex.peer.v1.GroupStatusR\x06groups\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\tR\aversion\x12+\n" +
-	"\x05space\x18\xa0\x01 \x01(\v2\x14.spex.types.v1.SpaceR\x05space\"\xb8\x03\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12$\n" +
+	"\x0etime_unix_nano\x18n \x01(\x03R\ftimeUnixNano\x121\n" +
+	"\x12clock_offset_nanos\x18o \x01(\x03H\x00R\x10clockOffsetNanos\x88\x01\x01\x12\x16\n" +
+	"\x06alarms\x18p \x03(\tR\x06alarms\x12+\n" +
+	"\x05space\x18\xa0\x01 \x01(\v2\x14.spex.types.v1.SpaceR\x05spaceB\x15\n" +
+	"\x13_clock_offset_nanos\"\xb8\x03\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\rR\x05group\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x12\n" +
@@ -2426,6 +2466,7 @@ func file_spex_peer_v1_peer_proto_init() {
 		(*ForwardResponse_DeleteMatching)(nil),
 		(*ForwardResponse_Reports)(nil),
 	}
+	file_spex_peer_v1_peer_proto_msgTypes[16].OneofWrappers = []any{}
 	file_spex_peer_v1_peer_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

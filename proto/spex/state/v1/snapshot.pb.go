@@ -561,19 +561,22 @@ func (x *ShardHeader) GetForgottenThrough() int64 {
 }
 
 type CatalogHeader struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	AppliedIndex    uint64                 `protobuf:"varint,1,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
-	TimeUnixNano    int64                  `protobuf:"varint,2,opt,name=time_unix_nano,json=timeUnixNano,proto3" json:"time_unix_nano,omitempty"`
-	LedTerm         uint64                 `protobuf:"varint,3,opt,name=led_term,json=ledTerm,proto3" json:"led_term,omitempty"`
-	ClusterId       string                 `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	ClusterName     string                 `protobuf:"bytes,5,opt,name=cluster_name,json=clusterName,proto3" json:"cluster_name,omitempty"`
-	Shards          uint32                 `protobuf:"varint,6,opt,name=shards,proto3" json:"shards,omitempty"`
-	Replicas        uint32                 `protobuf:"varint,7,opt,name=replicas,proto3" json:"replicas,omitempty"`
-	FeatureLevel    uint32                 `protobuf:"varint,8,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`
-	Slots           []*SlotRange           `protobuf:"bytes,9,rep,name=slots,proto3" json:"slots,omitempty"`
-	Settings        *Settings              `protobuf:"bytes,110,opt,name=settings,proto3" json:"settings,omitempty"`
-	PlacementPaused bool                   `protobuf:"varint,130,opt,name=placement_paused,json=placementPaused,proto3" json:"placement_paused,omitempty"`
-	DeadAfterNanos  int64                  `protobuf:"varint,131,opt,name=dead_after_nanos,json=deadAfterNanos,proto3" json:"dead_after_nanos,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	AppliedIndex uint64                 `protobuf:"varint,1,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
+	TimeUnixNano int64                  `protobuf:"varint,2,opt,name=time_unix_nano,json=timeUnixNano,proto3" json:"time_unix_nano,omitempty"`
+	LedTerm      uint64                 `protobuf:"varint,3,opt,name=led_term,json=ledTerm,proto3" json:"led_term,omitempty"`
+	ClusterId    string                 `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	ClusterName  string                 `protobuf:"bytes,5,opt,name=cluster_name,json=clusterName,proto3" json:"cluster_name,omitempty"`
+	Shards       uint32                 `protobuf:"varint,6,opt,name=shards,proto3" json:"shards,omitempty"`
+	Replicas     uint32                 `protobuf:"varint,7,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	FeatureLevel uint32                 `protobuf:"varint,8,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`
+	Slots        []*SlotRange           `protobuf:"bytes,9,rep,name=slots,proto3" json:"slots,omitempty"`
+	Settings     *Settings              `protobuf:"bytes,110,opt,name=settings,proto3" json:"settings,omitempty"`
+	// As in ShardHeader.
+	NextReport      uint64 `protobuf:"varint,111,opt,name=next_report,json=nextReport,proto3" json:"next_report,omitempty"`
+	LostReports     uint64 `protobuf:"varint,112,opt,name=lost_reports,json=lostReports,proto3" json:"lost_reports,omitempty"`
+	PlacementPaused bool   `protobuf:"varint,130,opt,name=placement_paused,json=placementPaused,proto3" json:"placement_paused,omitempty"`
+	DeadAfterNanos  int64  `protobuf:"varint,131,opt,name=dead_after_nanos,json=deadAfterNanos,proto3" json:"dead_after_nanos,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -676,6 +679,20 @@ func (x *CatalogHeader) GetSettings() *Settings {
 		return x.Settings
 	}
 	return nil
+}
+
+func (x *CatalogHeader) GetNextReport() uint64 {
+	if x != nil {
+		return x.NextReport
+	}
+	return 0
+}
+
+func (x *CatalogHeader) GetLostReports() uint64 {
+	if x != nil {
+		return x.LostReports
+	}
+	return 0
 }
 
 func (x *CatalogHeader) GetPlacementPaused() bool {
@@ -1795,7 +1812,9 @@ type ReportRecord struct {
 	// The state of the instance at the report.
 	State string `protobuf:"bytes,83,opt,name=state,proto3" json:"state,omitempty"`
 	// For RUN_VIOLATION.
-	RunViolation  *RunViolationRecord `protobuf:"bytes,60,opt,name=run_violation,json=runViolation,proto3" json:"run_violation,omitempty"`
+	RunViolation *RunViolationRecord `protobuf:"bytes,60,opt,name=run_violation,json=runViolation,proto3" json:"run_violation,omitempty"`
+	// For JOINT_DEVIATION.
+	Joint         *v1.JointJudgement `protobuf:"bytes,110,opt,name=joint,proto3" json:"joint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1917,6 +1936,13 @@ func (x *ReportRecord) GetState() string {
 func (x *ReportRecord) GetRunViolation() *RunViolationRecord {
 	if x != nil {
 		return x.RunViolation
+	}
+	return nil
+}
+
+func (x *ReportRecord) GetJoint() *v1.JointJudgement {
+	if x != nil {
+		return x.Joint
 	}
 	return nil
 }
@@ -2466,7 +2492,7 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\n" +
 	"tombstones\x18o \x01(\x04R\n" +
 	"tombstones\x12+\n" +
-	"\x11forgotten_through\x18p \x01(\x03R\x10forgottenThrough\"\xd2\x03\n" +
+	"\x11forgotten_through\x18p \x01(\x03R\x10forgottenThrough\"\x96\x04\n" +
 	"\rCatalogHeader\x12#\n" +
 	"\rapplied_index\x18\x01 \x01(\x04R\fappliedIndex\x12$\n" +
 	"\x0etime_unix_nano\x18\x02 \x01(\x03R\ftimeUnixNano\x12\x19\n" +
@@ -2478,7 +2504,10 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\breplicas\x18\a \x01(\rR\breplicas\x12#\n" +
 	"\rfeature_level\x18\b \x01(\rR\ffeatureLevel\x12.\n" +
 	"\x05slots\x18\t \x03(\v2\x18.spex.state.v1.SlotRangeR\x05slots\x123\n" +
-	"\bsettings\x18n \x01(\v2\x17.spex.state.v1.SettingsR\bsettings\x12*\n" +
+	"\bsettings\x18n \x01(\v2\x17.spex.state.v1.SettingsR\bsettings\x12\x1f\n" +
+	"\vnext_report\x18o \x01(\x04R\n" +
+	"nextReport\x12!\n" +
+	"\flost_reports\x18p \x01(\x04R\vlostReports\x12*\n" +
 	"\x10placement_paused\x18\x82\x01 \x01(\bR\x0fplacementPaused\x12)\n" +
 	"\x10dead_after_nanos\x18\x83\x01 \x01(\x03R\x0edeadAfterNanosJ\x04\bP\x10Q\"\x90\x01\n" +
 	"\vStageRecord\x12\x1b\n" +
@@ -2595,7 +2624,7 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"transition\x12\x18\n" +
 	"\asettled\x18\x04 \x01(\bR\asettled\x12#\n" +
 	"\rmodel_version\x18\x05 \x01(\x04R\fmodelVersion\x12'\n" +
-	"\x0fpending_version\x18\x06 \x01(\x04R\x0ependingVersion\"\x95\x04\n" +
+	"\x0fpending_version\x18\x06 \x01(\x04R\x0ependingVersion\"\xca\x04\n" +
 	"\fReportRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x12*\n" +
@@ -2611,7 +2640,8 @@ const file_spex_state_v1_snapshot_proto_rawDesc = "" +
 	"\x04mode\x18Q \x01(\x0e2\x18.spex.types.v1.ModelModeR\x04mode\x12#\n" +
 	"\rmode_revision\x18R \x01(\x04R\fmodeRevision\x12\x14\n" +
 	"\x05state\x18S \x01(\tR\x05state\x12F\n" +
-	"\rrun_violation\x18< \x01(\v2!.spex.state.v1.RunViolationRecordR\frunViolation\"\xbc\x01\n" +
+	"\rrun_violation\x18< \x01(\v2!.spex.state.v1.RunViolationRecordR\frunViolation\x123\n" +
+	"\x05joint\x18n \x01(\v2\x1d.spex.types.v1.JointJudgementR\x05joint\"\xbc\x01\n" +
 	"\x11SpecVersionRecord\x12*\n" +
 	"\x04spec\x18\x01 \x01(\v2\x16.spex.state.v1.SpecKeyR\x04spec\x12B\n" +
 	"\rspecification\x18\x02 \x01(\v2\x1c.spex.types.v1.SpecificationR\rspecification\x12\x1d\n" +
@@ -2778,19 +2808,20 @@ var file_spex_state_v1_snapshot_proto_depIdxs = []int32{
 	39, // 50: spex.state.v1.ReportRecord.kind:type_name -> spex.types.v1.ReportKind
 	29, // 51: spex.state.v1.ReportRecord.mode:type_name -> spex.types.v1.ModelMode
 	10, // 52: spex.state.v1.ReportRecord.run_violation:type_name -> spex.state.v1.RunViolationRecord
-	27, // 53: spex.state.v1.SpecVersionRecord.spec:type_name -> spex.state.v1.SpecKey
-	28, // 54: spex.state.v1.SpecVersionRecord.specification:type_name -> spex.types.v1.Specification
-	27, // 55: spex.state.v1.CatalogModelRecord.spec:type_name -> spex.state.v1.SpecKey
-	29, // 56: spex.state.v1.CatalogModelRecord.mode:type_name -> spex.types.v1.ModelMode
-	32, // 57: spex.state.v1.ReviewRecord.transition:type_name -> spex.types.v1.Transition
-	40, // 58: spex.state.v1.ModelEvent.kind:type_name -> spex.types.v1.ModelEventKind
-	32, // 59: spex.state.v1.ModelEvent.transitions:type_name -> spex.types.v1.Transition
-	41, // 60: spex.state.v1.NodeStateRecord.state:type_name -> spex.state.v1.NodeState
-	61, // [61:61] is the sub-list for method output_type
-	61, // [61:61] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	35, // 53: spex.state.v1.ReportRecord.joint:type_name -> spex.types.v1.JointJudgement
+	27, // 54: spex.state.v1.SpecVersionRecord.spec:type_name -> spex.state.v1.SpecKey
+	28, // 55: spex.state.v1.SpecVersionRecord.specification:type_name -> spex.types.v1.Specification
+	27, // 56: spex.state.v1.CatalogModelRecord.spec:type_name -> spex.state.v1.SpecKey
+	29, // 57: spex.state.v1.CatalogModelRecord.mode:type_name -> spex.types.v1.ModelMode
+	32, // 58: spex.state.v1.ReviewRecord.transition:type_name -> spex.types.v1.Transition
+	40, // 59: spex.state.v1.ModelEvent.kind:type_name -> spex.types.v1.ModelEventKind
+	32, // 60: spex.state.v1.ModelEvent.transitions:type_name -> spex.types.v1.Transition
+	41, // 61: spex.state.v1.NodeStateRecord.state:type_name -> spex.state.v1.NodeState
+	62, // [62:62] is the sub-list for method output_type
+	62, // [62:62] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_spex_state_v1_snapshot_proto_init() }

@@ -158,6 +158,9 @@ const (
 	ReportKind_REPORT_KIND_TIMEOUT ReportKind = 2
 	// The steps of an instance prove by themselves that it does not behave as specified.
 	ReportKind_REPORT_KIND_RUN_VIOLATION ReportKind = 3
+	// A deviation violates its specification together with deviations that came
+	// before it on any shard, and does not by itself.
+	ReportKind_REPORT_KIND_JOINT_DEVIATION ReportKind = 4
 	// An instance began.
 	ReportKind_REPORT_KIND_INITIALISED ReportKind = 16
 	// An instance was deleted on request.
@@ -175,20 +178,22 @@ var (
 		1:  "REPORT_KIND_DEVIATION",
 		2:  "REPORT_KIND_TIMEOUT",
 		3:  "REPORT_KIND_RUN_VIOLATION",
+		4:  "REPORT_KIND_JOINT_DEVIATION",
 		16: "REPORT_KIND_INITIALISED",
 		17: "REPORT_KIND_DELETED",
 		18: "REPORT_KIND_PRUNED",
 		19: "REPORT_KIND_MODEL_MODE",
 	}
 	ReportKind_value = map[string]int32{
-		"REPORT_KIND_UNSPECIFIED":   0,
-		"REPORT_KIND_DEVIATION":     1,
-		"REPORT_KIND_TIMEOUT":       2,
-		"REPORT_KIND_RUN_VIOLATION": 3,
-		"REPORT_KIND_INITIALISED":   16,
-		"REPORT_KIND_DELETED":       17,
-		"REPORT_KIND_PRUNED":        18,
-		"REPORT_KIND_MODEL_MODE":    19,
+		"REPORT_KIND_UNSPECIFIED":     0,
+		"REPORT_KIND_DEVIATION":       1,
+		"REPORT_KIND_TIMEOUT":         2,
+		"REPORT_KIND_RUN_VIOLATION":   3,
+		"REPORT_KIND_JOINT_DEVIATION": 4,
+		"REPORT_KIND_INITIALISED":     16,
+		"REPORT_KIND_DELETED":         17,
+		"REPORT_KIND_PRUNED":          18,
+		"REPORT_KIND_MODEL_MODE":      19,
 	}
 )
 
@@ -1589,13 +1594,14 @@ const file_spex_types_v1_types_proto_rawDesc = "" +
 	"\x11MODEL_MODE_ABSENT\x10\x01\x12\x17\n" +
 	"\x13MODEL_MODE_LEARNING\x10\x02\x12\x16\n" +
 	"\x12MODEL_MODE_SEALING\x10\x03\x12\x15\n" +
-	"\x11MODEL_MODE_SEALED\x10\x04*\xe6\x01\n" +
+	"\x11MODEL_MODE_SEALED\x10\x04*\x87\x02\n" +
 	"\n" +
 	"ReportKind\x12\x1b\n" +
 	"\x17REPORT_KIND_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15REPORT_KIND_DEVIATION\x10\x01\x12\x17\n" +
 	"\x13REPORT_KIND_TIMEOUT\x10\x02\x12\x1d\n" +
-	"\x19REPORT_KIND_RUN_VIOLATION\x10\x03\x12\x1b\n" +
+	"\x19REPORT_KIND_RUN_VIOLATION\x10\x03\x12\x1f\n" +
+	"\x1bREPORT_KIND_JOINT_DEVIATION\x10\x04\x12\x1b\n" +
 	"\x17REPORT_KIND_INITIALISED\x10\x10\x12\x17\n" +
 	"\x13REPORT_KIND_DELETED\x10\x11\x12\x16\n" +
 	"\x12REPORT_KIND_PRUNED\x10\x12\x12\x1a\n" +
