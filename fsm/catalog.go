@@ -2,9 +2,9 @@ package fsm
 
 import (
 	"slices"
+	"time"
 
 	"github.com/tidwall/btree"
-	"google.golang.org/protobuf/proto"
 
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
@@ -28,6 +28,7 @@ type Catalog struct {
 	placements []*statev1.ShardPlacement
 	specs      *btree.BTreeG[*specVersion]
 	models     *btree.BTreeG[*catalogModel]
+	placing
 }
 
 // CatalogResult is the value of every result of the catalog.
@@ -90,6 +91,9 @@ func (c *Catalog) apply(cmd *statev1.Command) Result {
 	case *statev1.Command_RetireSpecification:
 		return c.applyRetire(kind.RetireSpecification)
 	}
+	if res, ok := c.placementCommand(cmd); ok {
+		return res
+	}
 	panic("a command passed catalogSupports that Apply does not know")
 }
 
@@ -99,7 +103,8 @@ func catalogSupports(cmd *statev1.Command) bool {
 		*statev1.Command_ApplySpecification, *statev1.Command_DeleteSpecification, *statev1.Command_ImportModel,
 		*statev1.Command_ChangeModelMode, *statev1.Command_ReportShard, *statev1.Command_JudgeDeviation,
 		*statev1.Command_AcceptDeviations, *statev1.Command_RejectDeviations, *statev1.Command_WithdrawAcceptances,
-		*statev1.Command_ChangeSettings, *statev1.Command_RetireSpecification:
+		*statev1.Command_ChangeSettings, *statev1.Command_RetireSpecification,
+		*statev1.Command_SetNodeState, *statev1.Command_ForgetNode, *statev1.Command_PlaceReplica, *statev1.Command_UnplaceReplica, *statev1.Command_SetPlacement:
 		return true
 	}
 	return false
@@ -125,6 +130,9 @@ func (c *Catalog) applyForm(f *statev1.FormCluster) Result {
 	if !ok || f.GetClusterId() == "" || !placed(f.GetPlacements(), f.GetShards()) {
 		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "the new cluster has no id, or its slots or placements are not complete")
 	}
+	if !validDeadAfter(f.GetDeadAfterNanos()) {
+		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "a node cannot be dead after %v", time.Duration(f.GetDeadAfterNanos()))
+	}
 	if slices.ContainsFunc(f.GetNodes(), func(n *statev1.Node) bool { return n.GetId() == "" }) {
 		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "a node without an id")
 	}
@@ -132,6 +140,7 @@ func (c *Catalog) applyForm(f *statev1.FormCluster) Result {
 	c.shards, c.replicas, c.featureLevel = f.GetShards(), f.GetReplicas(), f.GetFeatureLevel()
 	c.settings = SettingsOf(f.GetSettings())
 	c.slots, c.shardOf, c.placements = f.GetSlots(), shardOf, f.GetPlacements()
+	c.deadAfter = time.Duration(f.GetDeadAfterNanos())
 	for _, n := range f.GetNodes() {
 		c.nodes.Set(n)
 	}
@@ -161,18 +170,6 @@ func spreadSlots(ranges []*statev1.SlotRange, shards uint32) ([]uint32, bool) {
 		}
 	}
 	return shardOf, len(shardOf) == ring.Slots
-}
-
-func (c *Catalog) applyRegister(r *statev1.RegisterNode) Result {
-	n := r.GetNode()
-	if n.GetId() == "" {
-		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "a node without an id")
-	}
-	if old, ok := c.nodes.Get(n); ok && proto.Equal(old, n) {
-		return c.done(0, false)
-	}
-	c.nodes.Set(n)
-	return c.done(0, true)
 }
 
 func (c *Catalog) applyFormed(m *statev1.MarkShardFormed) Result {

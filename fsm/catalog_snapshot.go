@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 )
@@ -17,6 +18,8 @@ func (c *Catalog) Snapshot() Snapshot {
 		AppliedIndex: c.applied, TimeUnixNano: c.now, LedTerm: c.ledTerm, ClusterId: c.clusterID, ClusterName: c.clusterName,
 		Shards: c.shards, Replicas: c.replicas, FeatureLevel: c.featureLevel, Slots: c.slots, Settings: c.settings.Proto(),
 	}
+	header.PlacementPaused, header.DeadAfterNanos = c.paused, int64(c.deadAfter)
+	states := c.states
 	stage, placements, nodes, specs := c.stage.clone(), c.placements, c.nodes.Copy(), c.specs.Copy()
 	var models []*catalogModel
 	c.models.Scan(func(m *catalogModel) bool {
@@ -38,6 +41,9 @@ func (c *Catalog) Snapshot() Snapshot {
 		if err := each(nodes, func(n *statev1.Node) error {
 			return emit(&statev1.Record{Kind: &statev1.Record_Node{Node: n}})
 		}); err != nil {
+			return err
+		}
+		if err := stateRecords(states, emit); err != nil {
 			return err
 		}
 		for _, p := range placements {
@@ -108,6 +114,7 @@ func (c *Catalog) Restore(r io.Reader) error {
 	c.settings = next.settings
 	c.slots, c.shardOf, c.nodes, c.placements = next.slots, next.shardOf, next.nodes, next.placements
 	c.specs, c.models = next.specs, next.models
+	c.placing = next.placing
 	return nil
 }
 
@@ -152,6 +159,7 @@ func (b *catalogRestore) apply(r *statev1.Record) error {
 		b.clusterID, b.clusterName = h.GetClusterId(), h.GetClusterName()
 		b.shards, b.replicas, b.featureLevel = h.GetShards(), h.GetReplicas(), h.GetFeatureLevel()
 		b.settings = SettingsOf(h.GetSettings())
+		b.paused, b.deadAfter = h.GetPlacementPaused(), time.Duration(h.GetDeadAfterNanos())
 		if b.clusterID != "" {
 			var ok bool
 			if b.shardOf, ok = spreadSlots(h.GetSlots(), b.shards); !ok {
@@ -166,6 +174,8 @@ func (b *catalogRestore) apply(r *statev1.Record) error {
 		return b.stage.restore(kind.Stage)
 	case *statev1.Record_Node:
 		b.nodes.Set(kind.Node)
+	case *statev1.Record_NodeState:
+		b.placing.set(kind.NodeState.GetNode(), kind.NodeState.GetState())
 	case *statev1.Record_Placement:
 		b.placements = append(b.placements, kind.Placement)
 	case *statev1.Record_SpecVersion:

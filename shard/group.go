@@ -33,6 +33,8 @@ type Group struct {
 	proposing chan struct{}
 	// snapshots takes requests for a snapshot at once.
 	snapshots chan chan error
+	// changing has a token while a change of membership is made.
+	changing chan struct{}
 	// readWake has a token when reads wait.
 	readWake chan struct{}
 
@@ -86,6 +88,7 @@ func Open(cfg Config) (*Group, error) {
 		queue:     newQueue(cfg.QueueCommands),
 		proposing: make(chan struct{}),
 		snapshots: make(chan chan error),
+		changing:  make(chan struct{}, 1),
 		readWake:  make(chan struct{}, 1),
 		closed:    make(chan struct{}),
 		shutdown:  make(chan struct{}),
