@@ -1,0 +1,82 @@
+package plan
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// count writes a number with its noun, in the plural where it belongs.
+func count(n int, noun string) string {
+	if noun == "" {
+		return strconv.Itoa(n)
+	}
+	if n != 1 {
+		noun += "s"
+	}
+	return strconv.Itoa(n) + " " + noun
+}
+
+// groupName is what people call a group.
+func groupName(id uint32) string {
+	if id == 0 {
+		return "the catalog"
+	}
+	return fmt.Sprintf("shard %d", id)
+}
+
+// list writes the names of nodes one after another.
+func (p *planner) list(ids []string) string {
+	names := make([]string, len(ids))
+	for i, id := range ids {
+		names[i] = p.label(id)
+	}
+	return strings.Join(names, ", ")
+}
+
+// condition says what is the matter with a node, and "" when nothing is.
+func (p *planner) condition(id string) string {
+	n := p.nodes[id]
+	switch {
+	case n == nil:
+		return "is not known to the catalog"
+	case n.State == Removed:
+		return "is removed"
+	case n.State == Decommissioning:
+		return "is decommissioned"
+	case p.dead(n):
+		return "has been silent for " + length(n.SilentFor) + ", longer than dead-after " + length(p.s.Settings.DeadAfter)
+	case n.State == Draining:
+		return "is draining"
+	case !n.Alive:
+		return "has been silent for " + length(n.SilentFor)
+	}
+	return ""
+}
+
+// reason says why a replica moves away from a node.
+func (p *planner) reason(from string) string {
+	if p.isEligible[from] {
+		return "the shards are spread evenly over the nodes"
+	}
+	return p.label(from) + " " + p.condition(from)
+}
+
+// length writes a duration without what does not matter to anybody.
+func length(d time.Duration) string {
+	switch {
+	case d >= time.Minute:
+		d = d.Round(time.Second)
+	case d >= time.Second:
+		d = d.Round(100 * time.Millisecond)
+	}
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
