@@ -134,6 +134,7 @@ func OpenNode(cfg NodeConfig) (*Node, error) {
 	n.task(n.placeLoop)
 	n.task(n.catalog.leadLoop)
 	n.task(n.catalog.jointLoop)
+	n.task(n.catalog.retireLoop)
 	return n, nil
 }
 

@@ -71,7 +71,7 @@ func (r *replica) syncOnce(ctx context.Context) (more bool, err error) {
 		return more, nil
 	}
 	models := r.node.catalog.machine.Models()
-	err = errors.Join(r.follow(ctx, models), r.acknowledge(ctx, models))
+	err = errors.Join(r.follow(ctx, models), r.acknowledge(ctx, models), r.drop(ctx, models))
 	if err == nil && !more {
 		r.inStep.Store(at)
 	}

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"slices"
 	"time"
 
 	"github.com/spexio/spex/model"
@@ -92,6 +93,13 @@ type ModelStatus struct {
 	DroppedBy []uint32
 	// Acknowledged lists the shards that have logged the mode revision, sorted.
 	Acknowledged []uint32
+}
+
+// DroppedByShard reports whether a shard has said that it needs a version that is
+// being retired no more.
+func (m *ModelStatus) DroppedByShard(shard uint32) bool {
+	_, found := slices.BinarySearch(m.DroppedBy, shard)
+	return found
 }
 
 func (m *catalogModel) status() ModelStatus {

@@ -74,6 +74,9 @@ type Backend interface {
 	Watch(ctx context.Context, req *spexv1.WatchRequest, send func(*spexv1.WatchResponse) error) error
 
 	Status(ctx context.Context, req *spexv1.GetStatusRequest) (*spexv1.GetStatusResponse, error)
+	Settings(ctx context.Context, req *spexv1.GetSettingsRequest) (*spexv1.GetSettingsResponse, error)
+	// ChangeSettings has at least one setting, and all within their bounds.
+	ChangeSettings(ctx context.Context, req *spexv1.ChangeSettingsRequest) (*spexv1.ChangeSettingsResponse, error)
 	// Version tells the release of this node. It does no I/O.
 	Version() *spexv1.GetVersionResponse
 }

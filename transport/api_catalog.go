@@ -122,6 +122,19 @@ func (s *apiServer) GetStatus(ctx context.Context, req *spexv1.GetStatusRequest)
 	return s.backend.Status(ctx, req)
 }
 
+// GetSettings tells how much the cluster keeps of what has been.
+func (s *apiServer) GetSettings(ctx context.Context, req *spexv1.GetSettingsRequest) (*spexv1.GetSettingsResponse, error) {
+	return s.backend.Settings(ctx, req)
+}
+
+// ChangeSettings changes settings of the running cluster.
+func (s *apiServer) ChangeSettings(ctx context.Context, req *spexv1.ChangeSettingsRequest) (*spexv1.ChangeSettingsResponse, error) {
+	if err := api.CheckSettings(req); err != nil {
+		return nil, err
+	}
+	return s.backend.ChangeSettings(ctx, req)
+}
+
 // GetVersion tells the release of this node.
 func (s *apiServer) GetVersion(context.Context, *spexv1.GetVersionRequest) (*spexv1.GetVersionResponse, error) {
 	return s.backend.Version(), nil

@@ -208,6 +208,14 @@ func (b *fakeBackend) Status(ctx context.Context, r *spexv1.GetStatusRequest) (*
 	return fakeAnswer(b.enter(ctx, "Status", r), &spexv1.GetStatusResponse{ClusterId: "c1"})
 }
 
+func (b *fakeBackend) Settings(ctx context.Context, r *spexv1.GetSettingsRequest) (*spexv1.GetSettingsResponse, error) {
+	return fakeAnswer(b.enter(ctx, "Settings", r), &spexv1.GetSettingsResponse{Settings: &spexv1.ClusterSettings{SpecVersions: 7}})
+}
+
+func (b *fakeBackend) ChangeSettings(ctx context.Context, r *spexv1.ChangeSettingsRequest) (*spexv1.ChangeSettingsResponse, error) {
+	return fakeAnswer(b.enter(ctx, "ChangeSettings", r), &spexv1.ChangeSettingsResponse{Changed: true})
+}
+
 func (b *fakeBackend) Version() *spexv1.GetVersionResponse {
 	return &spexv1.GetVersionResponse{Version: "v0", FeatureLevel: 1}
 }

@@ -39,14 +39,14 @@ type ServerConfig struct {
 	Expect int
 	// Shards and Replicas count for a new cluster only.
 	Shards, Replicas int
-	// ReportRetention is how many reports of each class a shard of a new cluster
-	// keeps for watches; 0 means fsm.DefaultReportRetention.
-	ReportRetention int
-	Timing          shard.Timing
-	GossipTimings   cluster.GossipTimings
-	Version         string
-	Logger          *slog.Logger
-	Metrics         prometheus.Registerer
+	// Settings are those that a new cluster begins with. They can be changed while
+	// it runs.
+	Settings      Settings
+	Timing        shard.Timing
+	GossipTimings cluster.GossipTimings
+	Version       string
+	Logger        *slog.Logger
+	Metrics       prometheus.Registerer
 	// OnFatal is called once when the node's storage has failed. Nothing is
 	// written any more and the process must end. The default panics.
 	OnFatal func(error)
@@ -291,7 +291,7 @@ func (s *Server) settle(node *cluster.Node, o cluster.Outcome) error {
 		if err != nil {
 			return err
 		}
-		form.Settings = fsm.Settings{ReportRetention: uint64(s.cfg.ReportRetention)}.Proto()
+		form.Settings = s.cfg.Settings.Proto()
 		if err := node.Form(s.ctx, form); err != nil {
 			return err
 		}

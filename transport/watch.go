@@ -11,13 +11,6 @@ import (
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
 )
 
-// Limits and default of ServerConfig.ReportRetention.
-const (
-	DefaultReportRetention = fsm.DefaultReportRetention
-	MinReportRetention     = fsm.MinReportRetention
-	MaxReportRetention     = fsm.MaxReportRetention
-)
-
 // watchServer serves WatchService. It is a type of its own, since the name of
 // the method is short.
 type watchServer struct {

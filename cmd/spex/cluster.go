@@ -13,8 +13,8 @@ import (
 func newClusterCommand(a *app) *cobra.Command {
 	return groupCommand(&cobra.Command{
 		Use:   "cluster COMMAND",
-		Short: "Look at the cluster",
-	}, newClusterStatusCommand(a))
+		Short: "Look at the cluster and change its settings",
+	}, newClusterStatusCommand(a), newClusterSettingsCommand(a))
 }
 
 func newClusterStatusCommand(a *app) *cobra.Command {

@@ -42,6 +42,7 @@ var documentedTypes = map[string]any{
 	"spex deviations":              []deviationJSON{},
 	"spex watch":                   watchJSON{},
 	"spex cluster status":          statusJSON{},
+	"spex cluster settings":        settingsJSON{},
 	"spex bench":                   benchJSON{},
 	"spex version":                 versionJSON{},
 }

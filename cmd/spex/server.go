@@ -38,7 +38,7 @@ type serverOptions struct {
 	expect     int
 	shards     int
 	replicas   int
-	reports    int
+	settings   transport.Settings
 	timing     string
 	log        logOptions
 }
@@ -90,8 +90,7 @@ when the storage has failed: the node then has to be looked at.`,
 	f.IntVar(&o.expect, "expect", 0, "`number` of servers that form a new cluster together; 0: only join")
 	f.IntVar(&o.shards, "shards", 16, "`number` of shards of a new cluster, for its whole life")
 	f.IntVar(&o.replicas, "replicas", 3, "`number` of replicas of each shard of a new cluster")
-	f.IntVar(&o.reports, "report-retention", transport.DefaultReportRetention,
-		"`number` of reports of each class that a shard of a new cluster keeps for watches")
+	settingsFlags(f, &o.settings)
 	f.StringVar(&o.timing, "timing", "lan", "`preset` of Raft's and gossip's timings: lan or test")
 	o.log.flags(cmd)
 	return cmd
@@ -141,8 +140,9 @@ func (o *serverOptions) validate() error {
 		return usagef("--shards %d: use 1 to %d", o.shards, ring.MaxShards)
 	case o.replicas < 1 || o.replicas > ring.MaxMembers:
 		return usagef("--replicas %d: use 1 to %d; 3 survives the loss of one node", o.replicas, ring.MaxMembers)
-	case o.reports < transport.MinReportRetention || o.reports > transport.MaxReportRetention:
-		return usagef("--report-retention %d: use %d to %d", o.reports, transport.MinReportRetention, transport.MaxReportRetention)
+	}
+	if err := o.settings.Check(); err != nil {
+		return usagef("%v", err)
 	}
 	if err := cluster.CheckName("--name", o.name); err != nil {
 		return usagef("%v", err)
@@ -183,7 +183,7 @@ func (a *app) runServer(ctx context.Context, o *serverOptions) error {
 	}
 	s, err := transport.StartServer(transport.ServerConfig{
 		Name: o.name, ClusterName: o.cluster, DataDir: o.dataDir, Listen: o.listen, HTTPListen: o.httpListen, PeerListen: o.peerListen, Gossip: o.gossip, Join: o.join,
-		Expect: o.expect, Shards: o.shards, Replicas: o.replicas, ReportRetention: o.reports, Timing: raftTiming, GossipTimings: gossipTimings,
+		Expect: o.expect, Shards: o.shards, Replicas: o.replicas, Settings: o.settings, Timing: raftTiming, GossipTimings: gossipTimings,
 		Version: buildVersion().Version, Logger: logger, OnFatal: fatal(logger),
 	})
 	if err != nil {

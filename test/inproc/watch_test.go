@@ -271,7 +271,7 @@ func TestWatchThroughANodeWithoutReplicas(t *testing.T) {
 
 // A watch that comes back after the retention has dropped what it missed is told so.
 func TestWatchTellsWhatTheRetentionDropped(t *testing.T) {
-	c := Start(t, Options{Nodes: 1, Shards: 1, Replicas: 1, Configure: func(_ int, cfg *transport.ServerConfig) { cfg.ReportRetention = fsm.MinReportRetention }})
+	c := Start(t, Options{Nodes: 1, Shards: 1, Replicas: 1, Configure: func(_ int, cfg *transport.ServerConfig) { cfg.Settings.ReportRetention = fsm.MinReportRetention }})
 	cl := c.Client()
 	sealedPingPong(t, cl, "walk")
 	w := startWatch(t, cl, client.WatchOptions{})
