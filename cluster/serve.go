@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/spexio/spex/api"
 	"github.com/spexio/spex/fsm"
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
@@ -81,7 +82,7 @@ func (r *replica) serveInit(ctx context.Context, principal string, req *spexv1.I
 	}
 	cmd := &statev1.Command{Principal: principal, Kind: &statev1.Command_InitInstance{InitInstance: &statev1.InitInstance{
 		Key: &statev1.Key{Namespace: req.GetNamespace(), Id: req.GetId()}, Spec: req.GetSpec(), SpecVersion: req.GetSpecVersion(),
-		InitialState: req.GetInitialState(), Meta: req.GetMeta(), RequestId: req.GetRequestId(), EventTime: unixNanos(req.GetEventTime()),
+		InitialState: req.GetInitialState(), Meta: req.GetMeta(), RequestId: req.GetRequestId(), EventTime: api.UnixNanos(req.GetEventTime()),
 	}}}
 	key := fsm.SpecKey{Namespace: req.GetNamespace(), Name: req.GetSpec(), Version: req.GetSpecVersion()}
 	for attempt := 0; ; attempt++ {
@@ -142,7 +143,7 @@ func (r *replica) answer(ctx context.Context, res *fsm.StepResult) *spexv1.StepR
 		defer cancel()
 		res = r.awaitVerdict(ctx, res)
 	}
-	return stepResponse(r.id, res)
+	return api.StepResponse(r.id, res)
 }
 
 // judgeContext ends early enough before the caller's deadline for a pending
@@ -190,7 +191,7 @@ func (r *replica) serveSteps(ctx context.Context, principal string, steps []*spe
 			ref := fsm.StepRef{Key: stepKey(steps[i]), Incarnation: resp.GetIncarnation(), Seq: resp.GetSeq()}
 			done := r.awaitVerdict(judged, &fsm.StepResult{Ref: ref, Verdict: resp.GetVerdict(), Duplicate: resp.GetDuplicate(), Index: resp.GetIndex()})
 			if done.Verdict != typesv1.Verdict_VERDICT_PENDING {
-				res.Outcome = &spexv1.TransitionResult_Response{Response: stepResponse(r.id, done)}
+				res.Outcome = &spexv1.TransitionResult_Response{Response: api.StepResponse(r.id, done)}
 			}
 		}
 	}
@@ -257,7 +258,7 @@ func (r *replica) applyWave(ctx context.Context, principal string, steps []*spex
 		s := steps[i]
 		cmds[n] = &statev1.Command{Principal: principal, Kind: &statev1.Command_Step{Step: &statev1.Step{
 			Key: &statev1.Key{Namespace: s.GetNamespace(), Id: s.GetId()}, Action: s.GetAction(), ToState: s.GetToState(),
-			RequestId: s.GetRequestId(), ExpectedSeq: s.GetExpectedSeq(), EventTime: unixNanos(s.GetEventTime()), Incarnation: s.GetIncarnation(),
+			RequestId: s.GetRequestId(), ExpectedSeq: s.GetExpectedSeq(), EventTime: api.UnixNanos(s.GetEventTime()), Incarnation: s.GetIncarnation(),
 		}}}
 	}
 	applied, err := r.group.ProposeAll(ctx, cmds)
@@ -272,7 +273,7 @@ func (r *replica) applyWave(ctx context.Context, principal string, steps []*spex
 			continue
 		}
 		res := applied[n].Result.Value.(*fsm.StepResult)
-		results[i] = &spexv1.TransitionResult{RequestId: steps[i].GetRequestId(), Outcome: &spexv1.TransitionResult_Response{Response: stepResponse(r.id, res)}}
+		results[i] = &spexv1.TransitionResult{RequestId: steps[i].GetRequestId(), Outcome: &spexv1.TransitionResult_Response{Response: api.StepResponse(r.id, res)}}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 
+	"github.com/spexio/spex/api"
 	"github.com/spexio/spex/fsm"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
@@ -21,7 +22,7 @@ func (r *replica) serveMock(ctx context.Context, principal string, req *spexv1.M
 	for attempt := 0; ; attempt++ {
 		applied, err := r.write(ctx, cmd)
 		if err == nil {
-			return stepResponse(r.id, applied.value.(*fsm.StepResult)), nil
+			return api.StepResponse(r.id, applied.value.(*fsm.StepResult)), nil
 		}
 		if fsm.ReasonOf(err) != typesv1.Reason_REASON_SPECIFICATION_NOT_INSTALLED || attempt == 3 {
 			return nil, err

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/spexio/spex/api"
 	"github.com/spexio/spex/fsm"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
@@ -49,7 +50,7 @@ func (r *replica) serveGet(ctx context.Context, req *spexv1.GetInstanceRequest) 
 	if err != nil {
 		return nil, err
 	}
-	return &spexv1.GetInstanceResponse{Instance: instanceMessage(r.id, v), Read: info}, nil
+	return &spexv1.GetInstanceResponse{Instance: api.Instance(r.id, v), Read: info}, nil
 }
 
 // serveHistory pages through the kept steps; the token is the next sequence
@@ -80,13 +81,13 @@ func (r *replica) serveHistory(ctx context.Context, req *spexv1.GetHistoryReques
 			next = max(next, v.FirstKept)
 		}
 	}
-	resp := &spexv1.GetHistoryResponse{Instance: instanceMessage(r.id, v), FirstKeptSeq: v.FirstKept, Read: info}
+	resp := &spexv1.GetHistoryResponse{Instance: api.Instance(r.id, v), FirstKeptSeq: v.FirstKept, Read: info}
 	for len(resp.Steps) < int(req.GetPageSize()) {
 		s, ok := v.Step(next)
 		if !ok {
 			return resp, nil
 		}
-		resp.Steps = append(resp.Steps, stepMessage(s))
+		resp.Steps = append(resp.Steps, api.Step(s))
 		if req.GetNewestFirst() {
 			next--
 		} else {
@@ -137,7 +138,7 @@ func (r *replica) serveList(ctx context.Context, req *spexv1.ListInstancesReques
 		Unevaluated: uint64(page.Unevaluated), UnevaluatedError: page.Problem,
 	}
 	for _, v := range page.Matched {
-		resp.Instances = append(resp.Instances, instanceMessage(r.id, v))
+		resp.Instances = append(resp.Instances, api.Instance(r.id, v))
 	}
 	if page.More {
 		resp.NextPageToken = page.Last
@@ -153,7 +154,7 @@ func (r *replica) serveDeviations(ctx context.Context, req *spexv1.ListDeviation
 	}
 	resp := &spexv1.ListDeviationsResponse{}
 	for _, d := range r.machine.Deviations(req.GetNamespace(), req.GetSpec()) {
-		resp.Deviations = append(resp.Deviations, deviationMessage(d))
+		resp.Deviations = append(resp.Deviations, api.Deviation(d))
 	}
 	slices.SortFunc(resp.Deviations, compareDeviations)
 	boundDeviations(resp)

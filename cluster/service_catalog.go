@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/spexio/spex/api"
 	"github.com/spexio/spex/fsm"
 	"github.com/spexio/spex/model"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
@@ -57,7 +58,7 @@ func (n *Node) ListSpecifications(ctx context.Context, req *spexv1.ListSpecifica
 	for _, v := range n.catalog.machine.Specs(req.GetNamespace()) {
 		info := &spexv1.SpecificationInfo{
 			Name: v.Key.Name, Version: v.Key.Version, Transitions: uint32(len(v.Definition.GetTransitions())),
-			AppliedAt: timestamppb.New(v.AppliedAt), Model: modelInfo(v.Model, shards),
+			AppliedAt: timestamppb.New(v.AppliedAt), Model: api.ModelInfo(v.Model, shards),
 		}
 		if s, err := spec.FromProto(v.Definition); err == nil {
 			info.States = uint32(len(s.States()))
@@ -116,7 +117,7 @@ func (n *Node) checkContext(ctx context.Context) (context.Context, context.Cance
 // modelInfo is what is told about a model; check adds whether it is equivalent,
 // if that is known before ctx ends.
 func (n *Node) modelInfo(ctx context.Context, v fsm.SpecView, check bool) *spexv1.ModelInfo {
-	info := modelInfo(v.Model, n.catalog.machine.Cluster().Shards)
+	info := api.ModelInfo(v.Model, n.catalog.machine.Cluster().Shards)
 	if !check {
 		return info
 	}

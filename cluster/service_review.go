@@ -3,13 +3,10 @@ package cluster
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
+	"github.com/spexio/spex/api"
 	"github.com/spexio/spex/fsm"
 	"github.com/spexio/spex/model"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
@@ -54,9 +51,9 @@ func (n *Node) acceptOnce(ctx context.Context, req *spexv1.AcceptDeviationsReque
 	if err != nil && !req.GetForce() {
 		return nil, err
 	}
-	c := &statev1.AcceptDeviations{Spec: v.Key.Proto(), Transitions: req.GetTransitions(), Owner: req.GetOwner(), Reason: req.GetReason(), ExpiresAt: unixNanos(req.GetExpiresAt())}
+	c := &statev1.AcceptDeviations{Spec: v.Key.Proto(), Transitions: req.GetTransitions(), Owner: req.GetOwner(), Reason: req.GetReason(), ExpiresAt: api.UnixNanos(req.GetExpiresAt())}
 	if !req.GetForce() {
-		if err := acceptable(v.Key.Name, before, after); err != nil {
+		if err := api.Acceptable(v.Key.Name, before, after); err != nil {
 			return nil, err
 		}
 		c.IfVersion = v.Model.Version
@@ -70,35 +67,22 @@ func (n *Node) acceptOnce(ctx context.Context, req *spexv1.AcceptDeviationsReque
 	}
 	return &spexv1.AcceptDeviationsResponse{
 		Model: n.checkedInfo(ctx, v), Added: uint32(res.Added), Changed: res.Changed,
-		Before: gradeMessage(before), After: gradeMessage(after), CatalogIndex: res.Index,
+		Before: before.Message(), After: after.Message(), CatalogIndex: res.Index,
 	}, nil
-}
-
-// comparison is how a model compares with its specification.
-type comparison struct {
-	equivalent bool
-	model.Graded
 }
 
 // compareAccepted grades a model without transitions and with them. It gives nil
 // for both when that takes too long.
-func (n *Node) compareAccepted(ctx context.Context, v fsm.SpecView, list []*typesv1.Transition) (before, after *comparison, err error) {
+func (n *Node) compareAccepted(ctx context.Context, v fsm.SpecView, list []*typesv1.Transition) (before, after *api.Comparison, err error) {
 	checker := n.checker(v)
 	if checker == nil {
 		return nil, nil, fsm.Errorf(typesv1.Reason_REASON_MODEL_CHANGED, "the model of %q changes while it is looked at", v.Key.Name)
 	}
 	ctx, cancel := n.checkContext(ctx)
 	defer cancel()
-	grade := func(c *model.Checker) *comparison {
-		eq, _ := c.Equivalent()
-		return &comparison{eq, c.Grade()}
-	}
-	type result struct{ before, after *comparison }
+	type result struct{ before, after *api.Comparison }
 	found := &result{} // the computation's, until done is closed
-	done := n.judge.begin(found, v.Key, func() {
-		found.before = grade(checker)
-		found.after = grade(checker.With(modelTransitions(list)))
-	})
+	done := n.judge.begin(found, v.Key, func() { found.before, found.after = api.Compare(checker, list) })
 	select {
 	case <-done:
 	case <-ctx.Done():
@@ -110,59 +94,11 @@ func (n *Node) compareAccepted(ctx context.Context, v fsm.SpecView, list []*type
 	return found.before, found.after, nil
 }
 
-// acceptable refuses what would make a model not equivalent. A model that has
-// not shown everything yet is not to blame on a transition: it may grow as long
-// as it does nothing that the specification does not.
-func acceptable(name string, before, after *comparison) error {
-	if after.equivalent || before.Incomplete() && after.Incomplete() {
-		return nil
-	}
-	trace := ""
-	if len(after.Trace) > 0 {
-		trace = fmt.Sprintf(": it could do %s, which the specification does not allow", strings.Join(after.Trace, ", "))
-	}
-	return fsm.Errorf(typesv1.Reason_REASON_MODEL_NOT_EQUIVALENT,
-		"the model of %q would not be equivalent to its specification (grade before %s, after %s)%s. Reject the deviation, change the specification, or force the acceptance",
-		name, before.word(), after.word(), trace)
-}
-
-// word is the grade for people, which is empty without exactly one initialisation.
-func (c *comparison) word() string {
-	if c.Grade == "" {
-		return "none, for want of exactly one initialisation"
-	}
-	return string(c.Grade)
-}
-
-func gradeMessage(c *comparison) *spexv1.ModelGrade {
-	if c == nil {
-		return nil
-	}
-	return &spexv1.ModelGrade{Equivalent: c.equivalent, Grade: string(c.Grade), Trace: c.Trace}
-}
-
-func modelTransitions(list []*typesv1.Transition) []model.Transition {
-	out := make([]model.Transition, len(list))
-	for i, t := range list {
-		out[i] = model.Transition{From: t.GetFrom(), Action: t.GetAction(), To: t.GetTo()}
-	}
-	return out
-}
-
 // seenToDeviate refuses transitions that nobody has seen to deviate, which is
 // what a typing error looks like. What a shard has not handed over yet, or
 // cannot since the catalog has its fill, is asked of the shards.
 func (n *Node) seenToDeviate(ctx context.Context, key fsm.SpecKey, list []*typesv1.Transition) error {
-	var open []model.Transition
-	for _, t := range modelTransitions(list) {
-		if _, reviewed := n.catalog.machine.Review(key, t); !reviewed && !n.catalog.machine.Deviated(key, t) {
-			open = append(open, t)
-		}
-	}
-	if len(open) > 0 {
-		content, _, _ := n.catalog.machine.ModelTransitions(key)
-		open = slices.DeleteFunc(open, func(t model.Transition) bool { return slices.Contains(content, t) })
-	}
+	open := api.Unseen(n.catalog.machine, key, list)
 	if len(open) == 0 {
 		return nil
 	}
@@ -174,7 +110,7 @@ func (n *Node) seenToDeviate(ctx context.Context, key fsm.SpecKey, list []*types
 	}
 	for _, d := range resp.GetDeviations() {
 		if d.GetSpecVersion() == key.Version {
-			seen := modelTransitions([]*typesv1.Transition{d.GetTransition()})[0]
+			seen := api.ModelTransitions([]*typesv1.Transition{d.GetTransition()})[0]
 			open = slices.DeleteFunc(open, func(t model.Transition) bool { return t == seen })
 		}
 	}
@@ -184,7 +120,7 @@ func (n *Node) seenToDeviate(ctx context.Context, key fsm.SpecKey, list []*types
 	case len(resp.GetFailures()) > 0 || resp.GetTruncated():
 		return n.unavailable("%s is not among the deviations of %q that are known here, and not all shards could tell theirs: try again", open[0], key.Name)
 	}
-	return fsm.Errorf(typesv1.Reason_REASON_DEVIATION_NOT_FOUND, "no step of version %d of %q has deviated by %s: `spex deviations --spec %s` lists those that have", key.Version, key.Name, open[0], key.Name)
+	return api.NotSeen(key, open[0])
 }
 
 // RejectDeviations notes that deviations were looked at and are wrong.
@@ -222,38 +158,11 @@ func (n *Node) ListModelHistory(ctx context.Context, req *spexv1.ListModelHistor
 	}
 	events, m, _ := n.catalog.machine.ModelHistory(v.Key)
 	v.Model = m
-	resp := &spexv1.ListModelHistoryResponse{Model: n.modelInfo(ctx, v, false)}
-	// When the history is full, something may have gone already.
-	resp.Truncated = len(events) == fsm.MaxModelEvents
-	for _, e := range slices.Backward(events) {
-		if len(resp.Events) == int(req.GetLimit()) {
-			resp.Truncated = true
-			break
-		}
-		resp.Events = append(resp.Events, eventMessage(e))
-	}
-	return resp, nil
-}
-
-func eventMessage(e *statev1.ModelEvent) *spexv1.ModelEvent {
-	return &spexv1.ModelEvent{
-		Kind: e.GetKind(), Time: timestamppb.New(time.Unix(0, e.GetTime())), FirstTime: timestampOf(e.GetFirstTime()),
-		Version: e.GetVersion(), ModeRevision: e.GetModeRevision(), Added: e.GetAdded(), Removed: e.GetRemoved(),
-		Principal: e.GetPrincipal(), Owner: e.GetOwner(), Reason: e.GetReason(), ExpiresAt: timestampOf(e.GetExpiresAt()), Transitions: e.GetTransitions(),
-	}
-}
-
-// timestampOf is nil for 0.
-func timestampOf(nanos int64) *timestamppb.Timestamp {
-	if nanos == 0 {
-		return nil
-	}
-	return timestamppb.New(time.Unix(0, nanos))
+	return api.History(n.modelInfo(ctx, v, false), events, req.GetLimit()), nil
 }
 
 // noteRejections adds to deviations what was noted about them, and what the
-// catalog found that they do together. The shards'
-// answer is worth more than the newest notes: without the catalog's leader those
+// catalog found that they do together. The shards' answer is worth more than the newest notes: without the catalog's leader those
 // that this node has must do.
 func (n *Node) noteRejections(ctx context.Context, req *spexv1.ListDeviationsRequest, list []*spexv1.DeviationInfo) {
 	if len(list) == 0 {
@@ -267,13 +176,7 @@ func (n *Node) noteRejections(ctx context.Context, req *spexv1.ListDeviationsReq
 		}
 	}
 	for _, d := range list {
-		key := fsm.SpecKey{Namespace: req.GetNamespace(), Name: d.GetSpec(), Version: d.GetSpecVersion()}
-		t := modelTransitions([]*typesv1.Transition{d.GetTransition()})[0]
-		d.Joint = n.catalog.machine.Joint(key, t)
-		r, ok := n.catalog.machine.Review(key, t)
-		if ok && !r.Accepted {
-			d.Rejection = &spexv1.Rejection{Owner: r.Owner, Reason: r.Reason, Principal: r.Principal, Time: timestamppb.New(r.At)}
-		}
+		api.Note(n.catalog.machine, fsm.SpecKey{Namespace: req.GetNamespace(), Name: d.GetSpec(), Version: d.GetSpecVersion()}, d)
 	}
 }
 

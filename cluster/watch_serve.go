@@ -5,11 +5,10 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/spexio/spex/api"
 	"github.com/spexio/spex/fsm"
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
-	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
 )
@@ -88,7 +87,7 @@ func (r *replica) reportAnswer(after uint64, page fsm.ReportPage) *peerv1.ReadRe
 	resp := &peerv1.ReadReportsResponse{ThroughId: page.Through}
 	size := 0
 	for i, rec := range page.Reports {
-		m := reportMessage(r.id, rec)
+		m := api.Report(r.id, rec)
 		m.RunViolation = r.machine.RunViolation(fsm.SpecKeyOf(rec.GetSpec()), rec.GetRunViolation())
 		if size += proto.Size(m); size > watchPageBytes && i > 0 {
 			resp.ThroughId = page.Reports[i-1].GetId()
@@ -102,18 +101,4 @@ func (r *replica) reportAnswer(after uint64, page fsm.ReportPage) *peerv1.ReadRe
 		}
 	}
 	return resp
-}
-
-func reportMessage(shard uint32, r *statev1.ReportRecord) *spexv1.Report {
-	m := &spexv1.Report{
-		Shard: shard, Id: r.GetId(), Kind: r.GetKind(), Time: timestamppb.New(time.Unix(0, r.GetTime())),
-		Namespace: r.GetSpec().GetNamespace(), Spec: r.GetSpec().GetName(), SpecVersion: r.GetSpec().GetVersion(),
-		Instance: r.GetStep().GetKey().GetId(), Incarnation: r.GetStep().GetIncarnation(), Seq: r.GetStep().GetSeq(),
-		State: r.GetState(), Transition: r.GetTransition(), Judgement: r.GetJudgement(),
-		ModelMode: r.GetMode(), ModeRevision: r.GetModeRevision(), Rejected: r.GetRejected(),
-	}
-	if at := r.GetDeadline(); at != 0 {
-		m.Deadline = timestamppb.New(time.Unix(0, at))
-	}
-	return m
 }
