@@ -34,16 +34,24 @@ func (p *planner) targets() map[uint32][]string {
 	if sets, ok := p.settled(); ok {
 		return sets
 	}
-	sp := p.newSpread()
-	for gi := range sp.groups {
+	proposal := p.proposal()
+	sp := newSpread(len(p.eligible))
+	for _, g := range p.shards {
+		cost := make([]int64, len(p.eligible))
+		for v, id := range p.eligible {
+			cost[v] = p.costOf(g, id, proposal)
+		}
+		sp.add(cost)
+	}
+	for gi := range p.shards {
 		for range p.wanted() {
 			if !sp.assign(gi) {
 				break // there is no node left that may hold it
 			}
 		}
 	}
-	out := make(map[uint32][]string, len(sp.groups))
-	for gi, g := range sp.groups {
+	out := make(map[uint32][]string, len(p.shards))
+	for gi, g := range p.shards {
 		ids := make([]string, 0, len(sp.sets[gi]))
 		for _, n := range sp.sets[gi] {
 			ids = append(ids, p.eligible[n])
@@ -101,46 +109,6 @@ func (p *planner) holders(g *Group) []string {
 	return ids
 }
 
-// spread is the flow network: nodes and groups are indexes.
-type spread struct {
-	groups []*Group
-	cost   [][]int64 // of a replica of a group on a node
-	sets   [][]int   // the nodes of each group so far
-	load   []int     // the groups of each node so far
-	// push[v*n+w] is what it costs at least to move a replica from v to w,
-	// and by which group; rows are computed when they are asked for.
-	push  []move
-	stale []bool
-}
-
-type move struct {
-	cost  int64
-	group int
-}
-
-func (p *planner) newSpread() *spread {
-	n := len(p.eligible)
-	sp := &spread{
-		groups: p.shards,
-		cost:   make([][]int64, len(p.shards)),
-		sets:   make([][]int, len(p.shards)),
-		load:   make([]int, n),
-		push:   make([]move, n*n),
-		stale:  make([]bool, n),
-	}
-	for v := range sp.stale {
-		sp.stale[v] = true
-	}
-	proposal := p.proposal()
-	for gi, g := range p.shards {
-		sp.cost[gi] = make([]int64, n)
-		for v, id := range p.eligible {
-			sp.cost[gi][v] = p.costOf(g, id, proposal)
-		}
-	}
-	return sp
-}
-
 // proposal is where the ring would put the shards. It decides between nodes that
 // would do equally well.
 func (p *planner) proposal() ring.Placement {
@@ -192,89 +160,4 @@ func (p *planner) costOf(g *Group, id string, proposal ring.Placement) int64 {
 func (p *planner) open(id string) bool {
 	n := p.nodes[id]
 	return n != nil && n.State == Active && n.Alive
-}
-
-// assign gives a group one more node, along the cheapest path, and reports
-// whether there was one.
-func (sp *spread) assign(group int) bool {
-	n := len(sp.load)
-	dist := make([]int64, n)
-	came := make([]int, n) // the node before; -1 at the start of the path
-	queued := make([]bool, n)
-	var queue []int
-	for v := range n {
-		dist[v], came[v] = impossible, -1
-		if c := sp.cost[group][v]; c < impossible && !slices.Contains(sp.sets[group], v) {
-			dist[v], queued[v] = c, true
-			queue = append(queue, v)
-		}
-	}
-	for ; len(queue) > 0; queue = queue[1:] {
-		v := queue[0]
-		queued[v] = false
-		sp.refresh(v)
-		for w := range n {
-			m := sp.push[v*n+w]
-			if m.cost >= impossible || dist[v]+m.cost >= dist[w] {
-				continue
-			}
-			dist[w], came[w] = dist[v]+m.cost, v
-			if !queued[w] {
-				queued[w] = true
-				queue = append(queue, w)
-			}
-		}
-	}
-	best, bestCost := -1, impossible
-	for v := range n {
-		if c := dist[v] + costUneven*int64(sp.load[v]); dist[v] < impossible && c < bestCost {
-			best, bestCost = v, c
-		}
-	}
-	if best < 0 {
-		return false
-	}
-	sp.load[best]++
-	for v := best; ; v = came[v] {
-		if came[v] < 0 {
-			sp.sets[group] = append(sp.sets[group], v)
-			sp.touch(group)
-			return true
-		}
-		g := sp.push[came[v]*n+v].group
-		sp.touch(g)
-		sp.sets[g][slices.Index(sp.sets[g], came[v])] = v
-		sp.stale[v] = true
-	}
-}
-
-// touch marks what depends on the set of a group.
-func (sp *spread) touch(group int) {
-	for _, v := range sp.sets[group] {
-		sp.stale[v] = true
-	}
-}
-
-// refresh computes what can be pushed away from v.
-func (sp *spread) refresh(v int) {
-	if !sp.stale[v] {
-		return
-	}
-	sp.stale[v] = false
-	n := len(sp.load)
-	row := sp.push[v*n : (v+1)*n]
-	for w := range row {
-		row[w] = move{cost: impossible}
-	}
-	for gi, set := range sp.sets {
-		if !slices.Contains(set, v) {
-			continue
-		}
-		for w := range row {
-			c := sp.cost[gi][w]
-			if c < impossible && c-sp.cost[gi][v] < row[w].cost && !slices.Contains(set, w) {
-				row[w] = move{cost: c - sp.cost[gi][v], group: gi}
-			}
-		}
-	}
 }
