@@ -23,7 +23,7 @@ const module = "github.com/spexio/spex"
 // it belongs. Proto packages are data and may be imported from everywhere, and
 // so may internal packages below the ones that internalUsers restricts.
 var layers = map[string][]string{
-	"cmd/spex":          {"transport", "cluster", "shard", "client", "ring", "model", "spec", "lts", "lts/hml", "lts/ltsfile", "lts/explain"},
+	"cmd/spex":          {"transport", "cluster", "shard", "client", "drill", "ring", "model", "spec", "lts", "lts/hml", "lts/ltsfile", "lts/explain"},
 	"transport":         {"transport/httpapi", "api", "cluster", "query", "shard", "shard/store", "fsm", "model", "spec", "ring"},
 	"transport/httpapi": {"model", "spec"},
 	"cluster":           {"api", "shard", "query", "shard/store", "fsm", "model", "spec", "ring"},
@@ -41,6 +41,7 @@ var layers = map[string][]string{
 	"ring":              {},
 	// The engine is for the manager that runs in the caller's process.
 	"client":       {"model", "spec", "lts", "lts/explain"},
+	"drill":        {"client"},
 	"client/local": {"client", "api", "query", "fsm", "model", "spec", "ring"},
 	"spextest":     {"client", "client/local", "model", "spec", "lts", "lts/explain"},
 }

@@ -1,0 +1,71 @@
+package inproc
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/spexio/spex/drill"
+)
+
+// TestDrill: the checks of package drill find nothing wrong with a cluster whose
+// leader is cut off again and again.
+func TestDrill(t *testing.T) {
+	t.Parallel()
+	c := Start(t, Options{Shards: 2})
+	cfg := drill.Config{Seed: 1, CallTimeout: 2 * time.Second, Groups: 3}
+	for i := range 3 {
+		cfg.Addresses = append(cfg.Addresses, c.Server(i).Addr())
+	}
+	w, err := drill.NewWorkload(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	ctx, stop := context.WithCancel(testContext(t))
+	defer stop()
+	type outcome struct {
+		h   *drill.History
+		err error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		h, err := w.Run(ctx)
+		done <- outcome{h, err}
+	}()
+	for n := range 3 {
+		moreWrites(t, w, 150)
+		alone := c.Leader(n, uint32(n%2+1))
+		c.Partition([]int{(alone + 1) % 3, (alone + 2) % 3})
+		moreWrites(t, w, 150)
+		c.Heal()
+	}
+	moreWrites(t, w, 300)
+	stop()
+	ran := <-done
+	if ran.err != nil {
+		t.Fatal(ran.err)
+	}
+	h := ran.h
+	end, cancel := context.WithTimeout(testContext(t), time.Minute)
+	defer cancel()
+	final, err := w.Final(end)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := drill.Check(h, final)
+	t.Logf("%+v; %d instances searched, the slowest in %s", v.Counts, v.Linearized, v.Slowest)
+	if err := v.Err(); err != nil {
+		t.Error(err)
+	}
+	if n := v.Counts; n.Acknowledged < 1000 || n.Retries == 0 || n.Instances < 5 {
+		t.Errorf("the workload did too little to say anything: %+v", n)
+	}
+}
+
+// moreWrites waits until the workload has so many more acknowledged writes.
+func moreWrites(t *testing.T, w *drill.Workload, more int64) {
+	t.Helper()
+	goal := w.Acknowledged() + more
+	Eventually(t, "the workload to write", func() bool { return w.Acknowledged() >= goal })
+}
