@@ -41,14 +41,20 @@ func (n *Node) ReadIndex(ctx context.Context, req *peerv1.ReadIndexRequest) (*pe
 	return &peerv1.ReadIndexResponse{Index: index}, nil
 }
 
-// Confirm says whether this node's term in a group is the given one.
-func (n *Node) Confirm(_ context.Context, req *peerv1.ConfirmRequest) (*peerv1.ConfirmResponse, error) {
+// Confirm says whether this node's term in a group is the given one, and what it
+// thinks of the group's leader.
+func (n *Node) Confirm(ctx context.Context, req *peerv1.ConfirmRequest) (*peerv1.ConfirmResponse, error) {
 	g, ok := n.host.Get(req.GetTarget().GetGroup())
 	if !ok {
 		return nil, n.notHere(req.GetTarget().GetGroup(), nil)
 	}
 	confirmed, term := g.ConfirmTerm(req.GetTerm())
-	return &peerv1.ConfirmResponse{Confirmed: confirmed, Term: term}, nil
+	resp := &peerv1.ConfirmResponse{Confirmed: confirmed, Term: term}
+	if req.GetAboutLeader() {
+		answer := g.Lost(ctx, req.GetLeader(), req.GetTerm())
+		resp.Lost, resp.LastTerm, resp.LastIndex = answer.Lost, answer.LastTerm, answer.LastIndex
+	}
+	return resp, nil
 }
 
 // PeerStatus tells what this node knows about its groups.

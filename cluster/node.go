@@ -33,6 +33,11 @@ type NodeConfig struct {
 	// Attach gives a group's configuration, which is complete but for that, its transport.
 	Attach func(group uint32, cfg *shard.Config)
 	Peers  Peers
+	// Campaign has Raft's group on this node begin an election at once, and Gone
+	// reports whether a node's process is certain not to run; see shard.Failover.
+	// Without Campaign lost leaders are found by Raft's timers alone.
+	Campaign func(ctx context.Context, group uint32) error
+	Gone     func(ctx context.Context, nodeID string) bool
 	// Members tells what gossip knows; nil when the node is alone.
 	Members func() []Member
 	Timing  shard.Timing
@@ -317,6 +322,9 @@ func (n *Node) groupConfig(id uint32, st *store.Group) shard.Config {
 			bytes, entries := st.LogBytes()
 			return int64(bytes), entries
 		}},
+	}
+	if n.cfg.Campaign != nil {
+		cfg.Failover = failover{n}
 	}
 	if id == store.CatalogGroup {
 		// Every node waits for its own replica of the catalog to follow, after a

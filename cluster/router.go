@@ -63,6 +63,7 @@ func (r *router) toLeader(ctx context.Context, group uint32, what effect, f func
 		if target == "" {
 			target = r.candidate(group, attempt)
 		}
+		asked := target
 		if target != "" {
 			err := r.attempt(ctx, group, target, f)
 			if err == nil {
@@ -90,14 +91,36 @@ func (r *router) toLeader(ctx context.Context, group uint32, what effect, f func
 		if ctx.Err() != nil {
 			return r.exhausted(group, last, certain)
 		}
-		timer := time.NewTimer(pause/2 + rand.N(pause/2))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		found := r.pause(ctx, group, asked, pause/2+rand.N(pause/2))
+		if ctx.Err() != nil {
 			return r.exhausted(group, last, certain)
 		}
-		pause = min(2*pause, maxPause)
+		if pause = min(2*pause, maxPause); found != "" {
+			target, pause = found, firstPause
+		}
+	}
+}
+
+// pause waits for d, or until the replica here knows of a leader other than the
+// one that was asked, which it returns.
+func (r *router) pause(ctx context.Context, group uint32, asked string, d time.Duration) string {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		var changed <-chan struct{}
+		if g, here := r.node.host.Get(group); here {
+			changed = g.Changes()
+			if leader, known := g.Leader(); known && leader != asked {
+				return leader
+			}
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			return ""
+		case <-ctx.Done():
+			return ""
+		}
 	}
 }
 

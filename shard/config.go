@@ -55,19 +55,46 @@ type Timing struct {
 	Confirm time.Duration
 	// Drain bounds how long closing or halting waits for the batch in flight.
 	Drain time.Duration
+	// Refused is how long a follower hears nothing before it looks whether the
+	// leader's process is gone. It should exceed the longest pause between two
+	// beats, which is a fifth of Heartbeat.
+	Refused time.Duration
+	// Silent is how long a majority of the voters hears nothing before one of them
+	// campaigns although the leader's process may still run. It should be well
+	// above what a busy machine makes a healthy leader wait.
+	Silent time.Duration
 }
 
-// LAN returns the timing for nodes of one site. A crashed leader is replaced
-// within about two seconds.
+// LAN returns the timing for nodes of one site. A leader whose process ended is
+// replaced in about half a second, one that hangs or was cut off in about two;
+// a node may be starved of its processors for a second without consequences.
 func LAN() Timing {
 	return Timing{
 		Heartbeat:   time.Second,
 		Election:    time.Second,
-		LeaderLease: 500 * time.Millisecond,
+		LeaderLease: time.Second,
 		Commit:      500 * time.Millisecond,
 		Enqueue:     2 * time.Second,
 		Confirm:     time.Second,
 		Drain:       2 * time.Second,
+		Refused:     250 * time.Millisecond,
+		Silent:      1500 * time.Millisecond,
+	}
+}
+
+// WAN returns the timing for nodes that are up to about 300 ms from each other
+// and back, over links that lose packets.
+func WAN() Timing {
+	return Timing{
+		Heartbeat:   4 * time.Second,
+		Election:    4 * time.Second,
+		LeaderLease: 4 * time.Second,
+		Commit:      time.Second,
+		Enqueue:     5 * time.Second,
+		Confirm:     3 * time.Second,
+		Drain:       5 * time.Second,
+		Refused:     1500 * time.Millisecond,
+		Silent:      6 * time.Second,
 	}
 }
 
@@ -81,6 +108,8 @@ func Test() Timing {
 		Enqueue:     time.Second,
 		Confirm:     500 * time.Millisecond,
 		Drain:       500 * time.Millisecond,
+		Refused:     100 * time.Millisecond,
+		Silent:      500 * time.Millisecond,
 	}
 }
 
@@ -98,7 +127,10 @@ type Config struct {
 	// with the group, possibly twice. It must support pre-vote.
 	Transport raft.Transport
 	Confirmer Confirmer
-	Timing    Timing
+	// Failover finds out that a leader is lost before Raft's own timers do; nil
+	// leaves it to them.
+	Failover Failover
+	Timing   Timing
 	// Logger gets a group attribute added. The default discards.
 	Logger *slog.Logger
 	// Now is the clock that stamps entries. The default is time.Now.
@@ -171,6 +203,8 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.Timing.Enqueue, lan.Enqueue)
 	setDefault(&c.Timing.Confirm, lan.Confirm)
 	setDefault(&c.Timing.Drain, lan.Drain)
+	setDefault(&c.Timing.Refused, lan.Refused)
+	setDefault(&c.Timing.Silent, lan.Silent)
 	return c, nil
 }
 

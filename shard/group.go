@@ -37,6 +37,9 @@ type Group struct {
 	changing chan struct{}
 	// readWake has a token when reads wait.
 	readWake chan struct{}
+	// suspectWake has a token when a voter asked about a leader that this node does
+	// not hear either.
+	suspectWake chan struct{}
 
 	closeOnce sync.Once
 	closed    chan struct{}
@@ -90,10 +93,12 @@ func Open(cfg Config) (*Group, error) {
 		snapshots: make(chan chan error),
 		changing:  make(chan struct{}, 1),
 		readWake:  make(chan struct{}, 1),
-		closed:    make(chan struct{}),
-		shutdown:  make(chan struct{}),
-		idle:      make(chan struct{}),
-		changed:   make(chan struct{}),
+
+		suspectWake: make(chan struct{}, 1),
+		closed:      make(chan struct{}),
+		shutdown:    make(chan struct{}),
+		idle:        make(chan struct{}),
+		changed:     make(chan struct{}),
 	}
 	g.featureLevel.Store(cfg.FeatureLevel)
 	g.ctx, g.stop = context.WithCancel(context.Background())
@@ -103,6 +108,7 @@ func Open(cfg Config) (*Group, error) {
 	g.spawn(g.snapshotLoop)
 	g.spawn(g.haltLoop)
 	g.spawn(g.stuckLoop)
+	g.spawn(g.suspectLoop)
 	return g, nil
 }
 

@@ -60,6 +60,7 @@ type PeerNet struct {
 	closed bool
 	conns  map[string]peerConn       // by node id
 	groups map[uint32]*RaftTransport // by group id
+	looks  map[string]*look          // by node id; see Gone
 
 	// warnMu guards warned: when a peer was last logged as refused.
 	warnMu sync.Mutex
@@ -93,7 +94,7 @@ func NewPeerNet(cfg NetConfig) (*PeerNet, error) {
 	}
 	n := &PeerNet{
 		cfg: cfg, timing: cfg.Timing.withDefaults(), log: cfg.Logger,
-		conns: map[string]peerConn{}, groups: map[uint32]*RaftTransport{}, warned: map[string]time.Time{},
+		conns: map[string]peerConn{}, groups: map[uint32]*RaftTransport{}, looks: map[string]*look{}, warned: map[string]time.Time{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	return n, nil

@@ -247,6 +247,7 @@ func (s *Server) run() error {
 	s.setClusterID(outcome.ClusterID)
 	node, err := cluster.OpenNode(cluster.NodeConfig{
 		Self: s.self.Node(), Version: s.cfg.Version, Store: st, Peers: s.net.Peers(), Members: s.members, Timing: s.cfg.Timing, Logger: s.log,
+		Campaign: s.net.Campaign, Gone: s.net.Gone,
 		Attach: s.attach, RouteBudget: s.cfg.RouteBudget, JudgeBudget: s.cfg.JudgeBudget, BeforeJudge: s.cfg.Hooks.Judge, Now: s.cfg.Hooks.Now, BeforeDeadlines: s.cfg.Hooks.Deadlines,
 		BeforeDelete: s.cfg.Hooks.Delete,
 	})

@@ -907,9 +907,14 @@ func (x *ReadIndexResponse) GetIndex() uint64 {
 }
 
 type ConfirmRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Target        *Target                `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
-	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Target *Target                `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
+	Term   uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	// Asks too whether the leader of the term, which is this node, is lost: fallen
+	// silent for the voter that is asked, or, if it is asked itself, no longer the
+	// leader. The node may be unknown.
+	AboutLeader   bool   `protobuf:"varint,150,opt,name=about_leader,json=aboutLeader,proto3" json:"about_leader,omitempty"`
+	Leader        string `protobuf:"bytes,151,opt,name=leader,proto3" json:"leader,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -958,10 +963,28 @@ func (x *ConfirmRequest) GetTerm() uint64 {
 	return 0
 }
 
+func (x *ConfirmRequest) GetAboutLeader() bool {
+	if x != nil {
+		return x.AboutLeader
+	}
+	return false
+}
+
+func (x *ConfirmRequest) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
 type ConfirmResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Confirmed     bool                   `protobuf:"varint,1,opt,name=confirmed,proto3" json:"confirmed,omitempty"`
-	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Confirmed bool                   `protobuf:"varint,1,opt,name=confirmed,proto3" json:"confirmed,omitempty"`
+	Term      uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	Lost      bool                   `protobuf:"varint,150,opt,name=lost,proto3" json:"lost,omitempty"`
+	// The end of the voter's log.
+	LastTerm      uint64 `protobuf:"varint,151,opt,name=last_term,json=lastTerm,proto3" json:"last_term,omitempty"`
+	LastIndex     uint64 `protobuf:"varint,152,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1006,6 +1029,27 @@ func (x *ConfirmResponse) GetConfirmed() bool {
 func (x *ConfirmResponse) GetTerm() uint64 {
 	if x != nil {
 		return x.Term
+	}
+	return 0
+}
+
+func (x *ConfirmResponse) GetLost() bool {
+	if x != nil {
+		return x.Lost
+	}
+	return false
+}
+
+func (x *ConfirmResponse) GetLastTerm() uint64 {
+	if x != nil {
+		return x.LastTerm
+	}
+	return 0
+}
+
+func (x *ConfirmResponse) GetLastIndex() uint64 {
+	if x != nil {
+		return x.LastIndex
 	}
 	return 0
 }
@@ -2182,13 +2226,19 @@ const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"\x10ReadIndexRequest\x12,\n" +
 	"\x06target\x18\x01 \x01(\v2\x14.spex.peer.v1.TargetR\x06target\")\n" +
 	"\x11ReadIndexResponse\x12\x14\n" +
-	"\x05index\x18\x01 \x01(\x04R\x05index\"R\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\"\x8f\x01\n" +
 	"\x0eConfirmRequest\x12,\n" +
 	"\x06target\x18\x01 \x01(\v2\x14.spex.peer.v1.TargetR\x06target\x12\x12\n" +
-	"\x04term\x18\x02 \x01(\x04R\x04term\"C\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\"\n" +
+	"\fabout_leader\x18\x96\x01 \x01(\bR\vaboutLeader\x12\x17\n" +
+	"\x06leader\x18\x97\x01 \x01(\tR\x06leader\"\x96\x01\n" +
 	"\x0fConfirmResponse\x12\x1c\n" +
 	"\tconfirmed\x18\x01 \x01(\bR\tconfirmed\x12\x12\n" +
-	"\x04term\x18\x02 \x01(\x04R\x04term\"\xcd\x01\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x13\n" +
+	"\x04lost\x18\x96\x01 \x01(\bR\x04lost\x12\x1c\n" +
+	"\tlast_term\x18\x97\x01 \x01(\x04R\blastTerm\x12\x1e\n" +
+	"\n" +
+	"last_index\x18\x98\x01 \x01(\x04R\tlastIndex\"\xcd\x01\n" +
 	"\rPledgeRequest\x12,\n" +
 	"\x06target\x18\x01 \x01(\v2\x14.spex.peer.v1.TargetR\x06target\x12!\n" +
 	"\fcluster_name\x18\x02 \x01(\tR\vclusterName\x12\x1d\n" +

@@ -45,7 +45,8 @@ type PeerServiceClient interface {
 	Propose(ctx context.Context, in *ProposeRequest, opts ...grpc.CallOption) (*ProposeResponse, error)
 	// ReadIndex asks the leader of the catalog for the index that a linearizable read must wait for.
 	ReadIndex(ctx context.Context, in *ReadIndexRequest, opts ...grpc.CallOption) (*ReadIndexResponse, error)
-	// Confirm asks a voter whether its current term in a group is still the given one.
+	// Confirm asks a voter whether its current term in a group is still the given
+	// one, and perhaps whether that term's leader is lost.
 	Confirm(ctx context.Context, in *ConfirmRequest, opts ...grpc.CallOption) (*ConfirmResponse, error)
 	// Pledge asks a node without state to support one proposal for a new cluster, durably and for ever.
 	Pledge(ctx context.Context, in *PledgeRequest, opts ...grpc.CallOption) (*PledgeResponse, error)
@@ -170,7 +171,8 @@ type PeerServiceServer interface {
 	Propose(context.Context, *ProposeRequest) (*ProposeResponse, error)
 	// ReadIndex asks the leader of the catalog for the index that a linearizable read must wait for.
 	ReadIndex(context.Context, *ReadIndexRequest) (*ReadIndexResponse, error)
-	// Confirm asks a voter whether its current term in a group is still the given one.
+	// Confirm asks a voter whether its current term in a group is still the given
+	// one, and perhaps whether that term's leader is lost.
 	Confirm(context.Context, *ConfirmRequest) (*ConfirmResponse, error)
 	// Pledge asks a node without state to support one proposal for a new cluster, durably and for ever.
 	Pledge(context.Context, *PledgeRequest) (*PledgeResponse, error)

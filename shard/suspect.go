@@ -1,0 +1,258 @@
+package shard
+
+import (
+	"cmp"
+	"context"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// Failover is what a group needs to replace a lost leader sooner than Raft would
+// by itself. All methods are called concurrently and must return soon after
+// their context ends.
+//
+// # Why Raft's own timers are not enough
+//
+// A follower of hashicorp/raft looks for a lost leader at random moments, one to
+// two heartbeat timeouts apart, so that it finds one after up to three of them.
+// It then asks for votes, and those who have not looked yet refuse, because they
+// still believe in the leader. So the last follower decides; and with many groups
+// on one node, the last group. When two look at the same moment they split the
+// votes, and wait again.
+//
+// # What is done instead
+//
+// A follower that has heard nothing for Timing.Refused looks whether the leader's
+// process is gone: whether the machine refuses connections to its address, or
+// the process, started again, says that it does not lead. If it is gone, or
+// nothing was heard for Timing.Silent, the follower asks the other voters whether
+// the same holds for them. With a majority, itself included, the one of them with
+// the longest log begins an election; the others wait. That is a pre-vote with
+// better knowledge. Raft decides the election by its own rules, as after a
+// transfer of leadership: a wrong suspicion costs an election, never safety. And
+// Raft's timers run on.
+type Failover interface {
+	// AskLost asks a node what Group.Lost answers there.
+	AskLost(ctx context.Context, nodeID string, group uint32, leader string, term uint64) (Lost, error)
+	// Gone reports whether the node's process is certain not to run at its address.
+	Gone(ctx context.Context, nodeID string) bool
+	// Campaign has Raft on this node begin an election at once, in which voters
+	// grant their votes although they believe in a leader.
+	Campaign(ctx context.Context, group uint32) error
+}
+
+// Lost is what a node says about a leader.
+type Lost struct {
+	// Lost is set when the leader is lost for the node: fallen silent, or, when
+	// it was asked about itself, no longer the leader.
+	Lost bool
+	// LastTerm and LastIndex are those of the last entry of the node's log.
+	LastTerm, LastIndex uint64
+}
+
+// Lost answers a voter that asks about the leader of a term; leader is empty when
+// the voter does not know who it was.
+func (g *Group) Lost(ctx context.Context, leader string, term uint64) Lost {
+	answer := Lost{}
+	answer.LastTerm, answer.LastIndex = g.lastEntry()
+	switch {
+	case g.ctx.Err() != nil || g.replica.haltCause() != nil:
+		return Lost{}
+	case leader == g.cfg.NodeID:
+		answer.Lost = !g.raftLeads() || g.raft.CurrentTerm() != term
+	default:
+		answer.Lost = g.raft.CurrentTerm() == term && g.lost(ctx, leader)
+		if answer.Lost {
+			signal(g.suspectWake)
+		}
+	}
+	return answer
+}
+
+// lastEntry is the end of this node's log.
+func (g *Group) lastEntry() (term, index uint64) {
+	stats := g.raft.Stats()
+	number := func(key string) uint64 {
+		n, _ := strconv.ParseUint(stats[key], 10, 64)
+		return n
+	}
+	term, index = number("last_log_term"), number("last_log_index")
+	if snapshot := number("last_snapshot_index"); snapshot > index {
+		return number("last_snapshot_term"), snapshot
+	}
+	return term, index
+}
+
+// silence is how long this node, as a follower, has not heard of a leader; 0 when
+// it does not follow or never heard of one.
+func (g *Group) silence() time.Duration {
+	last := g.raft.LastContact()
+	if g.raft.State() != raft.Follower || last.IsZero() || g.replica.haltCause() != nil {
+		return 0
+	}
+	return time.Since(last)
+}
+
+// lost reports whether the leader is lost for this node. It may take as long as a
+// look at the leader's process.
+func (g *Group) lost(ctx context.Context, leader string) bool {
+	known, ok := g.Leader()
+	if leader == "" {
+		leader = known
+	}
+	if ok && known != leader {
+		return false
+	}
+	if !ok && g.raft.State() == raft.Candidate {
+		return true // its own timers were first
+	}
+	silence := g.silence()
+	switch {
+	case silence < g.cfg.Timing.Refused:
+		return false
+	case silence >= g.cfg.Timing.Silent:
+		return true
+	}
+	return g.gone(ctx, leader) && g.silence() >= silence
+}
+
+// gone reports whether a leader's process is certain not to lead any more.
+func (g *Group) gone(ctx context.Context, leader string) bool {
+	if leader == "" || leader == g.cfg.NodeID {
+		return false
+	}
+	if g.cfg.Failover.Gone(ctx, leader) {
+		return true
+	}
+	answer, err := g.cfg.Failover.AskLost(ctx, leader, g.cfg.ID, leader, g.raft.CurrentTerm())
+	return err == nil && answer.Lost
+}
+
+// suspectLoop watches over the leader while this node follows.
+func (g *Group) suspectLoop() {
+	if g.cfg.Failover == nil {
+		return
+	}
+	var s suspicion
+	for {
+		timer := time.NewTimer(g.watch(&s))
+		select {
+		case <-timer.C:
+		case <-g.suspectWake:
+		case <-g.ctx.Done():
+			timer.Stop()
+			return
+		}
+		timer.Stop()
+	}
+}
+
+// suspicion remembers for whom this node stood back.
+type suspicion struct {
+	// term is the term whose leader was found lost, leader the last one known in it.
+	term   uint64
+	leader string
+	// until is when this node campaigns although another one should have.
+	until time.Time
+}
+
+// watch looks at the leader once, and campaigns if it is lost and this node is
+// the one to do it. It returns when to look again.
+func (g *Group) watch(s *suspicion) time.Duration {
+	step := g.cfg.Timing.Refused
+	voters, _ := g.members()
+	silence, term := g.silence(), g.raft.CurrentTerm()
+	if term != s.term {
+		*s = suspicion{term: term}
+	}
+	if leader, known := g.Leader(); known {
+		s.leader = leader
+	}
+	if silence < step || !slices.Contains(voters, g.cfg.NodeID) {
+		// At most a beat later than due, however short the rest is.
+		return max(step-silence, step/10)
+	}
+	ctx, cancel := context.WithTimeout(g.ctx, max(step, g.cfg.Timing.Heartbeat/2))
+	defer cancel()
+	if !g.lost(ctx, s.leader) {
+		return step/4 + rand.N(step/4)
+	}
+	lost := g.askVoters(ctx, voters, s.leader, term)
+	if len(lost)+1 < len(voters)/2+1 {
+		return step/2 + rand.N(step/2)
+	}
+	if before := g.better(lost, voters); before > 0 {
+		if s.until.IsZero() {
+			s.until = time.Now().Add(time.Duration(before) * step)
+		}
+		if rest := time.Until(s.until); rest > 0 {
+			return rest
+		}
+	}
+	if g.silence() < step || g.raft.CurrentTerm() != term {
+		return step
+	}
+	g.cfg.Logger.Info("the leader is lost; this node campaigns", "leader", s.leader, "term", term, "silence", silence.Round(time.Millisecond), "agreeing", len(lost)+1)
+	if err := g.cfg.Failover.Campaign(ctx, g.cfg.ID); err != nil {
+		g.cfg.Logger.Warn("the election could not be begun", "error", err)
+	}
+	return step
+}
+
+// askVoters returns what the voters answer for whom the leader is lost as well.
+func (g *Group) askVoters(ctx context.Context, voters []string, leader string, term uint64) map[string]Lost {
+	type reply struct {
+		voter string
+		Lost
+	}
+	var asked int
+	replies := make(chan reply, len(voters))
+	for _, voter := range voters {
+		if voter == g.cfg.NodeID || voter == leader {
+			continue
+		}
+		if g.spawn(func() {
+			answer, err := g.cfg.Failover.AskLost(ctx, voter, g.cfg.ID, leader, term)
+			if err != nil {
+				answer = Lost{}
+			}
+			replies <- reply{voter, answer}
+		}) {
+			asked++
+		}
+	}
+	lost := map[string]Lost{}
+	for ; asked > 0; asked-- {
+		select {
+		case r := <-replies:
+			if r.Lost.Lost {
+				lost[r.voter] = r.Lost
+			}
+		case <-ctx.Done():
+			return lost
+		}
+	}
+	return lost
+}
+
+// better counts the voters that should campaign before this node: those with a
+// longer log, and of those with the same one the earlier in an order that
+// differs between groups, so that the survivors share the leaderships of the lost.
+func (g *Group) better(others map[string]Lost, voters []string) int {
+	order := slices.Sorted(slices.Values(voters))
+	rank := func(voter string) int { return (slices.Index(order, voter) + int(g.cfg.ID)) % len(order) }
+	mine := Lost{}
+	mine.LastTerm, mine.LastIndex = g.lastEntry()
+	count := 0
+	for voter, theirs := range others {
+		if cmp.Or(cmp.Compare(theirs.LastTerm, mine.LastTerm), cmp.Compare(theirs.LastIndex, mine.LastIndex),
+			cmp.Compare(rank(g.cfg.NodeID), rank(voter))) > 0 {
+			count++
+		}
+	}
+	return count
+}
