@@ -140,12 +140,18 @@ func (w *Workload) Acknowledged() int64 { return w.acked.Load() }
 // is to be called only once Acknowledged is above 0.
 func (w *Workload) Since(t time.Time) time.Duration { return t.Sub(w.start) }
 
-// Setup applies the specification and seals its model. Run does so by itself;
-// a caller that wants to break the cluster from the first call on calls it before.
+// setupTime is how long the specification may take to be known everywhere.
+const setupTime = time.Minute
+
+// Setup applies the specification and seals its model, within a minute. Run does
+// so by itself; a caller that wants to break the cluster from the first call on
+// calls it before.
 func (w *Workload) Setup(ctx context.Context) error {
 	if w.control != nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, setupTime)
+	defer cancel()
 	c, err := w.dial(ctx, 0, false)
 	if err != nil {
 		return err
