@@ -44,6 +44,8 @@ type NodeConfig struct {
 	Logger  *slog.Logger
 	// Now is the clock; the default is time.Now.
 	Now func() time.Time
+	// Space says how the node watches the room on its disk.
+	Space SpaceConfig
 	// RouteBudget bounds how long a request looks for a leader before it fails
 	// with NO_LEADER, even if its deadline is later. Default 5s.
 	RouteBudget time.Duration
@@ -98,6 +100,8 @@ type Node struct {
 	stop  context.CancelFunc
 	tasks sync.WaitGroup
 
+	space *space
+
 	// stuck has the shards whose Raft does not get on without being opened again.
 	stuck chan uint32
 
@@ -120,6 +124,7 @@ func OpenNode(cfg NodeConfig) (*Node, error) {
 		stuck: make(chan uint32, 16),
 	}
 	n.ctx, n.stop = context.WithCancel(context.Background())
+	n.space = newSpace(n)
 	n.catalog = newCatalog(n)
 	n.router = newRouter(n)
 	if err := n.catalog.open(); err != nil {
@@ -140,6 +145,7 @@ func OpenNode(cfg NodeConfig) (*Node, error) {
 	n.task(n.catalog.leadLoop)
 	n.task(n.catalog.jointLoop)
 	n.task(n.catalog.retireLoop)
+	n.task(n.space.run)
 	return n, nil
 }
 

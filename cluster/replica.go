@@ -65,7 +65,10 @@ func (n *Node) openReplica(id uint32) {
 		id: id, node: n, log: n.log.With("shard", id), machine: fsm.NewShard(),
 		judgeWake: newWake(), syncWake: newWake(), waiters: map[fsm.StepRef][]chan struct{}{}, installs: map[fsm.SpecKey]*installation{}, done: make(chan struct{}),
 	}
-	err := r.open()
+	err := n.space.stopped()
+	if err == nil {
+		err = r.open()
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err != nil {
@@ -117,19 +120,33 @@ func (r *replica) close() {
 // reopen closes a shard whose Raft is in a state that it does not leave by
 // itself, and opens it again.
 func (n *Node) reopen(ctx context.Context, id uint32) {
+	if r, _ := n.replica(id); r == nil {
+		return
+	}
+	n.log.Warn("the shard is closed on this node and opened again", "shard", id)
+	n.closeReplica(ctx, id, nil)
+	n.openReplica(id)
+}
+
+// closeReplica closes a shard on this node, with its stores, so that it can be
+// opened again; why is kept as the reason, if there is one, for which it is not here.
+func (n *Node) closeReplica(ctx context.Context, id uint32, why error) {
 	n.mu.Lock()
 	r := n.replicas[id]
 	delete(n.replicas, id)
+	if r != nil && why != nil {
+		n.refused[id] = why
+	}
 	n.mu.Unlock()
 	if r == nil {
 		return
 	}
-	r.log.Warn("the shard is closed on this node and opened again")
 	r.close()
 	ctx, cancel := context.WithTimeout(ctx, reopenPatience)
 	defer cancel()
 	err := n.host.CloseGroup(ctx, id)
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	if err == nil {
 		err = n.stores[id].Close()
 		delete(n.stores, id)
@@ -137,8 +154,6 @@ func (n *Node) reopen(ctx context.Context, id uint32) {
 	if err != nil {
 		n.refused[id] = fmt.Errorf("close the shard to open it again: %w", err)
 	}
-	n.mu.Unlock()
-	n.openReplica(id)
 }
 
 // applied runs on the goroutine that applies entries: it only wakes others.
@@ -326,6 +341,8 @@ func (n *Node) placeLoop(ctx context.Context) {
 		case <-tick:
 		case id := <-n.stuck:
 			n.reopen(ctx, id)
+		case <-n.space.changed:
+			n.followSpace(ctx)
 		case <-ctx.Done():
 			return
 		}

@@ -46,6 +46,7 @@ func (n *Node) Status(ctx context.Context, req *spexv1.GetStatusRequest) (*spexv
 		st := &spexv1.NodeStatus{
 			Id: node.GetId(), Name: node.GetName(), ClientAddress: node.GetClientAddress(), PeerAddress: node.GetPeerAddress(),
 			Gossip: gossip[node.GetId()], Reachable: answers[i] != nil, Version: answers[i].GetVersion(),
+			Space: answers[i].GetSpace(),
 		}
 		if st.Gossip == "" {
 			st.Gossip = "unknown"
@@ -166,7 +167,7 @@ func shardStatus(id uint32, replicas []string, groups map[groupKey]*peerv1.Group
 
 // localStatus tells about the groups on this node.
 func (n *Node) localStatus(hash bool) *peerv1.StatusResponse {
-	resp := &peerv1.StatusResponse{Version: n.cfg.Version}
+	resp := &peerv1.StatusResponse{Version: n.cfg.Version, Space: n.space.message()}
 	resp.Groups = append(resp.Groups, groupStatus(n.catalog.group, fsm.Stats{}, hash, n.catalog.machine.StateHash))
 	n.mu.Lock()
 	replicas := make([]*replica, 0, len(n.replicas))

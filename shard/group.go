@@ -25,6 +25,8 @@ type Group struct {
 	// It only says something together with Raft's present term: see Leading.
 	leadTerm     atomic.Uint64
 	featureLevel atomic.Uint32
+	// noGrowth is why the group must not grow, nil if it may.
+	noGrowth atomic.Pointer[string]
 
 	// ctx ends when the group stops; the loops end with it.
 	ctx  context.Context

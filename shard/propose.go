@@ -21,6 +21,7 @@ import (
 //   - NOT_LEADER: this node does not lead; not applied.
 //   - QUEUE_FULL: too many commands wait; not applied.
 //   - LIMIT_EXCEEDED: the command is too large; not applied.
+//   - DISK_SPACE: see RefuseGrowth; not applied.
 //   - OUTCOME_UNKNOWN: leadership was lost, or ctx ended, while the command was
 //     in flight. It may still be applied.
 //   - GROUP_HALTED: this replica cannot apply entries any more. NotApplied tells
@@ -59,6 +60,9 @@ func (g *Group) ProposeAll(ctx context.Context, cmds []*statev1.Command) ([]Appl
 		commands[i] = data
 	}
 	if err := g.mayPropose(ctx); err != nil {
+		return nil, err
+	}
+	if err := g.mayGrow(cmds); err != nil {
 		return nil, err
 	}
 	c := &call{done: make(chan struct{}), results: make([]Applied, len(cmds)), left: len(cmds)}

@@ -52,6 +52,8 @@ type ServerConfig struct {
 	OnFatal func(error)
 	// RouteBudget and JudgeBudget: see cluster.NodeConfig.
 	RouteBudget, JudgeBudget time.Duration
+	// Space are the limits of free disk space; the zero value watches nothing.
+	Space cluster.SpaceLimits
 	// Hooks are for tests only.
 	Hooks ServerHooks
 }
@@ -69,6 +71,8 @@ type ServerHooks struct {
 	Deadlines func(shard uint32, due []fsm.Due)
 	// Delete: see BeforeDelete in cluster.NodeConfig.
 	Delete func(matched []*fsm.InstanceView)
+	// Space tells the room on the node's disk instead of the file system.
+	Space func() (store.Usage, error)
 	// Now is the clock of the node's groups instead of time.Now.
 	Now func() time.Time
 }
@@ -236,6 +240,10 @@ func (s *Server) run() error {
 	if err != nil {
 		return err
 	}
+	space := cluster.SpaceConfig{Dir: s.cfg.DataDir, Limits: s.cfg.Space, Measure: s.cfg.Hooks.Space}
+	if err := cluster.AwaitSpace(s.ctx, space, s.log); err != nil {
+		return err
+	}
 	st, err := store.Open(filepath.Join(s.cfg.DataDir, "raft"), store.Options{
 		NodeID: s.self.ID, ClusterID: outcome.ClusterID, Logger: s.log, OnFatal: s.cfg.OnFatal,
 	})
@@ -249,7 +257,7 @@ func (s *Server) run() error {
 		Self: s.self.Node(), Version: s.cfg.Version, Store: st, Peers: s.net.Peers(), Members: s.members, Timing: s.cfg.Timing, Logger: s.log,
 		Campaign: s.net.Campaign, Gone: s.net.Gone,
 		Attach: s.attach, RouteBudget: s.cfg.RouteBudget, JudgeBudget: s.cfg.JudgeBudget, BeforeJudge: s.cfg.Hooks.Judge, Now: s.cfg.Hooks.Now, BeforeDeadlines: s.cfg.Hooks.Deadlines,
-		BeforeDelete: s.cfg.Hooks.Delete,
+		BeforeDelete: s.cfg.Hooks.Delete, Space: space,
 	})
 	if err != nil {
 		return err
