@@ -13,7 +13,7 @@ import (
 const (
 	// retireEvery is how often the catalog's leader looks for versions of
 	// specifications that are beyond the setting.
-	retireEvery = 5 * time.Second
+	retireEvery = time.Second
 	// retireBatch bounds the versions that begin to be retired at a time.
 	retireBatch = 100
 )

@@ -10,7 +10,7 @@ import (
 const (
 	// MinRequestWindow and MaxRequestWindow bound for how long request ids and
 	// tombstones are remembered; DedupeWindow is the default.
-	MinRequestWindow, MaxRequestWindow = time.Minute, 30 * 24 * time.Hour
+	MinRequestWindow, MaxRequestWindow = 5 * time.Minute, 30 * 24 * time.Hour
 	// DefaultTombstones is how many tombstones a shard keeps beyond those that are
 	// too young to go early.
 	DefaultTombstones = 1_000_000
