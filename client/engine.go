@@ -32,9 +32,13 @@ type Engine interface {
 	ListModels(ctx context.Context, req *spexv1.ListModelsRequest) (*spexv1.ListModelsResponse, error)
 	GetModel(ctx context.Context, namespace, spec string, version uint64) (*spexv1.ModelInfo, []*typesv1.Transition, error)
 	ImportModel(ctx context.Context, namespace, spec string, learning bool, transitions []*typesv1.Transition) (*spexv1.ImportModelResponse, error)
+	ReplaceModel(ctx context.Context, namespace, spec string, learning bool, transitions []*typesv1.Transition) (*spexv1.ImportModelResponse, error)
 	SealModel(ctx context.Context, req *spexv1.SealModelRequest) (*spexv1.SealModelResponse, error)
 	LearnModel(ctx context.Context, req *spexv1.LearnModelRequest) (*spexv1.LearnModelResponse, error)
 	ListDeviations(ctx context.Context, req *spexv1.ListDeviationsRequest) (*spexv1.ListDeviationsResponse, error)
+	AcceptDeviations(ctx context.Context, req *spexv1.AcceptDeviationsRequest) (*spexv1.AcceptDeviationsResponse, error)
+	RejectDeviations(ctx context.Context, req *spexv1.RejectDeviationsRequest) (*spexv1.RejectDeviationsResponse, error)
+	ListModelHistory(ctx context.Context, req *spexv1.ListModelHistoryRequest) (*spexv1.ListModelHistoryResponse, error)
 
 	// Watch hands reports to send on the goroutine of the call, which is held up by
 	// it: first a response without reports, then what there is, and nothing for
@@ -268,6 +272,22 @@ func (m *inProcess) GetModel(ctx context.Context, spec string, specVersion uint6
 
 func (m *inProcess) ImportModel(ctx context.Context, spec string, learning bool, transitions []*typesv1.Transition) (*spexv1.ImportModelResponse, error) {
 	return m.engine.ImportModel(ctx, m.opts.Namespace, spec, learning, transitions)
+}
+
+func (m *inProcess) ReplaceModel(ctx context.Context, spec string, learning bool, transitions []*typesv1.Transition) (*spexv1.ImportModelResponse, error) {
+	return m.engine.ReplaceModel(ctx, m.opts.Namespace, spec, learning, transitions)
+}
+
+func (m *inProcess) AcceptDeviations(ctx context.Context, a Acceptance) (*spexv1.AcceptDeviationsResponse, error) {
+	return m.engine.AcceptDeviations(ctx, a.request(m.opts.Namespace))
+}
+
+func (m *inProcess) RejectDeviations(ctx context.Context, r Review) (*spexv1.RejectDeviationsResponse, error) {
+	return m.engine.RejectDeviations(ctx, r.request(m.opts.Namespace))
+}
+
+func (m *inProcess) ModelHistory(ctx context.Context, spec string, specVersion uint64, limit int) (*spexv1.ListModelHistoryResponse, error) {
+	return m.engine.ListModelHistory(ctx, historyRequest(m.opts.Namespace, spec, specVersion, limit))
 }
 
 func (m *inProcess) SealModel(ctx context.Context, spec string) (*spexv1.SealModelResponse, error) {

@@ -55,6 +55,8 @@ type Manager interface {
 	GetModel(ctx context.Context, spec string, specVersion uint64) (*spexv1.ModelInfo, []*typesv1.Transition, error)
 	// ImportModel adds transitions to the model of the newest version of a specification.
 	ImportModel(ctx context.Context, spec string, learning bool, transitions []*typesv1.Transition) (*spexv1.ImportModelResponse, error)
+	// ReplaceModel is ImportModel that takes everything else out of the model.
+	ReplaceModel(ctx context.Context, spec string, learning bool, transitions []*typesv1.Transition) (*spexv1.ImportModelResponse, error)
 	// SealModel ends the learning of a model.
 	SealModel(ctx context.Context, spec string) (*spexv1.SealModelResponse, error)
 	// LearnModel begins the learning of a model again.
@@ -62,6 +64,12 @@ type Manager interface {
 	// Deviations reads the distinct deviating transitions of a specification; an
 	// empty name means all, and limit 0 means 1,000.
 	Deviations(ctx context.Context, spec string, limit int) (*spexv1.ListDeviationsResponse, error)
+	// AcceptDeviations puts deviating transitions into the model; see Client.AcceptDeviations.
+	AcceptDeviations(ctx context.Context, a Acceptance) (*spexv1.AcceptDeviationsResponse, error)
+	// RejectDeviations notes that deviations are wrong; see Client.RejectDeviations.
+	RejectDeviations(ctx context.Context, r Review) (*spexv1.RejectDeviationsResponse, error)
+	// ModelHistory reads what happened to a model, newest first; see Client.ModelHistory.
+	ModelHistory(ctx context.Context, spec string, specVersion uint64, limit int) (*spexv1.ListModelHistoryResponse, error)
 	// ExportModels writes every model into a .spex file of a directory.
 	ExportModels(ctx context.Context, dir string) ([]string, error)
 

@@ -34,18 +34,33 @@ type Acceptance struct {
 	Force bool
 }
 
+func (a Acceptance) request(namespace string) *spexv1.AcceptDeviationsRequest {
+	req := &spexv1.AcceptDeviationsRequest{
+		Namespace: namespace, Spec: a.Spec, SpecVersion: a.SpecVersion, Transitions: a.Transitions, Owner: a.Owner, Reason: a.Reason, Force: a.Force,
+	}
+	if !a.Expires.IsZero() {
+		req.ExpiresAt = timestamppb.New(a.Expires)
+	}
+	return req
+}
+
+func (r Review) request(namespace string) *spexv1.RejectDeviationsRequest {
+	return &spexv1.RejectDeviationsRequest{
+		Namespace: namespace, Spec: r.Spec, SpecVersion: r.SpecVersion, Transitions: r.Transitions, Owner: r.Owner, Reason: r.Reason,
+	}
+}
+
+func historyRequest(namespace, spec string, specVersion uint64, limit int) *spexv1.ListModelHistoryRequest {
+	return &spexv1.ListModelHistoryRequest{Namespace: namespace, Spec: spec, SpecVersion: specVersion, Limit: uint32(max(0, limit))}
+}
+
 // AcceptDeviations puts deviating transitions into the model, and returns when
 // every shard works with it. It fails with ErrModelNotEquivalent, unless it is
 // forced, when the model would not be equivalent to its specification with
 // them, and with ErrDeviationNotFound when no step has deviated so. Doing it
 // twice is the same as once.
 func (c *Client) AcceptDeviations(ctx context.Context, a Acceptance) (*spexv1.AcceptDeviationsResponse, error) {
-	req := &spexv1.AcceptDeviationsRequest{
-		Namespace: c.opts.Namespace, Spec: a.Spec, SpecVersion: a.SpecVersion, Transitions: a.Transitions, Owner: a.Owner, Reason: a.Reason, Force: a.Force,
-	}
-	if !a.Expires.IsZero() {
-		req.ExpiresAt = timestamppb.New(a.Expires)
-	}
+	req := a.request(c.opts.Namespace)
 	cl := call{name: "AcceptDeviations", write: true, unbounded: true}
 	resp, err := unary(ctx, c, cl, req, func(ep *endpoint) rpc[spexv1.AcceptDeviationsRequest, spexv1.AcceptDeviationsResponse] {
 		return spexv1.NewModelServiceClient(ep.conn).AcceptDeviations
@@ -61,9 +76,7 @@ func (c *Client) AcceptDeviations(ctx context.Context, a Acceptance) (*spexv1.Ac
 // not change the model: such steps deviate as before, and do not count as
 // unreviewed any more. Doing it twice is the same as once.
 func (c *Client) RejectDeviations(ctx context.Context, r Review) (*spexv1.RejectDeviationsResponse, error) {
-	req := &spexv1.RejectDeviationsRequest{
-		Namespace: c.opts.Namespace, Spec: r.Spec, SpecVersion: r.SpecVersion, Transitions: r.Transitions, Owner: r.Owner, Reason: r.Reason,
-	}
+	req := r.request(c.opts.Namespace)
 	cl := call{name: "RejectDeviations", write: true}
 	resp, err := unary(ctx, c, cl, req, func(ep *endpoint) rpc[spexv1.RejectDeviationsRequest, spexv1.RejectDeviationsResponse] {
 		return spexv1.NewModelServiceClient(ep.conn).RejectDeviations
@@ -79,7 +92,7 @@ func (c *Client) RejectDeviations(ctx context.Context, r Review) (*spexv1.Reject
 // specification, 0 being the newest: up to limit events, newest first, and for 0
 // all that are kept, which are the last 100.
 func (c *Client) ModelHistory(ctx context.Context, spec string, specVersion uint64, limit int) (*spexv1.ListModelHistoryResponse, error) {
-	req := &spexv1.ListModelHistoryRequest{Namespace: c.opts.Namespace, Spec: spec, SpecVersion: specVersion, Limit: uint32(max(0, limit))}
+	req := historyRequest(c.opts.Namespace, spec, specVersion, limit)
 	return unary(ctx, c, call{name: "ListModelHistory"}, req, func(ep *endpoint) rpc[spexv1.ListModelHistoryRequest, spexv1.ListModelHistoryResponse] {
 		return spexv1.NewModelServiceClient(ep.conn).ListModelHistory
 	})

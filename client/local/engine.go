@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -133,7 +132,9 @@ func (e *engine) begin() error {
 
 // one applies one command and returns its value or its refusal.
 func (e *engine) one(to target, cmd *statev1.Command) (any, error) {
-	cmd.Principal = principal
+	if cmd.Principal == "" {
+		cmd.Principal = principal
+	}
 	res, err := e.apply(to, true, cmd)
 	if err != nil {
 		return nil, err
@@ -205,13 +206,4 @@ func (e *engine) Close() error {
 		}
 	})
 	return e.closeErr
-}
-
-// asError is the *fsm.Error in err's chain, or nil.
-func asError(err error) *fsm.Error {
-	var e *fsm.Error
-	if errors.As(err, &e) {
-		return e
-	}
-	return nil
 }

@@ -5,30 +5,17 @@ import (
 	"encoding/base64"
 	"fmt"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
+	"github.com/spexio/spex/api"
 	"github.com/spexio/spex/fsm"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
-	"github.com/spexio/spex/spec"
 )
 
 // InitInstance begins an instance.
 func (e *engine) InitInstance(ctx context.Context, req *spexv1.InitInstanceRequest) (*spexv1.StepResponse, error) {
-	var c checks
-	c.namespace(&req.Namespace)
-	c.add(spec.CheckSpecName("spec", req.Spec))
-	c.add(spec.CheckIdentifier("id", req.Id))
-	if req.InitialState != "" {
-		c.add(spec.CheckState("initial_state", req.InitialState))
-	}
-	c.add(spec.CheckMeta(req.Meta))
-	at := c.eventTime(req.EventTime)
-	c.size(req)
-	c.requestID(req.RequestId, false, "")
-	if c.err != nil {
-		return nil, out(c.err)
+	if err := api.CheckInit(req, nil); err != nil {
+		return nil, out(err)
 	}
 	key, err := e.specFor(req.Namespace, req.Spec, req.SpecVersion)
 	if err != nil {
@@ -36,22 +23,14 @@ func (e *engine) InitInstance(ctx context.Context, req *spexv1.InitInstanceReque
 	}
 	return e.begun(ctx, key, &statev1.Command{Kind: &statev1.Command_InitInstance{InitInstance: &statev1.InitInstance{
 		Key: &statev1.Key{Namespace: req.Namespace, Id: req.Id}, Spec: req.Spec, SpecVersion: key.Version,
-		InitialState: req.InitialState, Meta: req.Meta, RequestId: req.RequestId, EventTime: at,
+		InitialState: req.InitialState, Meta: req.Meta, RequestId: req.RequestId, EventTime: api.UnixNanos(req.EventTime),
 	}}})
 }
 
 // MockInstance puts an instance straight into a state.
 func (e *engine) MockInstance(ctx context.Context, req *spexv1.MockInstanceRequest) (*spexv1.StepResponse, error) {
-	var c checks
-	c.namespace(&req.Namespace)
-	c.add(spec.CheckSpecName("spec", req.Spec))
-	c.add(spec.CheckIdentifier("id", req.Id))
-	c.add(spec.CheckState("state", req.State))
-	c.add(spec.CheckMeta(req.Meta))
-	c.size(req)
-	c.requestID(req.RequestId, false, "")
-	if c.err != nil {
-		return nil, out(c.err)
+	if err := api.CheckMock(req, nil); err != nil {
+		return nil, out(err)
 	}
 	key, err := e.specFor(req.Namespace, req.Spec, req.SpecVersion)
 	if err != nil {
@@ -94,40 +73,28 @@ func (e *engine) begun(ctx context.Context, key fsm.SpecKey, cmd *statev1.Comman
 	if err != nil {
 		return nil, out(err)
 	}
-	return stepResponse(e.awaitVerdict(ctx, value.(*fsm.StepResult))), nil
+	return api.StepResponse(shardID, e.awaitVerdict(ctx, value.(*fsm.StepResult))), nil
 }
 
 // Transition records one step.
 func (e *engine) Transition(ctx context.Context, req *spexv1.TransitionRequest) (*spexv1.StepResponse, error) {
-	var c checks
-	c.namespace(&req.Namespace)
-	c.add(spec.CheckIdentifier("id", req.Id))
-	c.add(spec.CheckAction("action", req.Action))
-	c.add(spec.CheckState("to_state", req.ToState))
-	at := c.eventTime(req.EventTime)
-	c.size(req)
-	c.requestID(req.RequestId, req.ExpectedSeq == 0, "expected_seq")
-	if c.err != nil {
-		return nil, out(c.err)
+	if err := api.CheckTransition(req, nil); err != nil {
+		return nil, out(err)
 	}
 	value, err := e.write(ctx, &statev1.Command{Kind: &statev1.Command_Step{Step: &statev1.Step{
 		Key: &statev1.Key{Namespace: req.Namespace, Id: req.Id}, Action: req.Action, ToState: req.ToState,
-		RequestId: req.RequestId, ExpectedSeq: req.ExpectedSeq, EventTime: at, Incarnation: req.Incarnation,
+		RequestId: req.RequestId, ExpectedSeq: req.ExpectedSeq, EventTime: api.UnixNanos(req.EventTime), Incarnation: req.Incarnation,
 	}}})
 	if err != nil {
 		return nil, out(err)
 	}
-	return stepResponse(e.awaitVerdict(ctx, value.(*fsm.StepResult))), nil
+	return api.StepResponse(shardID, e.awaitVerdict(ctx, value.(*fsm.StepResult))), nil
 }
 
 // DeleteInstance deletes an instance.
 func (e *engine) DeleteInstance(ctx context.Context, req *spexv1.DeleteInstanceRequest) (*spexv1.DeleteInstanceResponse, error) {
-	var c checks
-	c.namespace(&req.Namespace)
-	c.add(spec.CheckIdentifier("id", req.Id))
-	c.requestID(req.RequestId, req.Incarnation == 0, "incarnation")
-	if c.err != nil {
-		return nil, out(c.err)
+	if err := api.CheckDelete(req, nil); err != nil {
+		return nil, out(err)
 	}
 	value, err := e.write(ctx, &statev1.Command{Kind: &statev1.Command_DeleteInstance{DeleteInstance: &statev1.DeleteInstance{
 		Key: &statev1.Key{Namespace: req.Namespace, Id: req.Id}, RequestId: req.RequestId, Incarnation: req.Incarnation,
@@ -149,44 +116,42 @@ func (e *engine) open() error {
 }
 
 // instance finds an instance for a read.
-func (e *engine) instance(namespace *string, id string, minIndex uint64) (*fsm.InstanceView, *spexv1.ReadInfo, error) {
-	var c checks
-	c.namespace(namespace)
-	c.add(spec.CheckIdentifier("id", id))
-	if c.err == nil {
-		c.err = e.open()
-	}
-	if c.err != nil {
-		return nil, nil, out(c.err)
+func (e *engine) instance(namespace, id string, minIndex uint64) (*fsm.InstanceView, *spexv1.ReadInfo, error) {
+	if err := e.open(); err != nil {
+		return nil, nil, out(err)
 	}
 	info := &spexv1.ReadInfo{Shard: shardID, Index: e.shard.Applied()}
 	if minIndex > info.Index {
 		return nil, nil, out(fsm.Errorf(typesv1.Reason_REASON_UNAVAILABLE, "index %d is not reached: the newest is %d", minIndex, info.Index))
 	}
-	v, ok := e.shard.Instance(fsm.Key{Namespace: *namespace, ID: id})
+	v, ok := e.shard.Instance(fsm.Key{Namespace: namespace, ID: id})
 	if !ok {
-		return nil, nil, out(fsm.Errorf(typesv1.Reason_REASON_INSTANCE_IDENTIFIER_NOT_FOUND, "there is no instance %q in the namespace %q", id, *namespace))
+		return nil, nil, out(fsm.Errorf(typesv1.Reason_REASON_INSTANCE_IDENTIFIER_NOT_FOUND, "there is no instance %q in the namespace %q", id, namespace))
 	}
 	return v, info, nil
 }
 
 // GetInstance reads an instance.
 func (e *engine) GetInstance(_ context.Context, req *spexv1.GetInstanceRequest) (*spexv1.GetInstanceResponse, error) {
-	v, info, err := e.instance(&req.Namespace, req.Id, req.MinIndex)
+	if err := api.CheckGet(req); err != nil {
+		return nil, out(err)
+	}
+	v, info, err := e.instance(req.Namespace, req.Id, req.MinIndex)
 	if err != nil {
 		return nil, err
 	}
-	return &spexv1.GetInstanceResponse{Instance: instanceMessage(v), Read: info}, nil
+	return &spexv1.GetInstanceResponse{Instance: api.Instance(shardID, v), Read: info}, nil
 }
 
 // GetHistory reads a page of the steps of an instance.
 func (e *engine) GetHistory(_ context.Context, req *spexv1.GetHistoryRequest) (*spexv1.GetHistoryResponse, error) {
-	v, info, err := e.instance(&req.Namespace, req.Id, req.MinIndex)
+	if err := api.CheckHistory(req); err != nil {
+		return nil, out(err)
+	}
+	v, info, err := e.instance(req.Namespace, req.Id, req.MinIndex)
 	if err != nil {
 		return nil, err
 	}
-	var c checks
-	size := c.page("page_size", req.PageSize, spec.MaxPage, spec.MaxPage)
 	next := v.FirstKept
 	if req.NewestFirst {
 		next = v.Seq
@@ -195,28 +160,25 @@ func (e *engine) GetHistory(_ context.Context, req *spexv1.GetHistoryRequest) (*
 		var incarnation uint64
 		raw, err := base64.RawURLEncoding.DecodeString(req.PageToken)
 		if _, scanned := fmt.Sscanf(string(raw), "%d.%d", &incarnation, &next); err != nil || scanned != nil {
-			c.err = badToken()
+			return nil, out(badToken())
 		} else if incarnation != v.Incarnation {
-			c.err = fsm.Errorf(typesv1.Reason_REASON_INSTANCE_IDENTIFIER_NOT_FOUND, "the instance %q was initialised again between two pages: read its history from the beginning", req.Id)
+			return nil, out(fsm.Errorf(typesv1.Reason_REASON_INSTANCE_IDENTIFIER_NOT_FOUND, "the instance %q was initialised again between two pages: read its history from the beginning", req.Id))
 		}
 		if !req.NewestFirst {
 			next = max(next, v.FirstKept)
 		}
 	}
-	if c.err != nil {
-		return nil, out(c.err)
-	}
-	resp := &spexv1.GetHistoryResponse{Instance: instanceMessage(v), FirstKeptSeq: v.FirstKept, Read: info}
+	resp := &spexv1.GetHistoryResponse{Instance: api.Instance(shardID, v), FirstKeptSeq: v.FirstKept, Read: info}
 	for {
 		s, ok := v.Step(next)
 		if !ok {
 			return resp, nil
 		}
-		if len(resp.Steps) == size {
+		if len(resp.Steps) == int(req.PageSize) {
 			resp.NextPageToken = base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d.%d", v.Incarnation, next))
 			return resp, nil
 		}
-		resp.Steps = append(resp.Steps, stepMessage(s))
+		resp.Steps = append(resp.Steps, api.Step(s))
 		if req.NewestFirst {
 			next--
 		} else {
@@ -232,27 +194,18 @@ func badToken() error {
 // ListInstances reads a page of the instances, in the order of their ids. The
 // token is the id to go on after.
 func (e *engine) ListInstances(ctx context.Context, req *spexv1.ListInstancesRequest) (*spexv1.ListInstancesResponse, error) {
-	var c checks
-	c.namespace(&req.Namespace)
-	if req.Spec != "" {
-		c.add(spec.CheckSpecName("spec", req.Spec))
+	if err := api.CheckList(req); err != nil {
+		return nil, out(err)
 	}
-	if req.State != "" {
-		c.add(spec.CheckState("state", req.State))
-	}
-	size := c.page("page_size", req.PageSize, 100, spec.MaxPage)
 	after, err := base64.RawURLEncoding.DecodeString(req.PageToken)
-	if err != nil && c.err == nil {
-		c.err = badToken()
+	if err != nil {
+		return nil, out(badToken())
 	}
-	if c.err == nil {
-		c.err = e.open()
-	}
-	if c.err != nil {
-		return nil, out(c.err)
+	if err := e.open(); err != nil {
+		return nil, out(err)
 	}
 	info := &spexv1.ReadInfo{Shard: shardID, Index: e.shard.Applied()}
-	page, err := e.examine(ctx, req, string(after), size)
+	page, err := e.examine(ctx, req, string(after), int(req.PageSize))
 	if err != nil {
 		return nil, out(err)
 	}
@@ -261,32 +214,7 @@ func (e *engine) ListInstances(ctx context.Context, req *spexv1.ListInstancesReq
 		Unevaluated: uint64(page.Unevaluated), UnevaluatedError: page.Problem,
 	}
 	for _, v := range page.Matched {
-		resp.Instances = append(resp.Instances, instanceMessage(v))
+		resp.Instances = append(resp.Instances, api.Instance(shardID, v))
 	}
 	return resp, nil
-}
-
-func stepResponse(r *fsm.StepResult) *spexv1.StepResponse {
-	return &spexv1.StepResponse{
-		Namespace: r.Ref.Namespace, Id: r.Ref.ID, Incarnation: r.Ref.Incarnation, Seq: r.Ref.Seq,
-		FromState: r.From, Action: r.Action, State: r.State, Verdict: r.Verdict, Judgement: r.Judgement,
-		Rejected: r.Rejected, Duplicate: r.Duplicate, OffModel: r.OffModel, RunViolation: r.RunViolation,
-		Spec: r.Spec.Name, SpecVersion: r.Spec.Version, ModelVersion: r.ModelVersion, Shard: shardID, Index: r.Index,
-	}
-}
-
-func instanceMessage(v *fsm.InstanceView) *spexv1.Instance {
-	return &spexv1.Instance{
-		Namespace: v.Key.Namespace, Id: v.Key.ID, Incarnation: v.Incarnation, Spec: v.Spec.Name, SpecVersion: v.Spec.Version,
-		State: v.State, Seq: v.Seq, Meta: v.Meta, CreatedAt: timestamppb.New(v.CreatedAt), UpdatedAt: timestamppb.New(v.UpdatedAt),
-		OffModel: v.OffModel, Awaiting: v.Awaiting, Shard: shardID, RunViolation: v.RunViolation,
-	}
-}
-
-func stepMessage(s fsm.StepView) *spexv1.Step {
-	m := &spexv1.Step{Seq: s.Seq, FromState: s.From, Action: s.Action, State: s.State, Time: timestamppb.New(s.Time), Verdict: s.Verdict, Judgement: s.Judgement, RunViolation: s.RunViolation}
-	if !s.EventTime.IsZero() {
-		m.EventTime = timestamppb.New(s.EventTime)
-	}
-	return m
 }

@@ -3,12 +3,10 @@ package local
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
+	"github.com/spexio/spex/api"
 	"github.com/spexio/spex/fsm"
 	"github.com/spexio/spex/model"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
@@ -23,12 +21,12 @@ const maxListedCheck = 2_000
 
 // ApplySpecification makes a specification known.
 func (e *engine) ApplySpecification(ctx context.Context, namespace string, s *typesv1.Specification) (*spexv1.ApplySpecificationResponse, error) {
-	var c checks
-	c.namespace(&namespace)
+	if err := api.CheckNamespace(&namespace); err != nil {
+		return nil, out(err)
+	}
 	parsed, err := spec.FromProto(s)
-	c.add(err)
-	if c.err != nil {
-		return nil, out(c.err)
+	if err != nil {
+		return nil, out(api.Refusal(err))
 	}
 	resp := &spexv1.ApplySpecificationResponse{Name: parsed.Name}
 	err = e.alone(ctx, func() error {
@@ -50,14 +48,11 @@ func (e *engine) ApplySpecification(ctx context.Context, namespace string, s *ty
 
 // spec finds a version of a specification; 0 means the newest.
 func (e *engine) spec(namespace *string, field, name string, version uint64) (fsm.SpecView, error) {
-	var c checks
-	c.namespace(namespace)
-	c.add(spec.CheckSpecName(field, name))
-	if c.err == nil {
-		c.err = e.open()
+	if err := api.CheckNamed(namespace, field, name); err != nil {
+		return fsm.SpecView{}, err
 	}
-	if c.err != nil {
-		return fsm.SpecView{}, c.err
+	if err := e.open(); err != nil {
+		return fsm.SpecView{}, err
 	}
 	v, ok := e.catalog.Spec(*namespace, name, version)
 	if !ok {
@@ -74,12 +69,11 @@ func (e *engine) GetSpecification(_ context.Context, namespace, name string, ver
 
 // ListModels lists the models of the newest versions of the specifications.
 func (e *engine) ListModels(ctx context.Context, req *spexv1.ListModelsRequest) (*spexv1.ListModelsResponse, error) {
-	var c checks
-	if c.namespace(&req.Namespace); c.err == nil {
-		c.err = e.open()
+	if err := api.CheckNamespace(&req.Namespace); err != nil {
+		return nil, out(err)
 	}
-	if c.err != nil {
-		return nil, out(c.err)
+	if err := e.open(); err != nil {
+		return nil, out(err)
 	}
 	resp := &spexv1.ListModelsResponse{}
 	for _, v := range e.catalog.Specs(req.Namespace) {
@@ -92,44 +86,52 @@ func (e *engine) ListModels(ctx context.Context, req *spexv1.ListModelsRequest) 
 // modelInfo is what is told about a model; check adds whether it is equivalent,
 // if that is known within the budget of the judge.
 func (e *engine) modelInfo(ctx context.Context, v fsm.SpecView, check bool) *spexv1.ModelInfo {
-	m := v.Model
-	info := &spexv1.ModelInfo{
-		Spec: m.Key.Name, SpecVersion: m.Key.Version, Mode: m.Mode, Version: m.Version, ModeRevision: m.ModeRevision,
-		Transitions: uint32(m.Transitions), Deviations: uint32(m.Deviations), AcknowledgedShards: uint32(len(m.Acknowledged)), Shards: 1,
-	}
+	info := api.ModelInfo(v.Model, 1)
 	if !check {
 		return info
 	}
-	known := make(chan bool, 1)
+	var equivalent *bool
+	if e.beside(ctx, v.Key, func() {
+		if c := e.checker(v); c != nil {
+			eq, _ := c.Equivalent()
+			equivalent = &eq
+		}
+	}) {
+		info.Equivalent = equivalent
+	}
+	return info
+}
+
+// beside computes something on a goroutine of its own, and says whether it came
+// to an end within the budget of the judge; what f writes may be read only then.
+func (e *engine) beside(ctx context.Context, about fsm.SpecKey, f func()) bool {
+	done := make(chan bool, 1)
 	e.mu.Lock()
 	if e.closed {
 		e.mu.Unlock()
-		return info
+		return false
 	}
 	e.tasks.Go(func() {
-		defer close(known)
+		ended := false
 		defer func() {
 			if p := recover(); p != nil {
-				e.opts.Logger.Error("the check of a model panicked", "spec", m.Key.Name, "panic", p)
+				e.opts.Logger.Error("a look at a model panicked", "spec", about.Name, "panic", p)
 			}
+			done <- ended
 		}()
-		if c := e.checker(v); c != nil {
-			eq, _ := c.Equivalent()
-			known <- eq
-		}
+		f()
+		ended = true
 	})
 	e.mu.Unlock()
 	timer := time.NewTimer(e.opts.JudgeBudget)
 	defer timer.Stop()
 	select {
-	case eq, ok := <-known:
-		if ok {
-			info.Equivalent = &eq
-		}
+	case ended := <-done:
+		return ended
 	case <-ctx.Done():
 	case <-timer.C:
 	}
-	return info
+	return false
 }
 
 func (e *engine) checker(v fsm.SpecView) *model.Checker {
@@ -162,24 +164,34 @@ func (e *engine) GetModel(ctx context.Context, namespace, name string, version u
 
 // ImportModel adds transitions to the model of the newest version of a specification.
 func (e *engine) ImportModel(ctx context.Context, namespace, name string, learning bool, transitions []*typesv1.Transition) (*spexv1.ImportModelResponse, error) {
-	var c checks
-	if len(transitions) > spec.MaxModelTransitions {
-		c.add(&spec.FieldError{Field: "transitions", Problem: fmt.Sprintf("are more than %d in all, which is the limit", spec.MaxModelTransitions), Hint: "import a smaller model", Kind: spec.Limit})
+	return e.importModel(ctx, namespace, name, &statev1.ModelImport{Transitions: transitions, Learning: learning})
+}
+
+// ReplaceModel is ImportModel that takes everything else out of the model.
+func (e *engine) ReplaceModel(ctx context.Context, namespace, name string, learning bool, transitions []*typesv1.Transition) (*spexv1.ImportModelResponse, error) {
+	return e.importModel(ctx, namespace, name, &statev1.ModelImport{Transitions: transitions, Learning: learning, Replace: true})
+}
+
+func (e *engine) importModel(ctx context.Context, namespace, name string, content *statev1.ModelImport) (*spexv1.ImportModelResponse, error) {
+	if err := api.CheckImportSize(len(content.Transitions)); err != nil {
+		return nil, out(err)
 	}
-	for i, t := range transitions {
-		c.modelTransition(i, t)
+	for i, t := range content.Transitions {
+		if err := api.CheckModelTransition(i, t); err != nil {
+			return nil, out(err)
+		}
 	}
 	v, err := e.spec(&namespace, "spec", name, 0)
-	if c.err = cmp.Or(c.err, err); c.err != nil {
-		return nil, out(c.err)
+	if err != nil {
+		return nil, out(err)
 	}
 	resp := &spexv1.ImportModelResponse{}
 	err = e.alone(ctx, func() error {
-		err := e.payload(toCatalog, &statev1.ModelImport{Transitions: transitions, Learning: learning}, func(p *statev1.Payload) *statev1.Command {
+		err := e.payload(toCatalog, content, func(p *statev1.Payload) *statev1.Command {
 			return &statev1.Command{Kind: &statev1.Command_ImportModel{ImportModel: &statev1.ImportModel{Namespace: namespace, Spec: name, Payload: p}}}
 		}, func(v any) {
 			res := v.(*fsm.CatalogResult)
-			resp.Added, resp.CatalogIndex = uint32(res.Added), res.Index
+			resp.Added, resp.Removed, resp.CatalogIndex = uint32(res.Added), uint32(res.Removed), res.Index
 		})
 		if err != nil {
 			return err
@@ -236,30 +248,21 @@ func (e *engine) change(ctx context.Context, namespace, name string, mode typesv
 
 // ListDeviations lists the distinct deviating transitions, the most frequent first.
 func (e *engine) ListDeviations(_ context.Context, req *spexv1.ListDeviationsRequest) (*spexv1.ListDeviationsResponse, error) {
-	var c checks
-	c.namespace(&req.Namespace)
-	if req.Spec != "" {
-		c.add(spec.CheckSpecName("spec", req.Spec))
+	if err := api.CheckDeviations(req); err != nil {
+		return nil, out(err)
 	}
-	limit := c.page("limit", req.Limit, 1000, 10_000)
-	if c.err == nil {
-		c.err = e.open()
-	}
-	if c.err != nil {
-		return nil, out(c.err)
+	if err := e.open(); err != nil {
+		return nil, out(err)
 	}
 	resp := &spexv1.ListDeviationsResponse{}
 	for _, d := range e.shard.Deviations(req.Namespace, req.Spec) {
-		resp.Deviations = append(resp.Deviations, &spexv1.DeviationInfo{
-			Spec: d.Spec.Name, SpecVersion: d.Spec.Version,
-			Transition: &typesv1.Transition{From: d.Transition.From, Action: d.Transition.Action, To: d.Transition.To},
-			Verdict:    d.Verdict, Reason: d.Reason, Explanation: d.Explanation, Grade: d.Grade, Count: d.Count,
-			FirstInstance: d.First.ID, FirstTime: timestamppb.New(d.FirstAt), LastInstance: d.Last.ID, LastTime: timestamppb.New(d.LastAt),
-		})
+		m := api.Deviation(d)
+		api.Note(e.catalog, d.Spec, m)
+		resp.Deviations = append(resp.Deviations, m)
 	}
 	// The machine lists them by transition; that order holds among equals.
 	slices.SortStableFunc(resp.Deviations, func(a, b *spexv1.DeviationInfo) int { return -cmp.Compare(a.GetCount(), b.GetCount()) })
-	if len(resp.Deviations) > limit {
+	if limit := int(req.Limit); len(resp.Deviations) > limit {
 		resp.Deviations, resp.Truncated = resp.Deviations[:limit], true
 	}
 	return resp, nil

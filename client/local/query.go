@@ -3,15 +3,14 @@ package local
 import (
 	"context"
 	"encoding/base64"
-	"fmt"
 	"sync"
 	"time"
 
+	"github.com/spexio/spex/api"
 	"github.com/spexio/spex/fsm"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
 	"github.com/spexio/spex/query"
-	"github.com/spexio/spex/spec"
 )
 
 const (
@@ -32,11 +31,6 @@ type filter interface {
 
 // examine looks at the instances after the given id.
 func (e *engine) examine(ctx context.Context, f filter, after string, limit int) (query.Page, error) {
-	if f.GetStuckNanos() < 0 {
-		var c checks
-		c.add(&spec.FieldError{Field: "stuck_nanos", Problem: fmt.Sprintf("is %d", f.GetStuckNanos()), Hint: "give a duration above 0, or 0 for instances of any age", Kind: spec.Malformed})
-		return query.Page{}, c.err
-	}
 	s := &query.Selection{Namespace: f.GetNamespace(), Spec: f.GetSpec(), State: f.GetState(), Stuck: time.Duration(f.GetStuckNanos())}
 	if f.GetWhere() != "" {
 		var err error
@@ -58,26 +52,15 @@ func nextPage(p query.Page) string {
 // DeleteMatching looks at a page of the instances and deletes what matches,
 // unless it moves on before.
 func (e *engine) DeleteMatching(ctx context.Context, req *spexv1.DeleteMatchingRequest) (*spexv1.DeleteMatchingResponse, error) {
-	var c checks
-	c.namespace(&req.Namespace)
-	if req.Spec != "" {
-		c.add(spec.CheckSpecName("spec", req.Spec))
-	}
-	if req.State != "" {
-		c.add(spec.CheckState("state", req.State))
-	}
-	if req.Where == "" {
-		c.add(&spec.FieldError{Field: "where", Problem: "is empty", Hint: `write "true" to delete every instance of the namespace`, Kind: spec.Malformed})
+	if err := api.CheckDeleteMatching(req); err != nil {
+		return nil, out(err)
 	}
 	after, err := base64.RawURLEncoding.DecodeString(req.PageToken)
-	if err != nil && c.err == nil {
-		c.err = badToken()
+	if err != nil {
+		return nil, out(badToken())
 	}
-	if c.err == nil {
-		c.err = e.open()
-	}
-	if c.err != nil {
-		return nil, out(c.err)
+	if err := e.open(); err != nil {
+		return nil, out(err)
 	}
 	page, err := e.examine(ctx, req, string(after), deletePage)
 	if err != nil {

@@ -14,8 +14,8 @@ const (
 	timerCheck = time.Second
 )
 
-// runTimers records the timeouts and prunes that are due, until the engine is
-// closed. What passed while the directory was not open is due at once.
+// runTimers records the timeouts and prunes that are due, and ends acceptances,
+// until the engine is closed. What passed while the directory was not open is due at once.
 func (e *engine) runTimers() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -26,6 +26,7 @@ func (e *engine) runTimers() {
 		case <-e.stop:
 			return
 		}
+		e.withdraw()
 		timer.Reset(e.fireDue())
 	}
 }

@@ -4,38 +4,28 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
-	"fmt"
 	"hash/crc32"
 	"time"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/spexio/spex/api"
 	"github.com/spexio/spex/fsm"
-	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
-	"github.com/spexio/spex/spec"
 )
 
-// The limits are those of a server.
-const (
-	// watchPage is how many reports a response brings at most.
-	watchPage                  = 256
-	maxWatchSpecs              = 100
-	minHeartbeat, maxHeartbeat = 100 * time.Millisecond, time.Minute
-)
+// watchPage is how many reports a response brings at most.
+const watchPage = 256
 
 // Watch sends the reports on the goroutine of the caller. It reads what is
 // applied, which the loop has logged before, and the loop never waits for it.
 func (e *engine) Watch(ctx context.Context, req *spexv1.WatchRequest, send func(*spexv1.WatchResponse) error) error {
-	var c checks
-	c.watch(req)
-	if c.err == nil {
-		c.err = e.open()
+	if err := api.CheckWatch(req); err != nil {
+		return out(err)
 	}
-	if c.err != nil {
-		return out(c.err)
+	if err := e.open(); err != nil {
+		return out(err)
 	}
 	after, err := e.watchStart(req)
 	if err != nil {
@@ -111,26 +101,11 @@ func (e *engine) watchResponse(page fsm.ReportPage) *spexv1.WatchResponse {
 		resp.Gaps = append(resp.Gaps, &spexv1.ReportGap{Shard: shardID, AfterId: g.After, ThroughId: g.Through, Kinds: g.Kinds})
 	}
 	for _, r := range page.Reports {
-		m := reportMessage(r)
+		m := api.Report(shardID, r)
 		m.RunViolation = proto.CloneOf(e.shard.RunViolation(fsm.SpecKeyOf(r.GetSpec()), r.GetRunViolation()))
 		resp.Reports = append(resp.Reports, m)
 	}
 	return resp
-}
-
-// reportMessage copies a report, which stays in the machine.
-func reportMessage(r *statev1.ReportRecord) *spexv1.Report {
-	m := &spexv1.Report{
-		Shard: shardID, Id: r.GetId(), Kind: r.GetKind(), Time: timestamppb.New(time.Unix(0, r.GetTime())),
-		Namespace: r.GetSpec().GetNamespace(), Spec: r.GetSpec().GetName(), SpecVersion: r.GetSpec().GetVersion(),
-		Instance: r.GetStep().GetKey().GetId(), Incarnation: r.GetStep().GetIncarnation(), Seq: r.GetStep().GetSeq(),
-		State: r.GetState(), Transition: proto.CloneOf(r.GetTransition()), Judgement: proto.CloneOf(r.GetJudgement()),
-		ModelMode: r.GetMode(), ModeRevision: r.GetModeRevision(), Rejected: r.GetRejected(),
-	}
-	if at := r.GetDeadline(); at != 0 {
-		m.Deadline = timestamppb.New(time.Unix(0, at))
-	}
-	return m
 }
 
 // A cursor is a version, an identity, the id of a report, and a checksum. It
@@ -171,36 +146,4 @@ func (e *engine) parseCursor(token string) (uint64, error) {
 		return bad("is damaged")
 	}
 	return after, nil
-}
-
-// watch completes and checks a watch.
-func (c *checks) watch(r *spexv1.WatchRequest) {
-	bad := func(kind spec.FieldErrorKind, field, problem, hint string) {
-		c.add(&spec.FieldError{Field: field, Problem: problem, Hint: hint, Kind: kind})
-	}
-	if !r.AllNamespaces {
-		c.namespace(&r.Namespace)
-	}
-	if len(r.Specs) > maxWatchSpecs {
-		bad(spec.Limit, "specs", fmt.Sprintf("has %d names, the limit is %d", len(r.Specs), maxWatchSpecs), "leave it empty for all, and pick on your side")
-	} else {
-		for i, name := range r.Specs {
-			c.add(spec.CheckSpecName(fmt.Sprintf("specs[%d]", i), name))
-		}
-	}
-	if len(r.Kinds) > len(typesv1.ReportKind_name) {
-		bad(spec.Limit, "kinds", fmt.Sprintf("has %d entries, more than there are kinds", len(r.Kinds)), "name each kind once")
-	} else {
-		for i, k := range r.Kinds {
-			if _, known := typesv1.ReportKind_name[int32(k)]; !known || k == typesv1.ReportKind_REPORT_KIND_UNSPECIFIED {
-				bad(spec.Malformed, fmt.Sprintf("kinds[%d]", i), fmt.Sprintf("has the unknown value %d", int32(k)), "see ReportKind for those that there are")
-			}
-		}
-	}
-	if r.Cursor != "" && r.From != spexv1.WatchRequest_FROM_UNSPECIFIED {
-		bad(spec.Malformed, "from", "is set although there is a cursor", "set one of them")
-	}
-	if d := r.GetHeartbeat().AsDuration(); d < minHeartbeat || d > maxHeartbeat {
-		bad(spec.Malformed, "heartbeat", fmt.Sprintf("is %v", d), fmt.Sprintf("give a duration from %v to %v", minHeartbeat, maxHeartbeat))
-	}
 }
