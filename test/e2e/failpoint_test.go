@@ -82,6 +82,9 @@ var windows = []window{
 
 // failpointBinary builds the spex with failpoints, once and when it is needed.
 var failpointBinary = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("SPEX_E2E_FAILPOINTS"); path != "" {
+		return path, nil
+	}
 	path := filepath.Join(filepath.Dir(binary), "spex-failpoints")
 	build := exec.Command("go", "build", "-tags", "failpoints", "-o", path, "github.com/spexio/spex/cmd/spex")
 	if out, err := build.CombinedOutput(); err != nil {

@@ -26,6 +26,9 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	if binary = os.Getenv("SPEX_E2E_BINARY"); binary != "" {
+		os.Exit(m.Run())
+	}
 	dir, err := os.MkdirTemp("", "spex-e2e-bin-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -51,6 +54,8 @@ type node struct {
 	// environment has beside ours.
 	binary string
 	env    []string
+	// begin starts the process, if not with its Start.
+	begin func(*exec.Cmd) error
 
 	cmd   *exec.Cmd
 	ready chan string   // gets the line that says so
@@ -165,7 +170,11 @@ func (s *servers) start(nd *node) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	begin := cmd.Start
+	if nd.begin != nil {
+		begin = func() error { return nd.begin(cmd) }
+	}
+	if err := begin(); err != nil {
 		s.t.Fatal(err)
 	}
 	nd.cmd, nd.ready, nd.done = cmd, make(chan string, 1), make(chan struct{})

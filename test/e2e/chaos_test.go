@@ -1,0 +1,270 @@
+//go:build e2e && linux
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spexio/spex/drill"
+)
+
+var (
+	chaosSeeds  = flag.Int("chaos.seeds", 4, "how many seeds TestChaos runs, one after the other")
+	chaosSeed   = flag.Uint64("chaos.seed", 1, "the first seed of TestChaos")
+	chaosFault  = flag.String("chaos.fault", "", "the one fault that TestChaos injects, over and over; empty: what the seed says")
+	chaosRecord = flag.String("chaos.record", "", "file to which TestChaos adds a line of JSON for every fault")
+)
+
+const (
+	// chaosOperations is how many operations a round has to have to count.
+	chaosOperations = 2000
+	// chaosLength is how many faults a round has, the frozen one at the end not counted.
+	chaosLength = 4
+	// maxExtra is how many more faults a round gets that has not had what makes it count.
+	maxExtra = 6
+	// recovery is how long the cluster may take until every shard acknowledges
+	// writes when a fault is over, or while one lasts for a minority. It is far
+	// more than it takes on a machine that is not busy: what it really took is recorded.
+	recovery = 30 * time.Second
+)
+
+// chaosSpec has no verdicts that depend on which step came first.
+const chaosSpec = "name: probe\ninitial_state: s1\ntransitions:\n  - {from: s0, action: a, to: s1}\n  - {from: s1, action: a, to: s0}\n"
+
+// TestChaos runs a checked workload while things break. What breaks follows from
+// the seed, which is printed: -chaos.seed runs it again.
+func TestChaos(t *testing.T) {
+	if !inNetwork(t) {
+		return
+	}
+	for i := range *chaosSeeds {
+		seed := *chaosSeed + uint64(i)
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { chaosRound(t, seed) })
+	}
+}
+
+// round is one cluster and what happens to it.
+type round struct {
+	a     *arena
+	seed  uint64
+	rng   *rand.Rand
+	probe *probes
+	load  *chaosLoad
+	begin time.Time
+	moved int // how many hosts have had another address
+	terms map[uint32]uint64
+}
+
+// outage is what a fault cost. Its form is that of the record.
+type outage struct {
+	Seed  uint64 `json:"seed"`
+	Nodes int    `json:"nodes"`
+	Fault string `json:"fault"`
+	// Hold is how long the fault lasted, in milliseconds.
+	Hold int64 `json:"hold_ms"`
+	// Gap is the longest time in which a shard acknowledged no write, the worst of all shards.
+	Gap int64 `json:"gap_ms"`
+	// Healed is how long after the end of the fault every shard had acknowledged a write.
+	Healed int64 `json:"healed_ms"`
+	// Frozen is set when the fault was still there, and Healed counts from its beginning.
+	Frozen bool `json:"frozen,omitempty"`
+}
+
+func (r *round) note(format string, args ...any) {
+	r.a.t.Logf("%6.2fs "+format, append([]any{time.Since(r.begin).Seconds()}, args...)...)
+}
+
+func chaosRound(t *testing.T, seed uint64) {
+	rng := rand.New(rand.NewPCG(seed, 0))
+	nodes, shards := 3, 3
+	if rng.IntN(3) == 0 {
+		nodes, shards = 5, 5
+	}
+	r := &round{seed: seed, rng: rng, begin: time.Now(), terms: map[uint32]uint64{}}
+	list := schedule(rng, nodes, chaosLength)
+	last := frozenStrike(rng, nodes)
+	if only, ok := faultNamed(*chaosFault); ok {
+		for i := range list {
+			list[i] = newStrike(rng, only)
+		}
+		nodes = max(nodes, only.least)
+	}
+	r.a = newArena(t, nodes, "--shards", fmt.Sprint(shards))
+	r.note("%d nodes and %d shards serve", nodes, shards)
+	applyText(t, r.a.servers, chaosSpec)
+	r.probe = startProbes(r.a, "probe", shards)
+	r.load = startChaosLoad(r.a, seed)
+	r.look()
+	for _, s := range list {
+		r.strike(s)
+	}
+	// A seed that has not seen what makes it count goes on until it has.
+	for extra := 0; extra < maxExtra && (!r.load.enough() || r.elections() == 0); extra++ {
+		pause, _ := faultNamed("pause-leader")
+		r.strike(newStrike(rng, pause))
+	}
+	r.freeze(last)
+	r.load.end()
+	r.probe.end()
+	elections := r.elections()
+	v := r.check()
+	r.note("seed %d: %+v; %d histories linearized, the slowest in %s; other leaders in %d shards", seed, v.Counts, v.Linearized,
+		v.Slowest.Round(time.Millisecond), elections)
+	if v.Counts.Operations < chaosOperations || v.Counts.Unknown == 0 || elections == 0 {
+		t.Errorf("seed %d does not count: it needs %d operations, an unknown outcome and an election", seed, chaosOperations)
+	}
+	if t.Failed() {
+		t.Logf("run it again with -chaos.seed=%d -chaos.seeds=1", seed)
+	}
+}
+
+// strike injects a fault, waits until it is over and every shard writes again.
+func (r *round) strike(s strike) {
+	r.a.t.Helper()
+	wait(s.pause)
+	from := time.Now()
+	r.note("%s for %s", s.fault.name, s.hold.Round(time.Millisecond))
+	heal := s.fault.inject(r, s.hold)
+	wait(s.hold)
+	heal()
+	over := time.Now()
+	healed := r.probe.await(r.a.t, over, recovery, fmt.Sprintf("seed %d: %s is over", r.seed, s.fault.name))
+	r.record(s, from, over.Sub(from), healed, false)
+	r.look()
+}
+
+// freeze breaks a minority for good and demands that every shard goes on, then
+// that all is well again afterwards.
+func (r *round) freeze(s strike) {
+	r.a.t.Helper()
+	wait(s.pause)
+	from := time.Now()
+	r.note("%s, and it stays", s.fault.name)
+	heal := s.fault.inject(r, 0)
+	went := r.probe.await(r.a.t, time.Now(), recovery, fmt.Sprintf("seed %d: %s lasts", r.seed, s.fault.name))
+	// Not only once: for as long as the fault is there.
+	wait(time.Second)
+	r.probe.await(r.a.t, time.Now(), recovery, fmt.Sprintf("seed %d: %s lasts still", r.seed, s.fault.name))
+	r.record(s, from, time.Since(from), went, true)
+	heal()
+	r.probe.await(r.a.t, time.Now(), recovery, fmt.Sprintf("seed %d: all is healed", r.seed))
+	r.look()
+}
+
+func frozenStrike(rng *rand.Rand, nodes int) strike {
+	var able []fault
+	for _, f := range faults {
+		if f.frozen && f.least <= nodes {
+			able = append(able, f)
+		}
+	}
+	return newStrike(rng, able[rng.IntN(len(able))])
+}
+
+// record takes down what a fault cost.
+func (r *round) record(s strike, from time.Time, lasted, healed time.Duration, frozen bool) {
+	gap, shard := r.probe.longestGap(from, from.Add(lasted+healed))
+	r.note("%s lasted %s: shard %d acknowledged nothing for %s; %s until all did", s.fault.name, lasted.Round(time.Millisecond), shard,
+		gap.Round(time.Millisecond), healed.Round(time.Millisecond))
+	if *chaosRecord == "" {
+		return
+	}
+	line, err := json.Marshal(outage{
+		Seed: r.seed, Nodes: len(r.a.nodes), Fault: s.fault.name, Hold: lasted.Milliseconds(), Gap: gap.Milliseconds(), Healed: healed.Milliseconds(), Frozen: frozen,
+	})
+	if err != nil {
+		r.a.t.Fatal(err)
+	}
+	f, err := os.OpenFile(*chaosRecord, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		r.a.t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Write(append(line, '\n')); err != nil {
+		r.a.t.Fatal(err)
+	}
+}
+
+// look takes down the terms, by which a change of leaders shows.
+func (r *round) look() {
+	for _, sh := range r.a.look().GetShards() {
+		if _, seen := r.terms[sh.GetId()]; !seen {
+			r.terms[sh.GetId()] = sh.GetTerm()
+		}
+	}
+	r.a.checkAlive()
+}
+
+// elections is how many shards have had another term than at the beginning.
+func (r *round) elections() int {
+	n := 0
+	for _, sh := range r.a.look().GetShards() {
+		if sh.GetTerm() > r.terms[sh.GetId()] {
+			n++
+		}
+	}
+	return n
+}
+
+// check looks for everything that was promised, once all is quiet.
+func (r *round) check() *drill.Verdict {
+	t := r.a.t
+	t.Helper()
+	r.a.awaitAgreement(60 * time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	r.probe.check(ctx, t)
+	v := r.load.check(t, 60*time.Second)
+	r.checkOneCluster()
+	r.a.checkAlive()
+	// A node that is asked to stop does: nothing hangs after all that.
+	for _, nd := range r.a.nodes {
+		r.a.signal(nd, syscall.SIGTERM)
+	}
+	for _, nd := range r.a.nodes {
+		select {
+		case <-nd.done:
+			if code := nd.cmd.ProcessState.ExitCode(); code != 0 {
+				t.Errorf("%s: exit status %d after SIGTERM", nd.name, code)
+			}
+		case <-time.After(30 * time.Second):
+			t.Errorf("%s has not stopped 30 s after SIGTERM", nd.name)
+		}
+	}
+	return v
+}
+
+// checkOneCluster: no node ever heard of a second cluster, crashed, or saw data
+// that cannot be.
+func (r *round) checkOneCluster() {
+	t := r.a.t
+	seen := map[string]string{}
+	for _, nd := range r.a.nodes {
+		file := filepath.Join(r.a.dir, nd.name+".log")
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range clusterIDs.FindAllStringSubmatch(string(text), -1) {
+			seen[m[1]] = file
+		}
+		for _, bad := range []string{"panic:", "fatal error:", "DATA RACE", "halted"} {
+			if i := strings.Index(string(text), bad); i >= 0 {
+				t.Errorf("%s: %q", file, text[i:min(len(text), i+400)])
+			}
+		}
+	}
+	if len(seen) != 1 {
+		t.Errorf("there is more than one cluster id: %v", seen)
+	}
+}
