@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/spexio/spex/api"
 	"github.com/spexio/spex/fsm"
@@ -160,6 +161,14 @@ var apiCalls = []apiCall{
 		r, err := h.cluster.GetStatus(ctx, &spexv1.GetStatusRequest{})
 		return r.GetClusterId(), err
 	}, "c1"},
+	{"Settings", func(ctx context.Context, h *apiHarness) (any, error) {
+		r, err := h.cluster.GetSettings(ctx, &spexv1.GetSettingsRequest{})
+		return r.GetSettings().GetSpecVersions(), err
+	}, uint64(7)},
+	{"ChangeSettings", func(ctx context.Context, h *apiHarness) (any, error) {
+		r, err := h.cluster.ChangeSettings(ctx, &spexv1.ChangeSettingsRequest{RequestWindow: durationpb.New(time.Hour)})
+		return r.GetChanged(), err
+	}, true},
 }
 
 // TestEveryCall walks every RPC: its answer, who and until when the backend is
@@ -213,7 +222,7 @@ func checkNamespace(t *testing.T, req any) {
 		namespace = r[0].Namespace
 	case interface{ GetNamespace() string }:
 		namespace = r.GetNamespace()
-	case *spexv1.GetStatusRequest:
+	case *spexv1.GetStatusRequest, *spexv1.GetSettingsRequest, *spexv1.ChangeSettingsRequest:
 	default:
 		t.Errorf("unknown kind of request %T", req)
 	}

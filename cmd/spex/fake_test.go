@@ -51,6 +51,8 @@ type fakeCluster struct {
 	asked   map[string]int
 	// statusAnswer replaces the answer of GetStatus.
 	statusAnswer *spexv1.GetStatusResponse
+	// settings is nil for the defaults.
+	settings *spexv1.ClusterSettings
 	// listFailures are reported by listings.
 	listFailures []*spexv1.ShardFailure
 }

@@ -51,6 +51,8 @@ var limits = map[string]any{
 	"fsm.MaxPending":                  fsm.MaxPending,
 	"fsm.MaxFrontierPlaces":           fsm.MaxFrontierPlaces,
 	"fsm.DefaultReportRetention":      fsm.DefaultReportRetention,
+	"fsm.DefaultTombstones":           fsm.DefaultTombstones,
+	"fsm.DefaultSpecVersions":         fsm.DefaultSpecVersions,
 	"query.MaxBytes":                  query.MaxBytes,
 	"query.MaxNodes":                  query.MaxNodes,
 	"query.MaxNesting":                query.MaxNesting,
