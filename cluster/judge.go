@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spexio/spex/fsm"
+	"github.com/spexio/spex/internal/broken"
 	"github.com/spexio/spex/internal/failpoint"
 	"github.com/spexio/spex/model"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
@@ -272,6 +273,9 @@ func (r *replica) judgeAll(ctx context.Context) error {
 		failpoint.Hit("cluster/verdict-before-propose")
 		if err := r.propose(ctx, cmds); err != nil {
 			return err
+		}
+		if broken.Is(broken.VerdictTwice) {
+			r.judgeTwice(ctx, cmds)
 		}
 	}
 	return nil

@@ -294,7 +294,7 @@ func (s *Shard) keepInit(rec *record) window {
 // seenBefore answers a request whose id the identifier's window holds, or may
 // have held; done is false for a new request.
 func (s *Shard) seenBefore(rec *record, id string, kind requestKind, hash uint64, asked model.Transition) (res Result, done bool) {
-	if id == "" {
+	if id == "" || brokenDedupe {
 		return Result{}, false
 	}
 	e, ok := rec.window.find(id)

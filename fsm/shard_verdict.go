@@ -27,6 +27,9 @@ func (s *Shard) applyVerdict(c *statev1.RecordVerdict) Result {
 	ref := StepRefOf(c.GetStep())
 	j := c.GetJudgement()
 	w, ok := s.awaiting.Get(&awaitingStep{ref: ref})
+	if !ok && brokenVerdicts {
+		s.overwriteVerdict(c)
+	}
 	if !ok || !w.settled || j.GetModelVersion() != w.modelVersion || j.GetSpecVersion() != w.spec.Version || j.GetPendingVersion() != w.pendingVersion {
 		return Result{Value: &VerdictResult{Ref: ref}}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/spexio/spex/internal/broken"
 	"github.com/spexio/spex/internal/hclogslog"
 )
 
@@ -77,6 +78,9 @@ func Open(cfg Config) (*Group, error) {
 	cfg.Logger = cfg.Logger.With("group", cfg.ID)
 	if err := forgetHalfBootstrap(cfg.Stores, cfg.Logger); err != nil {
 		return nil, fmt.Errorf("open group %d on node %s: %w", cfg.ID, cfg.NodeID, err)
+	}
+	if broken.Is(broken.TailLost) {
+		loseTail(cfg)
 	}
 	r := newReplica(cfg)
 	node, err := raft.NewRaft(raftConfig(cfg), r, cfg.Stores.Logs, cfg.Stores.Stable, cfg.Stores.Snapshots, cfg.Transport)

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/spexio/spex/fsm"
+	"github.com/spexio/spex/internal/broken"
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 )
@@ -118,6 +119,9 @@ func (t *RaftTransport) AppendEntries(_ raft.ServerID, to raft.ServerAddress, ar
 	req := func(tg *peerv1.Target) *peerv1.AppendEntriesRequest { return raftAppendToProto(args, tg) }
 	if isHeartbeat(args) {
 		return raftCall(t, "heartbeat", to, t.net.timing.Heartbeat, req, peerv1.RaftServiceClient.Heartbeat, raftAppendRespFromProto, resp)
+	}
+	if broken.Is(broken.AckBeforeCommit) {
+		return t.appendEarly(to, args, resp)
 	}
 	return raftCall(t, "append entries", to, t.net.timing.AppendEntries, req, peerv1.RaftServiceClient.AppendEntries, raftAppendRespFromProto, resp)
 }

@@ -1,0 +1,12 @@
+//go:build !spexbroken
+
+package cluster
+
+import (
+	"context"
+
+	statev1 "github.com/spexio/spex/proto/spex/state/v1"
+)
+
+// judgeTwice is for builds that break their promises; see package internal/broken.
+func (r *replica) judgeTwice(context.Context, []*statev1.Command) {}

@@ -1,0 +1,44 @@
+//go:build spexbroken
+
+package shard
+
+import (
+	"github.com/hashicorp/raft"
+
+	"github.com/spexio/spex/shard/store"
+)
+
+// lostTail is how many entries of a log are lost.
+const lostTail = 8
+
+// loseTail forgets the last commands of a shard's log, as a disk would that said
+// that they are durable and had them in its memory.
+func loseTail(cfg Config) {
+	if cfg.ID == store.CatalogGroup {
+		return
+	}
+	first, err := cfg.Stores.Logs.FirstIndex()
+	if err != nil {
+		panic(err)
+	}
+	last, err := cfg.Stores.Logs.LastIndex()
+	if err != nil {
+		panic(err)
+	}
+	keep := last
+	for ; keep > first && last-keep < lostTail; keep-- {
+		var l raft.Log
+		if err := cfg.Stores.Logs.GetLog(keep, &l); err != nil {
+			panic(err)
+		}
+		if l.Type == raft.LogConfiguration {
+			break
+		}
+	}
+	if keep < last {
+		cfg.Logger.Error("BROKEN ON PURPOSE: the last entries of the log are forgotten", "from", keep+1, "to", last)
+		if err := cfg.Stores.Logs.DeleteRange(keep+1, last); err != nil {
+			panic(err)
+		}
+	}
+}
