@@ -127,6 +127,13 @@ func (e *engine) begin() error {
 			return err
 		}
 	}
+	if err := e.keep(); err != nil {
+		return err
+	}
+	// A process that was killed may have left a version half retired.
+	if err := e.retireAll(); err != nil {
+		return err
+	}
 	return e.sync()
 }
 

@@ -38,6 +38,9 @@ type Options struct {
 	// SnapshotBytes is how long the log on disk grows before a snapshot takes its
 	// place; 0 means DefaultSnapshotBytes.
 	SnapshotBytes int64
+	// Retention is how much is kept of what has been. It holds from Open on, also
+	// for a directory that was opened with another one before.
+	Retention Retention
 	// Now is the clock; nil means time.Now. The clock that instances see never runs
 	// backwards. It is called by several goroutines at once.
 	Now func() time.Time
@@ -47,6 +50,9 @@ type Options struct {
 func Open(ctx context.Context, opts Options) (client.Manager, error) {
 	if opts.JudgeBudget < 0 || opts.SnapshotBytes < 0 {
 		return nil, errors.New("local: Options.JudgeBudget or Options.SnapshotBytes is negative")
+	}
+	if err := opts.Retention.check(); err != nil {
+		return nil, err
 	}
 	if opts.JudgeBudget == 0 {
 		opts.JudgeBudget = DefaultJudgeBudget

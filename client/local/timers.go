@@ -14,19 +14,25 @@ const (
 	timerCheck = time.Second
 )
 
-// runTimers records the timeouts and prunes that are due, and ends acceptances,
-// until the engine is closed. What passed while the directory was not open is due at once.
+// runTimers records the timeouts and prunes that are due, until the engine is
+// closed, and does what has no deadline of its own from time to time. What passed
+// while the directory was not open is due at once.
 func (e *engine) runTimers() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	chores := time.NewTicker(timerCheck)
+	defer chores.Stop()
 	for {
 		select {
 		case <-timer.C:
 		case <-e.timers:
+		case <-chores.C:
+			e.withdraw()
+			e.retire()
+			continue
 		case <-e.stop:
 			return
 		}
-		e.withdraw()
 		timer.Reset(e.fireDue())
 	}
 }
