@@ -24,6 +24,9 @@ import (
 type NetConfig struct {
 	// NodeID is the id of this node. Required.
 	NodeID string
+	// Address is where this node listens for its peers, as they are told with every
+	// request; "" tells nothing.
+	Address string
 	// ClusterID returns the id of the cluster that this node belongs to, "" as
 	// long as it belongs to none. It is called for every request, concurrently,
 	// and must not block. Required.
@@ -62,6 +65,10 @@ type PeerNet struct {
 	groups map[uint32]*RaftTransport // by group id
 	looks  map[string]*look          // by node id; see Gone
 
+	// contactMu guards contacts: who has told an address that the resolver does not know yet.
+	contactMu sync.Mutex
+	contacts  map[string]contact // by node id
+
 	// warnMu guards warned: when a peer was last logged as refused.
 	warnMu sync.Mutex
 	warned map[string]time.Time
@@ -70,6 +77,13 @@ type PeerNet struct {
 type peerConn struct {
 	address string
 	conn    *grpc.ClientConn
+}
+
+// contact is what a peer said about its address.
+type contact struct {
+	address string
+	// resolved is what the resolver answered then, "" for nothing.
+	resolved string
 }
 
 // NewPeerNet returns the node's network. It opens no connection before the
@@ -95,6 +109,7 @@ func NewPeerNet(cfg NetConfig) (*PeerNet, error) {
 	n := &PeerNet{
 		cfg: cfg, timing: cfg.Timing.withDefaults(), log: cfg.Logger,
 		conns: map[string]peerConn{}, groups: map[uint32]*RaftTransport{}, looks: map[string]*look{}, warned: map[string]time.Time{},
+		contacts: map[string]contact{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	return n, nil
@@ -144,7 +159,7 @@ func (n *PeerNet) spawn(f func()) bool {
 // the peer's current address. A connection to a former address is closed, which
 // fails the requests that are under way on it: nobody will answer them.
 func (n *PeerNet) conn(to string) (*grpc.ClientConn, error) {
-	address, ok := n.cfg.Resolver.PeerAddress(to)
+	address, ok := n.address(to)
 	if !ok {
 		return nil, fsm.Errorf(typesv1.Reason_REASON_UNAVAILABLE, "no address of node %s is known", to)
 	}
@@ -201,7 +216,41 @@ func (n *PeerNet) dial(address string) (*grpc.ClientConn, error) {
 
 // target says that a request of a group goes from here to a node.
 func (n *PeerNet) target(group uint32, to string) *peerv1.Target {
-	return &peerv1.Target{ClusterId: n.cfg.ClusterID(), Group: group, From: n.cfg.NodeID, To: to}
+	return &peerv1.Target{ClusterId: n.cfg.ClusterID(), Group: group, From: n.cfg.NodeID, To: to, FromAddress: n.cfg.Address}
+}
+
+// met takes down where the sender of a request listens. Gossip believes in a
+// former address until it has found the node dead there, which takes seconds in
+// which the node may have become a leader that nobody else can reach.
+func (n *PeerNet) met(t *peerv1.Target) {
+	if t.GetFromAddress() == "" {
+		return
+	}
+	resolved, _ := n.cfg.Resolver.PeerAddress(t.GetFrom())
+	n.contactMu.Lock()
+	defer n.contactMu.Unlock()
+	if resolved == t.GetFromAddress() {
+		delete(n.contacts, t.GetFrom())
+		return
+	}
+	n.contacts[t.GetFrom()] = contact{address: t.GetFromAddress(), resolved: resolved}
+}
+
+// address is where a peer was when it was last heard of. What it said itself
+// holds until the resolver has news.
+func (n *PeerNet) address(id string) (string, bool) {
+	resolved, ok := n.cfg.Resolver.PeerAddress(id)
+	n.contactMu.Lock()
+	defer n.contactMu.Unlock()
+	c, met := n.contacts[id]
+	switch {
+	case !met:
+		return resolved, ok
+	case c.resolved != resolved:
+		delete(n.contacts, id)
+		return resolved, ok
+	}
+	return c.address, true
 }
 
 // checkTarget refuses a request that is not meant for this node of this
@@ -215,7 +264,10 @@ func (n *PeerNet) checkTarget(t *peerv1.Target, unformed bool) error {
 			"the request from node %q is for node %q, but this is node %s", t.GetFrom(), t.GetTo(), n.cfg.NodeID))
 	case t.GetFrom() == "":
 		return n.refuse(t, fsm.Errorf(typesv1.Reason_REASON_WRONG_TARGET, "the request does not say which node sent it"))
-	case theirs == own && own != "", unformed && (theirs == "" || own == ""):
+	case theirs == own && own != "":
+		n.met(t)
+		return nil
+	case unformed && (theirs == "" || own == ""):
 		return nil
 	case own == "":
 		return n.refuse(t, fsm.Errorf(typesv1.Reason_REASON_WRONG_CLUSTER,

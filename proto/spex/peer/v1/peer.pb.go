@@ -92,11 +92,14 @@ func (ChangeMembershipRequest_Kind) EnumDescriptor() ([]byte, []int) {
 // Target says between whom a request travels. The cluster id is empty only
 // before the cluster is formed.
 type Target struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	Group         uint32                 `protobuf:"varint,2,opt,name=group,proto3" json:"group,omitempty"`
-	From          string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
-	To            string                 `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Group     uint32                 `protobuf:"varint,2,opt,name=group,proto3" json:"group,omitempty"`
+	From      string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	To        string                 `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
+	// Where the sender listens for other nodes, so that a node that comes back
+	// with another address can be answered before gossip knows of it.
+	FromAddress   string `protobuf:"bytes,5,opt,name=from_address,json=fromAddress,proto3" json:"from_address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -155,6 +158,13 @@ func (x *Target) GetFrom() string {
 func (x *Target) GetTo() string {
 	if x != nil {
 		return x.To
+	}
+	return ""
+}
+
+func (x *Target) GetFromAddress() string {
+	if x != nil {
+		return x.FromAddress
 	}
 	return ""
 }
@@ -2169,13 +2179,14 @@ var File_spex_peer_v1_peer_proto protoreflect.FileDescriptor
 
 const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x17spex/peer/v1/peer.proto\x12\fspex.peer.v1\x1a\x1bspex/state/v1/command.proto\x1a\x19spex/types/v1/types.proto\x1a\x12spex/v1/spex.proto\x1a\x13spex/v1/watch.proto\"a\n" +
+	"\x17spex/peer/v1/peer.proto\x12\fspex.peer.v1\x1a\x1bspex/state/v1/command.proto\x1a\x19spex/types/v1/types.proto\x1a\x12spex/v1/spex.proto\x1a\x13spex/v1/watch.proto\"\x84\x01\n" +
 	"\x06Target\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x14\n" +
 	"\x05group\x18\x02 \x01(\rR\x05group\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\tR\x04from\x12\x0e\n" +
-	"\x02to\x18\x04 \x01(\tR\x02to\"\xb7\x05\n" +
+	"\x02to\x18\x04 \x01(\tR\x02to\x12!\n" +
+	"\ffrom_address\x18\x05 \x01(\tR\vfromAddress\"\xb7\x05\n" +
 	"\x0eForwardRequest\x12,\n" +
 	"\x06target\x18\x01 \x01(\v2\x14.spex.peer.v1.TargetR\x06target\x12\x12\n" +
 	"\x04hops\x18\x02 \x01(\rR\x04hops\x12\x1c\n" +
