@@ -54,6 +54,7 @@ type player struct {
 	c            *client.Client
 	group        *group
 	number, lane int
+	pinned       bool
 	rng          *rand.Rand
 	// variant counts the steps, so that each has another action.
 	variant int
@@ -83,6 +84,10 @@ func (p *player) play(ctx context.Context) {
 func (p *player) once(ctx context.Context, in *target) {
 	if n := len(p.sent); n > 0 && p.sent[n-1].Outcome == Unknown && p.rng.IntN(10) < 6 {
 		p.again(ctx, in, p.sent[n-1], false)
+		return
+	}
+	if p.pinned && p.rng.IntN(10) < 6 {
+		p.read(ctx, in, []Kind{Get, Get, Read}[p.rng.IntN(3)])
 		return
 	}
 	if !in.live.Load() && p.rng.IntN(10) < 6 {

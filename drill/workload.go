@@ -53,6 +53,10 @@ type Config struct {
 	// Groups of Clients share one instance at a time, and go on to the next one after
 	// InstanceOps calls on it. 0 means DefaultGroups, DefaultClients, DefaultInstanceOps.
 	Groups, Clients, InstanceOps int
+	// Pinned of the Clients of each group talk to one node alone, whatever happens to
+	// it, and mostly read: a node that was away is asked at once when it is back. 0
+	// means one if there are others; a negative value means none.
+	Pinned int
 	// Operations ends the workload after about so many calls, without those of
 	// probes; 0 means when its context ends.
 	Operations int
@@ -92,6 +96,12 @@ func (c Config) withDefaults() (Config, error) {
 		if l.value < 1 || l.value > l.most {
 			return c, fmt.Errorf("drill: Config.%s is %d: use 1 to %d", l.name, l.value, l.most)
 		}
+	}
+	if c.Pinned == 0 && c.Clients > 1 {
+		c.Pinned = 1
+	}
+	if c.Pinned >= c.Clients && c.Clients > 1 {
+		return c, fmt.Errorf("drill: Config.Pinned is %d of %d clients: leave one that can go elsewhere", c.Pinned, c.Clients)
 	}
 	if c.Operations < 0 || c.CallTimeout < 0 || c.Think < 0 {
 		return c, errors.New("drill: Config.Operations, CallTimeout or Think is negative")
@@ -220,15 +230,15 @@ func (w *Workload) Run(ctx context.Context) (*History, error) {
 		in := &group{w: w, number: g}
 		for k := range w.cfg.Clients {
 			n := g*w.cfg.Clients + k
-			// The last one of each group is pinned; alone it would measure one node only.
-			c, err := w.dial(ctx, n, k > 0 && k == w.cfg.Clients-1)
+			pinned := k >= w.cfg.Clients-w.cfg.Pinned
+			c, err := w.dial(ctx, g+k, pinned)
 			if err != nil {
 				stop()
 				work.Wait()
 				return nil, err
 			}
 			clients = append(clients, c)
-			p := &player{w: w, c: c, group: in, number: n, lane: k, rng: rand.New(rand.NewPCG(w.cfg.Seed, uint64(n)))}
+			p := &player{w: w, c: c, group: in, number: n, lane: k, pinned: pinned, rng: rand.New(rand.NewPCG(w.cfg.Seed, uint64(n)))}
 			work.Go(func() { p.play(ctx) })
 		}
 	}
