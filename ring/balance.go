@@ -2,6 +2,39 @@ package ring
 
 import "slices"
 
+// balanceHeld moves replicas until no member holds two more than another: the
+// ring, which finds the replicas of a shard from its owner, gives some members a
+// quarter more than others. A member with more than another holds some shard that
+// the other does not, so one move after another always gets there. Owners stay
+// where the ring put them as long as replicas can be moved instead.
+func (p *Placement) balanceHeld() {
+	b := newBalancer(p)
+	held := make([]int, len(p.members))
+	for _, set := range b.sets {
+		for _, m := range set {
+			held[m]++
+		}
+	}
+	for {
+		most := slices.Index(held, slices.Max(held))
+		least := slices.Index(held, slices.Min(held))
+		if held[most]-held[least] < 2 {
+			return
+		}
+		best, at := -1, -1
+		for s, set := range b.sets {
+			i := slices.Index(set, most)
+			if i >= 0 && !slices.Contains(set, least) && (best < 0 || at == 0 && i > 0) {
+				best, at = s, i
+			}
+		}
+		b.sets[best][at] = least
+		p.shards[best][at] = p.members[least]
+		held[most]--
+		held[least]++
+	}
+}
+
 // balanceOwners reorders replica sets so that members own as equally many
 // shards as the sets allow. It hands ownership along paths: u gives a shard to
 // a replica of it, which gives another to a replica of that, until a member

@@ -45,9 +45,9 @@ func (m member) String() string { return string(m) }
 // repeated id, no member at all, or a number outside 1..MaxMembers, 1..MaxShards
 // or below one replica is an error that wraps ErrArgument.
 //
-// The ring proposes owner and replica set of a shard; inside the replica sets
-// the owners are then balanced by count (see balanceOwners), which moves
-// leaders but no data.
+// The ring proposes owner and replica set of a shard. The replicas are then
+// balanced by count over the members (see balanceHeld), and inside the replica
+// sets the owners (see balanceOwners).
 func Place(members []string, shards, replicas int) (Placement, error) {
 	sorted, err := checkMembers(members)
 	if err != nil {
@@ -91,6 +91,7 @@ func Place(members []string, shards, replicas int) (Placement, error) {
 		}
 		p.shards[i] = slices.Clone(sets[owner])
 	}
+	p.balanceHeld()
 	p.balanceOwners()
 	return p, nil
 }

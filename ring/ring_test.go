@@ -102,6 +102,9 @@ func TestPlaceProperties(t *testing.T) {
 		if err := checkPlacement(p, members, shards, replicas); err != nil {
 			rt.Fatal(err)
 		}
+		if _, held := p.Skew(); held > 1 {
+			rt.Fatalf("some member holds %d replicas more than another", held)
+		}
 		shuffled := slices.Clone(members)
 		seed := rapid.Uint64().Draw(rt, "seed")
 		rand.New(rand.NewPCG(seed, 1)).Shuffle(n, func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })

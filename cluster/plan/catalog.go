@@ -58,7 +58,7 @@ func (p *planner) catalogTarget() []string {
 func (p *planner) catalogStep() step {
 	g := p.catalog
 	if why := p.blocked(g); why != "" {
-		return p.wait(g, g.Leader, groupName(0)+": "+why)
+		return p.waitAlike(g, g.Leader, why)
 	}
 	target := p.catalogTarget()
 	lead := p.catalogLead(target)

@@ -26,6 +26,29 @@ func groupName(id uint32) string {
 	return fmt.Sprintf("shard %d", id)
 }
 
+// groupNames names several groups, at most eight of them by number; the catalog
+// comes first.
+func groupNames(ids []uint32) string {
+	var parts []string
+	if ids[0] == 0 {
+		parts, ids = append(parts, groupName(0)), ids[1:]
+	}
+	const most = 8
+	numbers := make([]string, 0, most)
+	for _, id := range ids[:min(len(ids), most)] {
+		numbers = append(numbers, strconv.FormatUint(uint64(id), 10))
+	}
+	shards := "shard"
+	if len(ids) > 1 {
+		shards += "s"
+	}
+	shards += " " + strings.Join(numbers, ", ")
+	if more := len(ids) - most; more > 0 {
+		shards += " and " + strconv.Itoa(more) + " more"
+	}
+	return strings.Join(append(parts, shards), " and ")
+}
+
 // list writes the names of nodes one after another.
 func (p *planner) list(ids []string) string {
 	names := make([]string, len(ids))

@@ -54,7 +54,8 @@ func (p *planner) choose(steps []step) (changes []Change, waiting []Waiting) {
 		}
 	}
 	var ready []step
-	for _, st := range steps {
+	waiting = p.silent()
+	for _, st := range merge(steps) {
 		if st.flows {
 			moving++
 		}
@@ -83,6 +84,53 @@ func (p *planner) choose(steps []step) (changes []Change, waiting []Waiting) {
 		waiting = append(waiting, Waiting{Group: 0, Why: count(more, "more group") + " would change too, but at most " + count(limit, "") + " may at the same time"})
 	}
 	return changes, waiting
+}
+
+// silent says what is going to happen to the nodes that are not heard of.
+func (p *planner) silent() []Waiting {
+	var waiting []Waiting
+	for _, id := range p.eligible {
+		n := p.nodes[id]
+		if n.Alive {
+			continue
+		}
+		why := p.label(id) + " " + p.condition(id) + ": it is replaced after " + length(p.s.Settings.DeadAfter) + ", or at once when it is removed by hand"
+		if p.answers[id] {
+			why = p.label(id) + " " + p.condition(id) + " in gossip, but answers its leaders: it keeps what it has and gets nothing new"
+		} else if p.s.Settings.DeadAfter <= 0 {
+			why = p.label(id) + " " + p.condition(id) + ": it is replaced when it is removed by hand, as dead-after is off"
+		}
+		waiting = append(waiting, Waiting{Node: id, Why: why})
+	}
+	return waiting
+}
+
+// merge lets groups that wait for the same say so once.
+func merge(steps []step) []step {
+	type reason struct{ node, alike string }
+	groups := map[reason][]uint32{}
+	key := func(st step) reason { return reason{st.wait.Node, st.alike} }
+	for _, st := range steps {
+		if st.alike != "" {
+			groups[key(st)] = append(groups[key(st)], st.group.ID)
+		}
+	}
+	out := make([]step, 0, len(steps))
+	for _, st := range steps {
+		if st.alike != "" {
+			ids := groups[key(st)]
+			if ids[0] != st.group.ID {
+				continue
+			}
+			if len(ids) > 1 {
+				w := *st.wait
+				w.Why = groupNames(ids) + ": each " + st.alike
+				st.wait = &w
+			}
+		}
+		out = append(out, st)
+	}
+	return out
 }
 
 // urgency orders new moves: the groups that survive the fewest failures first.

@@ -152,19 +152,19 @@ func (g *Group) mayLose(id string) bool {
 // blocked says why a group gets no change at all now, and "" when it may.
 func (p *planner) blocked(g *Group) string {
 	if len(g.Replicas) == 0 {
-		return "its configuration is not known: nothing is changed until it is"
+		return "is of unknown configuration and is not changed until it is known"
 	}
 	leader := g.replica(g.Leader)
 	if g.Leader == "" || leader == nil || !leader.Voter {
-		return "it has no leader: nothing is changed until it has one"
+		return "has no leader and is not changed until it has one"
 	}
 	for _, r := range g.Replicas {
 		if p.nodes[r.Node] == nil {
-			return "its member " + r.Node + " is not a node that the catalog knows: nothing is changed"
+			return "has the member " + r.Node + ", which the catalog does not know, and is not changed"
 		}
 	}
 	if voters, reachable := g.quorum(); tolerance(voters, reachable) < 0 {
-		return "only " + count(reachable, "voter") + " of " + count(voters, "") + " can be reached: nothing is changed without a majority"
+		return "reaches " + count(reachable, "") + " of " + count(voters, "voter") + " and is not changed without a majority"
 	}
 	return ""
 }

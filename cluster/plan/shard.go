@@ -10,7 +10,10 @@ type step struct {
 	group  *Group
 	change *Change
 	wait   *Waiting
-	rank   rank
+	// alike is what several groups wait for in the same words, after their
+	// names: it is said once for all of them.
+	alike string
+	rank  rank
 	// starts tells that the change begins the move of a replica, and flows that
 	// such a move is under way, so that data is being copied.
 	starts, flows bool
@@ -40,11 +43,18 @@ func (p *planner) wait(g *Group, node, why string) step {
 	return step{group: g, wait: &Waiting{Group: g.ID, Node: node, Why: why}}
 }
 
+// waitAlike waits for something for which other groups may wait too.
+func (p *planner) waitAlike(g *Group, node, alike string) step {
+	st := p.wait(g, node, groupName(g.ID)+" "+alike)
+	st.alike = alike
+	return st
+}
+
 // shardStep decides the next step of a shard toward its target. Its leader
 // should be lead, "" when nobody can be it.
 func (p *planner) shardStep(g *Group, target []string, lead string) step {
 	if why := p.blocked(g); why != "" {
-		return p.wait(g, g.Leader, groupName(g.ID)+": "+why)
+		return p.waitAlike(g, g.Leader, why)
 	}
 	if st, ok := p.leaveLeader(g, lead); ok {
 		return st
@@ -72,8 +82,7 @@ func (p *planner) shardStep(g *Group, target []string, lead string) step {
 		return p.transfer(g, rankBalance, lead, "the leaders are spread evenly over the nodes that hold the shards")
 	}
 	if len(target) < p.asked && len(g.Replicas) < p.asked {
-		return p.wait(g, "", groupName(g.ID)+" has "+count(len(g.Replicas), "replica")+" of "+count(p.asked, "")+
-			": there are only "+count(len(p.eligible), "node")+" to hold one; add a node")
+		return p.waitAlike(g, "", "should have "+count(p.asked, "replica")+", and there are only "+count(len(p.eligible), "node")+" to hold one: add a node")
 	}
 	return step{group: g}
 }
@@ -92,8 +101,8 @@ func (p *planner) leaveLeader(g *Group, lead string) (step, bool) {
 
 // noLeader waits for somebody who can lead in place of a node that drains.
 func (p *planner) noLeader(g *Group) step {
-	return p.wait(g, g.Leader, p.label(g.Leader)+" leads "+groupName(g.ID)+" and "+p.condition(g.Leader)+
-		", but no other voter that is up to date and not leaving can lead it now")
+	return p.waitAlike(g, g.Leader, "is led by "+p.label(g.Leader)+", which "+p.condition(g.Leader)+
+		", and no other voter that is up to date and stays can lead it now")
 }
 
 // tidy does what endangers nobody: members without a vote that do not belong
@@ -232,7 +241,7 @@ func (p *planner) dropVoter(g *Group, target, going []string, lead string) step 
 			continue
 		}
 		if !g.mayLose(id) {
-			return p.wait(g, id, name+" keeps "+p.label(id)+" ("+p.reason(id)+"): "+p.without(g, id))
+			return p.wait(g, id, name+" keeps "+p.label(id)+" for now ("+p.reason(id)+"): "+p.without(g, id))
 		}
 		if id != g.Leader {
 			kind := Remove
@@ -249,8 +258,8 @@ func (p *planner) dropVoter(g *Group, target, going []string, lead string) step 
 	if len(going) == 0 {
 		return step{group: g}
 	}
-	return p.wait(g, going[0], p.label(going[0])+" "+p.condition(going[0])+", and no other node can take its replica of "+name+
-		": it stays a member, for it may return; add a node, or remove it by hand")
+	return p.waitAlike(g, going[0], "keeps a replica on "+p.label(going[0])+", which "+p.condition(going[0])+
+		", for no other node can take it and it may return: add a node, or remove that one by hand")
 }
 
 // without says what is wrong with a configuration that lacks a voter.

@@ -28,6 +28,7 @@ var layers = map[string][]string{
 	"transport/httpapi": {"model", "spec"},
 	"cluster":           {"api", "shard", "query", "shard/store", "fsm", "model", "spec", "ring"},
 	"api":               {"query", "fsm", "model", "spec"},
+	"cluster/plan":      {"ring"},
 	"query":             {"fsm"},
 	"shard":             {"fsm", "spec"},
 	"shard/store":       {},
@@ -48,7 +49,7 @@ var layers = map[string][]string{
 
 // pure are the packages whose results depend on their arguments alone: replicas
 // of different releases must stay identical.
-var pure = []string{"query", "fsm", "model", "spec", "lts", "lts/hml", "lts/explain", "ring"}
+var pure = []string{"cluster/plan", "query", "fsm", "model", "spec", "lts", "lts/hml", "lts/explain", "ring"}
 
 // impure is what a pure package may not import itself.
 var impure = []string{
