@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-
-	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 )
 
 // Bootstrap writes the first configuration of the group, by node ids. This node
@@ -61,25 +59,6 @@ func (g *Group) RemoveServer(ctx context.Context, nodeID string) error {
 	return g.change(ctx, func(timeout time.Duration) raft.Future {
 		return g.raft.RemoveServer(raft.ServerID(nodeID), 0, timeout)
 	})
-}
-
-// TransferLeadership hands leadership to the given voter, or to the one that is
-// most up to date when to is empty. Meanwhile commands are refused. Raft gives
-// up after an election timeout; the group goes on with its leader then.
-func (g *Group) TransferLeadership(ctx context.Context, to string) error {
-	if !g.raftLeads() {
-		return g.notLeader()
-	}
-	err := g.await(ctx, func() raft.Future {
-		if to == "" {
-			return g.raft.LeadershipTransfer()
-		}
-		return g.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to))
-	})
-	if err != nil {
-		return g.newError(typesv1.Reason_REASON_UNAVAILABLE, false, "leadership was not transferred: %v", err)
-	}
-	return nil
 }
 
 // change makes a change of membership.

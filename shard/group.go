@@ -32,6 +32,8 @@ type Group struct {
 	// ctx ends when the group stops; the loops end with it.
 	ctx  context.Context
 	stop context.CancelFunc
+	// turn is full while a batch is on its way or leadership is being transferred.
+	turn chan struct{}
 	// proposing is closed when the proposer has ended.
 	proposing chan struct{}
 	// snapshots takes requests for a snapshot at once.
@@ -95,6 +97,7 @@ func Open(cfg Config) (*Group, error) {
 		raft:      node,
 		replica:   r,
 		queue:     newQueue(cfg.QueueCommands),
+		turn:      make(chan struct{}, 1),
 		proposing: make(chan struct{}),
 		snapshots: make(chan chan error),
 		changing:  make(chan struct{}, 1),
@@ -179,7 +182,7 @@ func (g *Group) Close(ctx context.Context) error {
 func (g *Group) close(ctx context.Context) error {
 	g.queue.close(g.closedError())
 	g.drain(ctx)
-	g.handOver(ctx)
+	g.lastHandOver(ctx)
 	g.quiesce(ctx)
 	g.mu.Lock()
 	g.ending = true
@@ -270,18 +273,11 @@ func (g *Group) waitBriefly(ctx context.Context, done <-chan struct{}, what stri
 	g.cfg.Logger.Warn("the group ends with something in flight", "what", what)
 }
 
-// handOver gives leadership to another voter, so that the group need not wait
-// for its followers to miss the leader.
-func (g *Group) handOver(ctx context.Context) {
-	if g.raft.State() != raft.Leader || g.replica.haltCause() != nil {
-		return
-	}
-	if voters, _ := g.members(); len(voters) < 2 {
-		return
-	}
+// lastHandOver hands leadership on, within two election timeouts.
+func (g *Group) lastHandOver(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 2*g.cfg.Timing.Election)
 	defer cancel()
-	if err := g.TransferLeadership(ctx, ""); err != nil {
+	if err := g.HandOver(ctx); err != nil {
 		g.cfg.Logger.Warn("leadership was not handed over", "error", err)
 	}
 }

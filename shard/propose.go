@@ -154,20 +154,30 @@ func (g *Group) proposeLoop() {
 			g.queue.close(g.closedError())
 			return
 		}
-		for g.queue.length() > 0 {
-			if _, err := g.awaitLeading(g.ctx); err != nil {
-				g.queue.failAll(err)
-				break
-			}
-			batch := g.queue.take(g.cfg.MaxEntryCommands, g.cfg.MaxEntryBytes)
-			if len(batch) > 0 {
-				g.proposeBatch(batch)
-			}
+		for g.queue.length() > 0 && g.proposeNext() {
 		}
 		if g.queue.isClosed() {
 			return
 		}
 	}
+}
+
+// proposeNext proposes one batch. It reports false when it failed what waits
+// because this node does not lead.
+func (g *Group) proposeNext() bool {
+	select {
+	case g.turn <- struct{}{}:
+		defer func() { <-g.turn }()
+	case <-g.ctx.Done():
+	}
+	if _, err := g.awaitLeading(g.ctx); err != nil {
+		g.queue.failAll(err)
+		return false
+	}
+	if batch := g.queue.take(g.cfg.MaxEntryCommands, g.cfg.MaxEntryBytes); len(batch) > 0 {
+		g.proposeBatch(batch)
+	}
+	return true
 }
 
 // proposeBatch proposes one entry and hands out the results.

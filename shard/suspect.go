@@ -3,6 +3,7 @@ package shard
 import (
 	"cmp"
 	"context"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -205,9 +206,18 @@ func (g *Group) watch(s *suspicion) time.Duration {
 
 // askVoters returns what the voters answer for whom the leader is lost as well.
 func (g *Group) askVoters(ctx context.Context, voters []string, leader string, term uint64) map[string]Lost {
+	answers := g.askAll(ctx, voters, leader, term)
+	maps.DeleteFunc(answers, func(_ string, answer Lost) bool { return !answer.Lost })
+	return answers
+}
+
+// askAll asks all voters but this node and the leader, and returns the answers
+// that come before ctx ends.
+func (g *Group) askAll(ctx context.Context, voters []string, leader string, term uint64) map[string]Lost {
 	type reply struct {
-		voter string
-		Lost
+		voter  string
+		answer Lost
+		err    error
 	}
 	var asked int
 	replies := make(chan reply, len(voters))
@@ -217,42 +227,43 @@ func (g *Group) askVoters(ctx context.Context, voters []string, leader string, t
 		}
 		if g.spawn(func() {
 			answer, err := g.cfg.Failover.AskLost(ctx, voter, g.cfg.ID, leader, term)
-			if err != nil {
-				answer = Lost{}
-			}
-			replies <- reply{voter, answer}
+			replies <- reply{voter, answer, err}
 		}) {
 			asked++
 		}
 	}
-	lost := map[string]Lost{}
+	answers := map[string]Lost{}
 	for ; asked > 0; asked-- {
 		select {
 		case r := <-replies:
-			if r.Lost.Lost {
-				lost[r.voter] = r.Lost
+			if r.err == nil {
+				answers[r.voter] = r.answer
 			}
 		case <-ctx.Done():
-			return lost
+			return answers
 		}
 	}
-	return lost
+	return answers
 }
 
 // better counts the voters that should campaign before this node: those with a
-// longer log, and of those with the same one the earlier in an order that
-// differs between groups, so that the survivors share the leaderships of the lost.
+// longer log, and of those with the same one the earlier in rank.
 func (g *Group) better(others map[string]Lost, voters []string) int {
 	order := slices.Sorted(slices.Values(voters))
-	rank := func(voter string) int { return (slices.Index(order, voter) + int(g.cfg.ID)) % len(order) }
 	mine := Lost{}
 	mine.LastTerm, mine.LastIndex = g.lastEntry()
 	count := 0
 	for voter, theirs := range others {
 		if cmp.Or(cmp.Compare(theirs.LastTerm, mine.LastTerm), cmp.Compare(theirs.LastIndex, mine.LastIndex),
-			cmp.Compare(rank(g.cfg.NodeID), rank(voter))) > 0 {
+			cmp.Compare(g.rank(order, g.cfg.NodeID), g.rank(order, voter))) > 0 {
 			count++
 		}
 	}
 	return count
+}
+
+// rank is the place of a voter in an order that differs between groups, so that
+// several nodes share the leaderships that one leaves behind.
+func (g *Group) rank(order []string, voter string) int {
+	return (slices.Index(order, voter) + int(g.cfg.ID)) % len(order)
 }

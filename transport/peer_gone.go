@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/spexio/spex/fsm"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 )
 
 const (
@@ -89,6 +92,9 @@ func (n *PeerNet) Campaign(ctx context.Context, group uint32) error {
 	t, err := n.open(group)
 	if err != nil {
 		return err
+	}
+	if n.retired.Load() {
+		return fsm.Errorf(typesv1.Reason_REASON_UNAVAILABLE, "node %s is stopping", n.cfg.NodeID)
 	}
 	_, err = t.deliver(ctx, &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
 		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(n.cfg.NodeID), Addr: []byte(n.cfg.NodeID),

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -54,6 +55,9 @@ type PeerNet struct {
 	log    *slog.Logger
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
+
+	// retired is set when the node takes no leaderships any more.
+	retired atomic.Bool
 
 	// tasks counts the goroutines that read the streams of incoming snapshots.
 	tasks sync.WaitGroup
@@ -117,6 +121,10 @@ func NewPeerNet(cfg NetConfig) (*PeerNet, error) {
 
 // NodeID returns the id of this node.
 func (n *PeerNet) NodeID() string { return n.cfg.NodeID }
+
+// Retire refuses the word to take over a leadership from now on: the node is
+// about to stop.
+func (n *PeerNet) Retire() { n.retired.Store(true) }
 
 // Close ends every request under way, in both directions, closes the
 // transports of all groups and the connections to all peers, and waits for what

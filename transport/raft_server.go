@@ -49,6 +49,9 @@ func (s *raftServer) RequestPreVote(ctx context.Context, req *peerv1.RequestPreV
 }
 
 func (s *raftServer) TimeoutNow(ctx context.Context, req *peerv1.TimeoutNowRequest) (*peerv1.TimeoutNowResponse, error) {
+	if s.net.retired.Load() {
+		return nil, s.stopping()
+	}
 	return raftServe(ctx, s, req.GetTarget(), raftTimeoutNowFromProto(req), raftTimeoutNowRespToProto)
 }
 

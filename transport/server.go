@@ -372,16 +372,16 @@ func (s *Server) close(ctx context.Context) error {
 		<-s.ran
 	}
 	var errs []error
-	if s.gate.open.Load() {
-		// Requests that still come are passed on to the new leaders.
-		errs = append(errs, s.gate.Node.Close(ctx))
-	}
+	s.retire(ctx)
 	if s.http != nil {
 		s.closeHTTP(ctx)
 	}
 	if s.api != nil {
 		stopGRPC(ctx, s.api)
 		s.lifecycle.Wait()
+	}
+	if s.gate.open.Load() {
+		errs = append(errs, s.gate.Node.Close(ctx))
 	}
 	if s.net != nil {
 		errs = append(errs, s.net.Close())
@@ -406,6 +406,24 @@ func (s *Server) close(ctx context.Context) error {
 		errs = append(errs, s.identity.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// retirePatience bounds the moving of leaderships when the node stops. What was
+// not moved by then is moved when the groups are closed, or found lost by the others.
+const retirePatience = 3 * time.Second
+
+// retire moves leadership away while the node serves, so that requests which still
+// come are passed on to the new leaders.
+func (s *Server) retire(ctx context.Context) {
+	if !s.gate.open.Load() {
+		return
+	}
+	s.net.Retire()
+	ctx, cancel := context.WithTimeout(ctx, retirePatience)
+	defer cancel()
+	if err := s.gate.Node.Retire(ctx); err != nil {
+		s.log.Warn("not every leadership was moved before the stop", "error", err)
+	}
 }
 
 // stopPatience is how long calls may take to finish once their listener is closed.

@@ -224,3 +224,99 @@ func TestNoLeaderChangeUnderLoad(t *testing.T) {
 		t.Errorf("leaders changed under load:\nbefore %s\nafter  %s", before, now)
 	}
 }
+
+// TestStopUnderLoad stops nodes with SIGTERM, one after the other, while a client
+// writes to every shard: no call fails, and no shard pauses for long.
+func TestStopUnderLoad(t *testing.T) {
+	n, bound := 3, 2*time.Second
+	if *failovers > 0 {
+		n, bound = *failovers, 200*time.Millisecond
+	}
+	s := startServers(t, 3)
+	applyText(t, s, pingPong)
+	c := s.dial()
+	probes := s.shardProbes(c)
+	var pauses, undisturbed times
+	for round := range n {
+		s.awaitLed(30 * time.Second)
+		nd := s.busiest()
+		undisturbed = append(undisturbed, quietPause(t, probes, 1500*time.Millisecond))
+		ctx, stop := context.WithCancel(context.Background())
+		load := make([]pacedWriter, len(probes))
+		var writers sync.WaitGroup
+		for i, p := range probes {
+			writers.Go(func() { load[i].run(ctx, p) })
+		}
+		wait(300 * time.Millisecond)
+		begin := time.Now()
+		if code := s.terminate(nd, 10*time.Second); code != 0 {
+			t.Errorf("%s: exit status %d after SIGTERM", nd.name, code)
+		}
+		stopped := time.Since(begin)
+		wait(500 * time.Millisecond)
+		stop()
+		writers.Wait()
+		writes, worst := 0, time.Duration(0)
+		for i := range load {
+			writes, worst = writes+load[i].writes, max(worst, load[i].pause)
+			if err := load[i].err; err != nil {
+				t.Errorf("round %d: a write to %s failed: %v", round, probes[i].name, err)
+			}
+		}
+		pauses = append(pauses, worst)
+		t.Logf("round %d: %s stopped in %s; %d writes, worst pause %s", round, nd.name, stopped.Round(time.Millisecond), writes, worst.Round(time.Millisecond))
+		s.start(nd)
+		s.awaitReady(nd, 60*time.Second)
+	}
+	t.Logf("worst pause of a shard at SIGTERM: %s", pauses)
+	t.Logf("the same without SIGTERM, what this machine does by itself: %s", undisturbed)
+	if pauses.at(1) > bound {
+		t.Errorf("a shard paused for %s, at most %s is promised", pauses.at(1), bound)
+	}
+}
+
+// quietPause is the worst pause while nothing happens.
+func quietPause(t *testing.T, probes []ackProbe, d time.Duration) time.Duration {
+	t.Helper()
+	ctx, stop := context.WithTimeout(context.Background(), d)
+	defer stop()
+	load := make([]pacedWriter, len(probes))
+	var writers sync.WaitGroup
+	for i, p := range probes {
+		writers.Go(func() { load[i].run(ctx, p) })
+	}
+	writers.Wait()
+	worst := time.Duration(0)
+	for i := range load {
+		if load[i].err != nil {
+			t.Fatalf("a write to %s failed: %v", probes[i].name, load[i].err)
+		}
+		worst = max(worst, load[i].pause)
+	}
+	return worst
+}
+
+// pacedWriter writes to one place again and again.
+type pacedWriter struct {
+	writes int
+	// pause is the longest time between two acknowledgements.
+	pause time.Duration
+	err   error
+}
+
+// run writes until ctx ends; the last write is finished.
+func (w *pacedWriter) run(ctx context.Context, p ackProbe) {
+	last := time.Now()
+	for ctx.Err() == nil {
+		call, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+		err := p.write(call)
+		cancel()
+		if err != nil {
+			w.err = err
+			return
+		}
+		now := time.Now()
+		w.writes, w.pause, last = w.writes+1, max(w.pause, now.Sub(last)), now
+		wait(5 * time.Millisecond)
+	}
+}

@@ -1,0 +1,92 @@
+package shard
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/hashicorp/raft"
+
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+)
+
+// heirLag is how many entries a voter may be behind to be given the leadership:
+// it gets them before it takes over, and nothing is written meanwhile.
+const heirLag = 256
+
+// TransferLeadership hands leadership to the given voter, or to the one that is
+// most up to date when to is empty. Meanwhile commands wait; if it succeeds, they
+// are answered with NOT_LEADER. Raft gives up after an election timeout; the
+// group goes on with its leader then.
+func (g *Group) TransferLeadership(ctx context.Context, to string) error {
+	if !g.raftLeads() {
+		return g.notLeader()
+	}
+	// Raft refuses entries while it transfers, and may lose those that are not
+	// committed then. So the batch in flight comes first, and the next one waits.
+	select {
+	case g.turn <- struct{}{}:
+		defer func() { <-g.turn }()
+	case <-g.ctx.Done():
+		return g.closedError()
+	case <-ctx.Done():
+		return g.newError(typesv1.Reason_REASON_UNAVAILABLE, true, "leadership was not transferred: a batch is in flight: %v", context.Cause(ctx))
+	}
+	err := g.await(ctx, func() raft.Future {
+		if to == "" {
+			return g.raft.LeadershipTransfer()
+		}
+		return g.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to))
+	})
+	if err != nil {
+		return g.newError(typesv1.Reason_REASON_UNAVAILABLE, false, "leadership was not transferred: %v", err)
+	}
+	return nil
+}
+
+// HandOver gives leadership to another voter, one that answers and has nearly the
+// whole log, so that the group need not wait for its followers to miss the leader.
+// It does nothing on a node that does not lead or is the only voter, and fails when
+// no other voter could take over before ctx ends.
+func (g *Group) HandOver(ctx context.Context) error {
+	voters, _ := g.members()
+	if !g.raftLeads() || g.replica.haltCause() != nil || len(voters) < 2 {
+		return nil
+	}
+	heirs := g.heirs(ctx, voters)
+	if len(heirs) == 0 {
+		heirs = []string{""}
+	}
+	var err error
+	for _, heir := range heirs {
+		if err = g.TransferLeadership(ctx, heir); err == nil || !g.raftLeads() {
+			return nil
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return fmt.Errorf("hand over group %d: %w", g.cfg.ID, err)
+}
+
+// heirs lists the voters that may take over, the best first: in an order that
+// differs between groups, so that they do not all go to one node. Without
+// Failover nobody can be asked.
+func (g *Group) heirs(ctx context.Context, voters []string) []string {
+	if g.cfg.Failover == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.cfg.Timing.Heartbeat/2)
+	defer cancel()
+	_, last := g.lastEntry()
+	var heirs []string
+	for voter, answer := range g.askAll(ctx, voters, g.cfg.NodeID, g.raft.CurrentTerm()) {
+		if answer.LastIndex+heirLag >= last {
+			heirs = append(heirs, voter)
+		}
+	}
+	order := slices.Sorted(slices.Values(voters))
+	slices.SortFunc(heirs, func(a, b string) int { return cmp.Compare(g.rank(order, a), g.rank(order, b)) })
+	return heirs
+}
