@@ -50,6 +50,9 @@ func statusProblems(s statusJSON) []string {
 		if !n.Reachable {
 			problems = append(problems, fmt.Sprintf("node %s does not answer", nodeLabel(n.ID, n.Name)))
 		}
+		if problem := spaceProblem(n); problem != "" {
+			problems = append(problems, problem)
+		}
 	}
 	for _, g := range append([]shardJSON{s.Catalog}, s.Shards...) {
 		switch {
@@ -61,8 +64,8 @@ func statusProblems(s statusJSON) []string {
 			problems = append(problems, fmt.Sprintf("%s has %s of the %d asked for", groupLabel(g.ID), plural(len(g.Replicas), "replica"), s.ReplicasAsked))
 		}
 		for _, r := range g.Replicas {
-			if r.State == "halted" {
-				problems = append(problems, fmt.Sprintf("%s is halted on %s: %s", groupLabel(g.ID), nodeLabel(r.NodeID, r.NodeName), r.Error))
+			if r.State == "halted" || r.State == "refused" {
+				problems = append(problems, fmt.Sprintf("%s is %s on %s: %s", groupLabel(g.ID), r.State, nodeLabel(r.NodeID, r.NodeName), r.Error))
 			}
 		}
 		if a, b, differ := hashConflict(g); differ {

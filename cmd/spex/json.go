@@ -351,6 +351,8 @@ type nodeJSON struct {
 	Replicas      uint32 `json:"replicas"`
 	Leaders       uint32 `json:"leaders"`
 	CatalogVoter  bool   `json:"catalog_voter"`
+	// Space is absent when the node does not tell.
+	Space *spaceJSON `json:"space,omitempty"`
 }
 
 // shardJSON is one Raft group; id 0 is the catalog.

@@ -231,6 +231,7 @@ func nodeToJSON(n *spexv1.NodeStatus) nodeJSON {
 		Replicas:      n.GetReplicas(),
 		Leaders:       n.GetLeaders(),
 		CatalogVoter:  n.GetCatalogVoter(),
+		Space:         spaceToJSON(n.GetSpace()),
 	}
 }
 

@@ -40,6 +40,7 @@ type serverOptions struct {
 	replicas   int
 	settings   transport.Settings
 	timing     string
+	space      cluster.SpaceLimits
 	log        logOptions
 }
 
@@ -92,6 +93,9 @@ when the storage has failed: the node then has to be looked at.`,
 	f.IntVar(&o.replicas, "replicas", 3, "`number` of replicas of each shard of a new cluster")
 	settingsFlags(f, &o.settings)
 	f.StringVar(&o.timing, "timing", "lan", "`preset` of Raft's and gossip's timings: lan or test")
+	space := cluster.DefaultSpaceLimits()
+	f.Float64Var(&o.space.Low, "space-low", space.Low, "`percent` of the disk: with less free, the node hands its leaderships away and writes may be refused; 0: never")
+	f.Float64Var(&o.space.Stop, "space-stop", space.Stop, "`percent` of the disk: with less free, the node stops its shards")
 	o.log.flags(cmd)
 	return cmd
 }
@@ -144,6 +148,9 @@ func (o *serverOptions) validate() error {
 	if err := o.settings.Check(); err != nil {
 		return usagef("%v", err)
 	}
+	if err := o.space.Validate(); err != nil {
+		return usagef("--space-low and --space-stop: %v", err)
+	}
 	if err := cluster.CheckName("--name", o.name); err != nil {
 		return usagef("%v", err)
 	}
@@ -183,7 +190,7 @@ func (a *app) runServer(ctx context.Context, o *serverOptions) error {
 	}
 	s, err := transport.StartServer(transport.ServerConfig{
 		Name: o.name, ClusterName: o.cluster, DataDir: o.dataDir, Listen: o.listen, HTTPListen: o.httpListen, PeerListen: o.peerListen, Gossip: o.gossip, Join: o.join,
-		Expect: o.expect, Shards: o.shards, Replicas: o.replicas, Settings: o.settings, Timing: raftTiming, GossipTimings: gossipTimings,
+		Expect: o.expect, Shards: o.shards, Replicas: o.replicas, Settings: o.settings, Timing: raftTiming, GossipTimings: gossipTimings, Space: o.space,
 		Version: buildVersion().Version, Logger: logger, OnFatal: fatal(logger),
 	})
 	if err != nil {
