@@ -118,12 +118,11 @@ func (p *planner) catalogMembers() (step, bool) {
 // what the catalog knows of it.
 func (p *planner) forget() (step, bool) {
 	ids := make([]string, 0, len(p.nodes))
-	for id, n := range p.nodes {
+	for id := range p.nodes {
 		if p.leaves(id) && !p.holdsShards(id) {
-			if r := p.catalog.replica(id); r == nil && n.State == Removed || r != nil && r.Voter {
-				continue
+			if r := p.catalog.replica(id); r == nil || !r.Voter {
+				ids = append(ids, id)
 			}
-			ids = append(ids, id)
 		}
 	}
 	if len(ids) == 0 {

@@ -14,10 +14,10 @@ const (
 	// Draining nodes keep their replicas, get no new ones, and lose their
 	// leaderships: what comes before maintenance.
 	Draining
-	// Decommissioning nodes lose everything, and are then forgotten. An operator
-	// who wants a dead node replaced at once makes it so too.
+	// Decommissioning nodes lose everything, and are then forgotten.
 	Decommissioning
-	// Removed nodes are forgotten; what they still hold is taken from them.
+	// Removed nodes are those of which an operator says that they are lost and do
+	// not come back: they are replaced at once, and then forgotten.
 	Removed
 )
 

@@ -52,6 +52,9 @@ func (w *world) disturb(kind int) {
 	case 8:
 		if w.remaining() > 1 {
 			n.State = Decommissioning
+			if !n.Alive && w.rng.IntN(2) == 0 {
+				n.State = Removed
+			}
 		}
 	case 9:
 		w.s.Settings.Replicas = 1 + w.rng.IntN(5)

@@ -287,8 +287,8 @@ func (w *world) unsafe(c Change) string {
 }
 
 func (w *world) unsafeRemoveNode(n *Node) string {
-	if n.State != Decommissioning {
-		return "is not decommissioned"
+	if n.State != Decommissioning && n.State != Removed {
+		return "is not sent away"
 	}
 	for _, g := range w.s.Groups {
 		if _, in := member(&g, n.ID); in || slices.Contains(g.Placed, n.ID) {

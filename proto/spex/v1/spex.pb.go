@@ -136,6 +136,143 @@ func (ImportMode) EnumDescriptor() ([]byte, []int) {
 	return file_spex_v1_spex_proto_rawDescGZIP(), []int{1}
 }
 
+// NodeState says what may be done with a node.
+type NodeState int32
+
+const (
+	NodeState_NODE_STATE_UNSPECIFIED NodeState = 0
+	// It holds replicas and leads shards.
+	NodeState_NODE_STATE_ACTIVE NodeState = 1
+	// It keeps its replicas, gets no new ones, and leads nothing.
+	NodeState_NODE_STATE_DRAINING NodeState = 2
+	// It gives everything away, one replica at a time, and is forgotten then.
+	NodeState_NODE_STATE_DECOMMISSIONING NodeState = 3
+	// It is lost and does not come back: its replicas are replaced at once, and it is
+	// forgotten then. Its id is never let in again.
+	NodeState_NODE_STATE_REMOVED NodeState = 4
+)
+
+// Enum value maps for NodeState.
+var (
+	NodeState_name = map[int32]string{
+		0: "NODE_STATE_UNSPECIFIED",
+		1: "NODE_STATE_ACTIVE",
+		2: "NODE_STATE_DRAINING",
+		3: "NODE_STATE_DECOMMISSIONING",
+		4: "NODE_STATE_REMOVED",
+	}
+	NodeState_value = map[string]int32{
+		"NODE_STATE_UNSPECIFIED":     0,
+		"NODE_STATE_ACTIVE":          1,
+		"NODE_STATE_DRAINING":        2,
+		"NODE_STATE_DECOMMISSIONING": 3,
+		"NODE_STATE_REMOVED":         4,
+	}
+)
+
+func (x NodeState) Enum() *NodeState {
+	p := new(NodeState)
+	*p = x
+	return p
+}
+
+func (x NodeState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (NodeState) Descriptor() protoreflect.EnumDescriptor {
+	return file_spex_v1_spex_proto_enumTypes[2].Descriptor()
+}
+
+func (NodeState) Type() protoreflect.EnumType {
+	return &file_spex_v1_spex_proto_enumTypes[2]
+}
+
+func (x NodeState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use NodeState.Descriptor instead.
+func (NodeState) EnumDescriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{2}
+}
+
+// PlanKind is what a change does.
+type PlanKind int32
+
+const (
+	PlanKind_PLAN_KIND_UNSPECIFIED PlanKind = 0
+	// The catalog says that the node holds a replica; it opens an empty one.
+	PlanKind_PLAN_KIND_PLACE PlanKind = 1
+	// The node gets the log and has no vote.
+	PlanKind_PLAN_KIND_ADD PlanKind = 2
+	// The node has the log, and gets a vote.
+	PlanKind_PLAN_KIND_PROMOTE PlanKind = 3
+	// The leadership moves to the node.
+	PlanKind_PLAN_KIND_TRANSFER PlanKind = 4
+	// The node leaves the group's configuration.
+	PlanKind_PLAN_KIND_REMOVE PlanKind = 5
+	// The catalog says no longer that the node holds a replica; it deletes it.
+	PlanKind_PLAN_KIND_UNPLACE PlanKind = 6
+	// The cluster forgets the node, which holds nothing any more.
+	PlanKind_PLAN_KIND_REMOVE_NODE PlanKind = 7
+	// The node keeps the log and loses its vote.
+	PlanKind_PLAN_KIND_DEMOTE PlanKind = 8
+)
+
+// Enum value maps for PlanKind.
+var (
+	PlanKind_name = map[int32]string{
+		0: "PLAN_KIND_UNSPECIFIED",
+		1: "PLAN_KIND_PLACE",
+		2: "PLAN_KIND_ADD",
+		3: "PLAN_KIND_PROMOTE",
+		4: "PLAN_KIND_TRANSFER",
+		5: "PLAN_KIND_REMOVE",
+		6: "PLAN_KIND_UNPLACE",
+		7: "PLAN_KIND_REMOVE_NODE",
+		8: "PLAN_KIND_DEMOTE",
+	}
+	PlanKind_value = map[string]int32{
+		"PLAN_KIND_UNSPECIFIED": 0,
+		"PLAN_KIND_PLACE":       1,
+		"PLAN_KIND_ADD":         2,
+		"PLAN_KIND_PROMOTE":     3,
+		"PLAN_KIND_TRANSFER":    4,
+		"PLAN_KIND_REMOVE":      5,
+		"PLAN_KIND_UNPLACE":     6,
+		"PLAN_KIND_REMOVE_NODE": 7,
+		"PLAN_KIND_DEMOTE":      8,
+	}
+)
+
+func (x PlanKind) Enum() *PlanKind {
+	p := new(PlanKind)
+	*p = x
+	return p
+}
+
+func (x PlanKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PlanKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_spex_v1_spex_proto_enumTypes[3].Descriptor()
+}
+
+func (PlanKind) Type() protoreflect.EnumType {
+	return &file_spex_v1_spex_proto_enumTypes[3]
+}
+
+func (x PlanKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PlanKind.Descriptor instead.
+func (PlanKind) EnumDescriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{3}
+}
+
 // ReadInfo says how fresh an answer is.
 type ReadInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4358,6 +4495,7 @@ type NodeStatus struct {
 	Alarms []string `protobuf:"bytes,111,rep,name=alarms,proto3" json:"alarms,omitempty"`
 	// The room on the node's disk; absent when the node did not answer.
 	Space         *v1.Space `protobuf:"bytes,160,opt,name=space,proto3" json:"space,omitempty"`
+	State         NodeState `protobuf:"varint,120,opt,name=state,proto3,enum=spex.v1.NodeState" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4483,6 +4621,13 @@ func (x *NodeStatus) GetSpace() *v1.Space {
 	return nil
 }
 
+func (x *NodeStatus) GetState() NodeState {
+	if x != nil {
+		return x.State
+	}
+	return NodeState_NODE_STATE_UNSPECIFIED
+}
+
 type ReplicaStatus struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	NodeId   string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
@@ -4496,8 +4641,10 @@ type ReplicaStatus struct {
 	StateHash      string `protobuf:"bytes,7,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
 	StateHashIndex uint64 `protobuf:"varint,8,opt,name=state_hash_index,json=stateHashIndex,proto3" json:"state_hash_index,omitempty"`
 	Error          string `protobuf:"bytes,9,opt,name=error,proto3" json:"error,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Whether it has a vote in the group's configuration.
+	Voter         bool `protobuf:"varint,120,opt,name=voter,proto3" json:"voter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReplicaStatus) Reset() {
@@ -4593,19 +4740,29 @@ func (x *ReplicaStatus) GetError() string {
 	return ""
 }
 
+func (x *ReplicaStatus) GetVoter() bool {
+	if x != nil {
+		return x.Voter
+	}
+	return false
+}
+
 type ShardStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 0 is the catalog.
-	Id            uint32           `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Leader        string           `protobuf:"bytes,2,opt,name=leader,proto3" json:"leader,omitempty"`
-	LeaderName    string           `protobuf:"bytes,3,opt,name=leader_name,json=leaderName,proto3" json:"leader_name,omitempty"`
-	Term          uint64           `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`
-	Replicas      []*ReplicaStatus `protobuf:"bytes,5,rep,name=replicas,proto3" json:"replicas,omitempty"`
-	Formed        bool             `protobuf:"varint,6,opt,name=formed,proto3" json:"formed,omitempty"`
-	Instances     uint64           `protobuf:"varint,7,opt,name=instances,proto3" json:"instances,omitempty"`
-	Awaiting      uint64           `protobuf:"varint,8,opt,name=awaiting,proto3" json:"awaiting,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Id         uint32           `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Leader     string           `protobuf:"bytes,2,opt,name=leader,proto3" json:"leader,omitempty"`
+	LeaderName string           `protobuf:"bytes,3,opt,name=leader_name,json=leaderName,proto3" json:"leader_name,omitempty"`
+	Term       uint64           `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`
+	Replicas   []*ReplicaStatus `protobuf:"bytes,5,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	Formed     bool             `protobuf:"varint,6,opt,name=formed,proto3" json:"formed,omitempty"`
+	Instances  uint64           `protobuf:"varint,7,opt,name=instances,proto3" json:"instances,omitempty"`
+	Awaiting   uint64           `protobuf:"varint,8,opt,name=awaiting,proto3" json:"awaiting,omitempty"`
+	// How many more voters may fail before the group can write no longer;
+	// negative when it cannot now, absent when nobody knows its configuration.
+	FailureTolerance *int32 `protobuf:"varint,120,opt,name=failure_tolerance,json=failureTolerance,proto3,oneof" json:"failure_tolerance,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *ShardStatus) Reset() {
@@ -4694,6 +4851,13 @@ func (x *ShardStatus) GetAwaiting() uint64 {
 	return 0
 }
 
+func (x *ShardStatus) GetFailureTolerance() int32 {
+	if x != nil && x.FailureTolerance != nil {
+		return *x.FailureTolerance
+	}
+	return 0
+}
+
 type GetStatusResponse struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	ClusterId   string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
@@ -4705,8 +4869,10 @@ type GetStatusResponse struct {
 	Shards        []*ShardStatus `protobuf:"bytes,6,rep,name=shards,proto3" json:"shards,omitempty"`
 	FeatureLevel  uint32         `protobuf:"varint,7,opt,name=feature_level,json=featureLevel,proto3" json:"feature_level,omitempty"`
 	ReplicasAsked uint32         `protobuf:"varint,8,opt,name=replicas_asked,json=replicasAsked,proto3" json:"replicas_asked,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Whether somebody has paused the placement of replicas.
+	PlacementPaused bool `protobuf:"varint,120,opt,name=placement_paused,json=placementPaused,proto3" json:"placement_paused,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
@@ -4793,6 +4959,13 @@ func (x *GetStatusResponse) GetReplicasAsked() uint32 {
 		return x.ReplicasAsked
 	}
 	return 0
+}
+
+func (x *GetStatusResponse) GetPlacementPaused() bool {
+	if x != nil {
+		return x.PlacementPaused
+	}
+	return false
 }
 
 type GetVersionRequest struct {
@@ -5187,6 +5360,652 @@ func (x *ChangeSettingsResponse) GetCatalogIndex() uint64 {
 	return 0
 }
 
+// PlanChange is one change of one group.
+type PlanChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  PlanKind               `protobuf:"varint,1,opt,name=kind,proto3,enum=spex.v1.PlanKind" json:"kind,omitempty"`
+	// 0 is the catalog.
+	Shard uint32 `protobuf:"varint,2,opt,name=shard,proto3" json:"shard,omitempty"`
+	// A node id.
+	Node     string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	NodeName string `protobuf:"bytes,4,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
+	// Of a transfer: who leads now.
+	From     string `protobuf:"bytes,5,opt,name=from,proto3" json:"from,omitempty"`
+	FromName string `protobuf:"bytes,6,opt,name=from_name,json=fromName,proto3" json:"from_name,omitempty"`
+	// A sentence for people.
+	Why           string `protobuf:"bytes,7,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanChange) Reset() {
+	*x = PlanChange{}
+	mi := &file_spex_v1_spex_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanChange) ProtoMessage() {}
+
+func (x *PlanChange) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanChange.ProtoReflect.Descriptor instead.
+func (*PlanChange) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *PlanChange) GetKind() PlanKind {
+	if x != nil {
+		return x.Kind
+	}
+	return PlanKind_PLAN_KIND_UNSPECIFIED
+}
+
+func (x *PlanChange) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *PlanChange) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *PlanChange) GetNodeName() string {
+	if x != nil {
+		return x.NodeName
+	}
+	return ""
+}
+
+func (x *PlanChange) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *PlanChange) GetFromName() string {
+	if x != nil {
+		return x.FromName
+	}
+	return ""
+}
+
+func (x *PlanChange) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+// PlanWait is something that would be done, and is not, or not yet.
+type PlanWait struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Shard uint32                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	// Who is waited for, if anybody.
+	Node          string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	NodeName      string `protobuf:"bytes,3,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
+	Why           string `protobuf:"bytes,4,opt,name=why,proto3" json:"why,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanWait) Reset() {
+	*x = PlanWait{}
+	mi := &file_spex_v1_spex_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanWait) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanWait) ProtoMessage() {}
+
+func (x *PlanWait) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanWait.ProtoReflect.Descriptor instead.
+func (*PlanWait) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *PlanWait) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *PlanWait) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *PlanWait) GetNodeName() string {
+	if x != nil {
+		return x.NodeName
+	}
+	return ""
+}
+
+func (x *PlanWait) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+type GetPlanRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPlanRequest) Reset() {
+	*x = GetPlanRequest{}
+	mi := &file_spex_v1_spex_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPlanRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPlanRequest) ProtoMessage() {}
+
+func (x *GetPlanRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPlanRequest.ProtoReflect.Descriptor instead.
+func (*GetPlanRequest) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{67}
+}
+
+type GetPlanResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Nothing is changed while it is true.
+	Paused bool `protobuf:"varint,1,opt,name=paused,proto3" json:"paused,omitempty"`
+	// How long a node is silent before its replicas are replaced.
+	DeadAfter *durationpb.Duration `protobuf:"bytes,2,opt,name=dead_after,json=deadAfter,proto3" json:"dead_after,omitempty"`
+	// How many nodes should hold each shard.
+	Replicas uint32 `protobuf:"varint,3,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	// What is under way.
+	Running []*PlanChange `protobuf:"bytes,4,rep,name=running,proto3" json:"running,omitempty"`
+	// What is done next, as things are now.
+	Next []*PlanChange `protobuf:"bytes,5,rep,name=next,proto3" json:"next,omitempty"`
+	// All changes that lead to where the replicas should be if each of them
+	// succeeds and nothing else happens, a shard's one after another.
+	Steps         []*PlanChange `protobuf:"bytes,6,rep,name=steps,proto3" json:"steps,omitempty"`
+	Waiting       []*PlanWait   `protobuf:"bytes,7,rep,name=waiting,proto3" json:"waiting,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPlanResponse) Reset() {
+	*x = GetPlanResponse{}
+	mi := &file_spex_v1_spex_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPlanResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPlanResponse) ProtoMessage() {}
+
+func (x *GetPlanResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPlanResponse.ProtoReflect.Descriptor instead.
+func (*GetPlanResponse) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *GetPlanResponse) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *GetPlanResponse) GetDeadAfter() *durationpb.Duration {
+	if x != nil {
+		return x.DeadAfter
+	}
+	return nil
+}
+
+func (x *GetPlanResponse) GetReplicas() uint32 {
+	if x != nil {
+		return x.Replicas
+	}
+	return 0
+}
+
+func (x *GetPlanResponse) GetRunning() []*PlanChange {
+	if x != nil {
+		return x.Running
+	}
+	return nil
+}
+
+func (x *GetPlanResponse) GetNext() []*PlanChange {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+func (x *GetPlanResponse) GetSteps() []*PlanChange {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *GetPlanResponse) GetWaiting() []*PlanWait {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+type SetNodeStateRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A node id, or a name that one node has.
+	Node          string    `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	State         NodeState `protobuf:"varint,2,opt,name=state,proto3,enum=spex.v1.NodeState" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetNodeStateRequest) Reset() {
+	*x = SetNodeStateRequest{}
+	mi := &file_spex_v1_spex_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetNodeStateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetNodeStateRequest) ProtoMessage() {}
+
+func (x *SetNodeStateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetNodeStateRequest.ProtoReflect.Descriptor instead.
+func (*SetNodeStateRequest) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *SetNodeStateRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *SetNodeStateRequest) GetState() NodeState {
+	if x != nil {
+		return x.State
+	}
+	return NodeState_NODE_STATE_UNSPECIFIED
+}
+
+type SetNodeStateResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	NodeId   string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	NodeName string                 `protobuf:"bytes,2,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
+	// False when it was so already.
+	Changed       bool   `protobuf:"varint,3,opt,name=changed,proto3" json:"changed,omitempty"`
+	CatalogIndex  uint64 `protobuf:"varint,4,opt,name=catalog_index,json=catalogIndex,proto3" json:"catalog_index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetNodeStateResponse) Reset() {
+	*x = SetNodeStateResponse{}
+	mi := &file_spex_v1_spex_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetNodeStateResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetNodeStateResponse) ProtoMessage() {}
+
+func (x *SetNodeStateResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetNodeStateResponse.ProtoReflect.Descriptor instead.
+func (*SetNodeStateResponse) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *SetNodeStateResponse) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *SetNodeStateResponse) GetNodeName() string {
+	if x != nil {
+		return x.NodeName
+	}
+	return ""
+}
+
+func (x *SetNodeStateResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *SetNodeStateResponse) GetCatalogIndex() uint64 {
+	if x != nil {
+		return x.CatalogIndex
+	}
+	return 0
+}
+
+// SetPlacementRequest changes what is present.
+type SetPlacementRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Paused *bool                  `protobuf:"varint,1,opt,name=paused,proto3,oneof" json:"paused,omitempty"`
+	// 0 is the default.
+	DeadAfter     *durationpb.Duration `protobuf:"bytes,2,opt,name=dead_after,json=deadAfter,proto3" json:"dead_after,omitempty"`
+	Replicas      *uint32              `protobuf:"varint,3,opt,name=replicas,proto3,oneof" json:"replicas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetPlacementRequest) Reset() {
+	*x = SetPlacementRequest{}
+	mi := &file_spex_v1_spex_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetPlacementRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetPlacementRequest) ProtoMessage() {}
+
+func (x *SetPlacementRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetPlacementRequest.ProtoReflect.Descriptor instead.
+func (*SetPlacementRequest) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *SetPlacementRequest) GetPaused() bool {
+	if x != nil && x.Paused != nil {
+		return *x.Paused
+	}
+	return false
+}
+
+func (x *SetPlacementRequest) GetDeadAfter() *durationpb.Duration {
+	if x != nil {
+		return x.DeadAfter
+	}
+	return nil
+}
+
+func (x *SetPlacementRequest) GetReplicas() uint32 {
+	if x != nil && x.Replicas != nil {
+		return *x.Replicas
+	}
+	return 0
+}
+
+type SetPlacementResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// False when it was so already.
+	Changed       bool   `protobuf:"varint,1,opt,name=changed,proto3" json:"changed,omitempty"`
+	CatalogIndex  uint64 `protobuf:"varint,2,opt,name=catalog_index,json=catalogIndex,proto3" json:"catalog_index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetPlacementResponse) Reset() {
+	*x = SetPlacementResponse{}
+	mi := &file_spex_v1_spex_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetPlacementResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetPlacementResponse) ProtoMessage() {}
+
+func (x *SetPlacementResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetPlacementResponse.ProtoReflect.Descriptor instead.
+func (*SetPlacementResponse) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *SetPlacementResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *SetPlacementResponse) GetCatalogIndex() uint64 {
+	if x != nil {
+		return x.CatalogIndex
+	}
+	return 0
+}
+
+type TransferLeadershipRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 0 is the catalog.
+	Shard uint32 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	// A node id, or a name that one node has; empty leaves the choice to the leader.
+	Node          string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeadershipRequest) Reset() {
+	*x = TransferLeadershipRequest{}
+	mi := &file_spex_v1_spex_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeadershipRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeadershipRequest) ProtoMessage() {}
+
+func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeadershipRequest.ProtoReflect.Descriptor instead.
+func (*TransferLeadershipRequest) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *TransferLeadershipRequest) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *TransferLeadershipRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+type TransferLeadershipResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Who led, and who leads now.
+	From          string `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To            string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeadershipResponse) Reset() {
+	*x = TransferLeadershipResponse{}
+	mi := &file_spex_v1_spex_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeadershipResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeadershipResponse) ProtoMessage() {}
+
+func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_spex_v1_spex_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeadershipResponse.ProtoReflect.Descriptor instead.
+func (*TransferLeadershipResponse) Descriptor() ([]byte, []int) {
+	return file_spex_v1_spex_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *TransferLeadershipResponse) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *TransferLeadershipResponse) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
 var File_spex_v1_spex_proto protoreflect.FileDescriptor
 
 const file_spex_v1_spex_proto_rawDesc = "" +
@@ -5561,7 +6380,7 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\ttruncated\x18\x03 \x01(\bR\ttruncated\"1\n" +
 	"\x10GetStatusRequest\x12\x1d\n" +
 	"\n" +
-	"state_hash\x18\x01 \x01(\bR\tstateHash\"\xa8\x03\n" +
+	"state_hash\x18\x01 \x01(\bR\tstateHash\"\xd2\x03\n" +
 	"\n" +
 	"NodeStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
@@ -5577,7 +6396,8 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	" \x01(\bR\fcatalogVoter\x12<\n" +
 	"\fclock_offset\x18n \x01(\v2\x19.google.protobuf.DurationR\vclockOffset\x12\x16\n" +
 	"\x06alarms\x18o \x03(\tR\x06alarms\x12+\n" +
-	"\x05space\x18\xa0\x01 \x01(\v2\x14.spex.types.v1.SpaceR\x05space\"\x94\x02\n" +
+	"\x05space\x18\xa0\x01 \x01(\v2\x14.spex.types.v1.SpaceR\x05space\x12(\n" +
+	"\x05state\x18x \x01(\x0e2\x12.spex.v1.NodeStateR\x05state\"\xaa\x02\n" +
 	"\rReplicaStatus\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x1b\n" +
 	"\tnode_name\x18\x02 \x01(\tR\bnodeName\x12\x14\n" +
@@ -5588,7 +6408,8 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\n" +
 	"state_hash\x18\a \x01(\tR\tstateHash\x12(\n" +
 	"\x10state_hash_index\x18\b \x01(\x04R\x0estateHashIndex\x12\x14\n" +
-	"\x05error\x18\t \x01(\tR\x05error\"\xf0\x01\n" +
+	"\x05error\x18\t \x01(\tR\x05error\x12\x14\n" +
+	"\x05voter\x18x \x01(\bR\x05voter\"\xb8\x02\n" +
 	"\vShardStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\tR\x06leader\x12\x1f\n" +
@@ -5598,7 +6419,9 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\breplicas\x18\x05 \x03(\v2\x16.spex.v1.ReplicaStatusR\breplicas\x12\x16\n" +
 	"\x06formed\x18\x06 \x01(\bR\x06formed\x12\x1c\n" +
 	"\tinstances\x18\a \x01(\x04R\tinstances\x12\x1a\n" +
-	"\bawaiting\x18\b \x01(\x04R\bawaiting\"\xc3\x02\n" +
+	"\bawaiting\x18\b \x01(\x04R\bawaiting\x120\n" +
+	"\x11failure_tolerance\x18x \x01(\x05H\x00R\x10failureTolerance\x88\x01\x01B\x14\n" +
+	"\x12_failure_tolerance\"\xee\x02\n" +
 	"\x11GetStatusResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12!\n" +
@@ -5608,7 +6431,8 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\acatalog\x18\x05 \x01(\v2\x14.spex.v1.ShardStatusR\acatalog\x12,\n" +
 	"\x06shards\x18\x06 \x03(\v2\x14.spex.v1.ShardStatusR\x06shards\x12#\n" +
 	"\rfeature_level\x18\a \x01(\rR\ffeatureLevel\x12%\n" +
-	"\x0ereplicas_asked\x18\b \x01(\rR\rreplicasAsked\"\x13\n" +
+	"\x0ereplicas_asked\x18\b \x01(\rR\rreplicasAsked\x12)\n" +
+	"\x10placement_paused\x18x \x01(\bR\x0fplacementPaused\"\x13\n" +
 	"\x11GetVersionRequest\"r\n" +
 	"\x12GetVersionResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12#\n" +
@@ -5639,7 +6463,55 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\x16ChangeSettingsResponse\x124\n" +
 	"\bsettings\x18\x01 \x01(\v2\x18.spex.v1.ClusterSettingsR\bsettings\x12\x18\n" +
 	"\achanged\x18\x02 \x01(\bR\achanged\x12#\n" +
-	"\rcatalog_index\x18\x03 \x01(\x04R\fcatalogIndex*_\n" +
+	"\rcatalog_index\x18\x03 \x01(\x04R\fcatalogIndex\"\xbd\x01\n" +
+	"\n" +
+	"PlanChange\x12%\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x11.spex.v1.PlanKindR\x04kind\x12\x14\n" +
+	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x12\x1b\n" +
+	"\tnode_name\x18\x04 \x01(\tR\bnodeName\x12\x12\n" +
+	"\x04from\x18\x05 \x01(\tR\x04from\x12\x1b\n" +
+	"\tfrom_name\x18\x06 \x01(\tR\bfromName\x12\x10\n" +
+	"\x03why\x18\a \x01(\tR\x03why\"c\n" +
+	"\bPlanWait\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1b\n" +
+	"\tnode_name\x18\x03 \x01(\tR\bnodeName\x12\x10\n" +
+	"\x03why\x18\x04 \x01(\tR\x03why\"\x10\n" +
+	"\x0eGetPlanRequest\"\xaf\x02\n" +
+	"\x0fGetPlanResponse\x12\x16\n" +
+	"\x06paused\x18\x01 \x01(\bR\x06paused\x128\n" +
+	"\n" +
+	"dead_after\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tdeadAfter\x12\x1a\n" +
+	"\breplicas\x18\x03 \x01(\rR\breplicas\x12-\n" +
+	"\arunning\x18\x04 \x03(\v2\x13.spex.v1.PlanChangeR\arunning\x12'\n" +
+	"\x04next\x18\x05 \x03(\v2\x13.spex.v1.PlanChangeR\x04next\x12)\n" +
+	"\x05steps\x18\x06 \x03(\v2\x13.spex.v1.PlanChangeR\x05steps\x12+\n" +
+	"\awaiting\x18\a \x03(\v2\x11.spex.v1.PlanWaitR\awaiting\"S\n" +
+	"\x13SetNodeStateRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12(\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x12.spex.v1.NodeStateR\x05state\"\x8b\x01\n" +
+	"\x14SetNodeStateResponse\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x1b\n" +
+	"\tnode_name\x18\x02 \x01(\tR\bnodeName\x12\x18\n" +
+	"\achanged\x18\x03 \x01(\bR\achanged\x12#\n" +
+	"\rcatalog_index\x18\x04 \x01(\x04R\fcatalogIndex\"\xa5\x01\n" +
+	"\x13SetPlacementRequest\x12\x1b\n" +
+	"\x06paused\x18\x01 \x01(\bH\x00R\x06paused\x88\x01\x01\x128\n" +
+	"\n" +
+	"dead_after\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\tdeadAfter\x12\x1f\n" +
+	"\breplicas\x18\x03 \x01(\rH\x01R\breplicas\x88\x01\x01B\t\n" +
+	"\a_pausedB\v\n" +
+	"\t_replicas\"U\n" +
+	"\x14SetPlacementResponse\x12\x18\n" +
+	"\achanged\x18\x01 \x01(\bR\achanged\x12#\n" +
+	"\rcatalog_index\x18\x02 \x01(\x04R\fcatalogIndex\"E\n" +
+	"\x19TransferLeadershipRequest\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\"@\n" +
+	"\x1aTransferLeadershipResponse\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to*_\n" +
 	"\vConsistency\x12\x1b\n" +
 	"\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18CONSISTENCY_LINEARIZABLE\x10\x01\x12\x15\n" +
@@ -5648,7 +6520,23 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"ImportMode\x12\x1b\n" +
 	"\x17IMPORT_MODE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11IMPORT_MODE_MERGE\x10\x01\x12\x17\n" +
-	"\x13IMPORT_MODE_REPLACE\x10\x022\x88\x06\n" +
+	"\x13IMPORT_MODE_REPLACE\x10\x02*\x8f\x01\n" +
+	"\tNodeState\x12\x1a\n" +
+	"\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11NODE_STATE_ACTIVE\x10\x01\x12\x17\n" +
+	"\x13NODE_STATE_DRAINING\x10\x02\x12\x1e\n" +
+	"\x1aNODE_STATE_DECOMMISSIONING\x10\x03\x12\x16\n" +
+	"\x12NODE_STATE_REMOVED\x10\x04*\xda\x01\n" +
+	"\bPlanKind\x12\x19\n" +
+	"\x15PLAN_KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fPLAN_KIND_PLACE\x10\x01\x12\x11\n" +
+	"\rPLAN_KIND_ADD\x10\x02\x12\x15\n" +
+	"\x11PLAN_KIND_PROMOTE\x10\x03\x12\x16\n" +
+	"\x12PLAN_KIND_TRANSFER\x10\x04\x12\x14\n" +
+	"\x10PLAN_KIND_REMOVE\x10\x05\x12\x15\n" +
+	"\x11PLAN_KIND_UNPLACE\x10\x06\x12\x19\n" +
+	"\x15PLAN_KIND_REMOVE_NODE\x10\a\x12\x14\n" +
+	"\x10PLAN_KIND_DEMOTE\x10\b2\x88\x06\n" +
 	"\x0fInstanceService\x12C\n" +
 	"\fInitInstance\x12\x1c.spex.v1.InitInstanceRequest\x1a\x15.spex.v1.StepResponse\x12?\n" +
 	"\n" +
@@ -5678,13 +6566,17 @@ const file_spex_v1_spex_proto_rawDesc = "" +
 	"\x0eListDeviations\x12\x1e.spex.v1.ListDeviationsRequest\x1a\x1f.spex.v1.ListDeviationsResponse\x12W\n" +
 	"\x10AcceptDeviations\x12 .spex.v1.AcceptDeviationsRequest\x1a!.spex.v1.AcceptDeviationsResponse\x12W\n" +
 	"\x10RejectDeviations\x12 .spex.v1.RejectDeviationsRequest\x1a!.spex.v1.RejectDeviationsResponse\x12W\n" +
-	"\x10ListModelHistory\x12 .spex.v1.ListModelHistoryRequest\x1a!.spex.v1.ListModelHistoryResponse2\xb8\x02\n" +
+	"\x10ListModelHistory\x12 .spex.v1.ListModelHistoryRequest\x1a!.spex.v1.ListModelHistoryResponse2\xef\x04\n" +
 	"\x0eClusterService\x12B\n" +
 	"\tGetStatus\x12\x19.spex.v1.GetStatusRequest\x1a\x1a.spex.v1.GetStatusResponse\x12E\n" +
 	"\n" +
 	"GetVersion\x12\x1a.spex.v1.GetVersionRequest\x1a\x1b.spex.v1.GetVersionResponse\x12H\n" +
 	"\vGetSettings\x12\x1b.spex.v1.GetSettingsRequest\x1a\x1c.spex.v1.GetSettingsResponse\x12Q\n" +
-	"\x0eChangeSettings\x12\x1e.spex.v1.ChangeSettingsRequest\x1a\x1f.spex.v1.ChangeSettingsResponseB-Z+github.com/spexio/spex/proto/spex/v1;spexv1b\x06proto3"
+	"\x0eChangeSettings\x12\x1e.spex.v1.ChangeSettingsRequest\x1a\x1f.spex.v1.ChangeSettingsResponse\x12<\n" +
+	"\aGetPlan\x12\x17.spex.v1.GetPlanRequest\x1a\x18.spex.v1.GetPlanResponse\x12K\n" +
+	"\fSetNodeState\x12\x1c.spex.v1.SetNodeStateRequest\x1a\x1d.spex.v1.SetNodeStateResponse\x12K\n" +
+	"\fSetPlacement\x12\x1c.spex.v1.SetPlacementRequest\x1a\x1d.spex.v1.SetPlacementResponse\x12]\n" +
+	"\x12TransferLeadership\x12\".spex.v1.TransferLeadershipRequest\x1a#.spex.v1.TransferLeadershipResponseB-Z+github.com/spexio/spex/proto/spex/v1;spexv1b\x06proto3"
 
 var (
 	file_spex_v1_spex_proto_rawDescOnce sync.Once
@@ -5698,234 +6590,263 @@ func file_spex_v1_spex_proto_rawDescGZIP() []byte {
 	return file_spex_v1_spex_proto_rawDescData
 }
 
-var file_spex_v1_spex_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_spex_v1_spex_proto_msgTypes = make([]protoimpl.MessageInfo, 68)
+var file_spex_v1_spex_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_spex_v1_spex_proto_msgTypes = make([]protoimpl.MessageInfo, 78)
 var file_spex_v1_spex_proto_goTypes = []any{
 	(Consistency)(0),                    // 0: spex.v1.Consistency
 	(ImportMode)(0),                     // 1: spex.v1.ImportMode
-	(*ReadInfo)(nil),                    // 2: spex.v1.ReadInfo
-	(*InitInstanceRequest)(nil),         // 3: spex.v1.InitInstanceRequest
-	(*MockInstanceRequest)(nil),         // 4: spex.v1.MockInstanceRequest
-	(*TransitionRequest)(nil),           // 5: spex.v1.TransitionRequest
-	(*StepResponse)(nil),                // 6: spex.v1.StepResponse
-	(*TransitionBatchRequest)(nil),      // 7: spex.v1.TransitionBatchRequest
-	(*TransitionResult)(nil),            // 8: spex.v1.TransitionResult
-	(*TransitionBatchResponse)(nil),     // 9: spex.v1.TransitionBatchResponse
-	(*GetInstanceRequest)(nil),          // 10: spex.v1.GetInstanceRequest
-	(*Instance)(nil),                    // 11: spex.v1.Instance
-	(*Step)(nil),                        // 12: spex.v1.Step
-	(*GetInstanceResponse)(nil),         // 13: spex.v1.GetInstanceResponse
-	(*GetHistoryRequest)(nil),           // 14: spex.v1.GetHistoryRequest
-	(*GetHistoryResponse)(nil),          // 15: spex.v1.GetHistoryResponse
-	(*ListInstancesRequest)(nil),        // 16: spex.v1.ListInstancesRequest
-	(*ShardFailure)(nil),                // 17: spex.v1.ShardFailure
-	(*ListInstancesResponse)(nil),       // 18: spex.v1.ListInstancesResponse
-	(*DeleteInstanceRequest)(nil),       // 19: spex.v1.DeleteInstanceRequest
-	(*DeleteInstanceResponse)(nil),      // 20: spex.v1.DeleteInstanceResponse
-	(*DeleteMatchingRequest)(nil),       // 21: spex.v1.DeleteMatchingRequest
-	(*DeleteMatchingResponse)(nil),      // 22: spex.v1.DeleteMatchingResponse
-	(*ApplySpecificationRequest)(nil),   // 23: spex.v1.ApplySpecificationRequest
-	(*ApplySpecificationResponse)(nil),  // 24: spex.v1.ApplySpecificationResponse
-	(*GetSpecificationRequest)(nil),     // 25: spex.v1.GetSpecificationRequest
-	(*GetSpecificationResponse)(nil),    // 26: spex.v1.GetSpecificationResponse
-	(*ListSpecificationsRequest)(nil),   // 27: spex.v1.ListSpecificationsRequest
-	(*SpecificationInfo)(nil),           // 28: spex.v1.SpecificationInfo
-	(*ListSpecificationsResponse)(nil),  // 29: spex.v1.ListSpecificationsResponse
-	(*DeleteSpecificationRequest)(nil),  // 30: spex.v1.DeleteSpecificationRequest
-	(*DeleteSpecificationResponse)(nil), // 31: spex.v1.DeleteSpecificationResponse
-	(*ListModelsRequest)(nil),           // 32: spex.v1.ListModelsRequest
-	(*ModelInfo)(nil),                   // 33: spex.v1.ModelInfo
-	(*ListModelsResponse)(nil),          // 34: spex.v1.ListModelsResponse
-	(*GetModelRequest)(nil),             // 35: spex.v1.GetModelRequest
-	(*GetModelResponse)(nil),            // 36: spex.v1.GetModelResponse
-	(*ImportModelRequest)(nil),          // 37: spex.v1.ImportModelRequest
-	(*ImportModelResponse)(nil),         // 38: spex.v1.ImportModelResponse
-	(*SealModelRequest)(nil),            // 39: spex.v1.SealModelRequest
-	(*SealModelResponse)(nil),           // 40: spex.v1.SealModelResponse
-	(*LearnModelRequest)(nil),           // 41: spex.v1.LearnModelRequest
-	(*LearnModelResponse)(nil),          // 42: spex.v1.LearnModelResponse
-	(*ListDeviationsRequest)(nil),       // 43: spex.v1.ListDeviationsRequest
-	(*DeviationInfo)(nil),               // 44: spex.v1.DeviationInfo
-	(*Rejection)(nil),                   // 45: spex.v1.Rejection
-	(*AcceptDeviationsRequest)(nil),     // 46: spex.v1.AcceptDeviationsRequest
-	(*ModelGrade)(nil),                  // 47: spex.v1.ModelGrade
-	(*AcceptDeviationsResponse)(nil),    // 48: spex.v1.AcceptDeviationsResponse
-	(*RejectDeviationsRequest)(nil),     // 49: spex.v1.RejectDeviationsRequest
-	(*RejectDeviationsResponse)(nil),    // 50: spex.v1.RejectDeviationsResponse
-	(*ListModelHistoryRequest)(nil),     // 51: spex.v1.ListModelHistoryRequest
-	(*ModelEvent)(nil),                  // 52: spex.v1.ModelEvent
-	(*ListModelHistoryResponse)(nil),    // 53: spex.v1.ListModelHistoryResponse
-	(*ListDeviationsResponse)(nil),      // 54: spex.v1.ListDeviationsResponse
-	(*GetStatusRequest)(nil),            // 55: spex.v1.GetStatusRequest
-	(*NodeStatus)(nil),                  // 56: spex.v1.NodeStatus
-	(*ReplicaStatus)(nil),               // 57: spex.v1.ReplicaStatus
-	(*ShardStatus)(nil),                 // 58: spex.v1.ShardStatus
-	(*GetStatusResponse)(nil),           // 59: spex.v1.GetStatusResponse
-	(*GetVersionRequest)(nil),           // 60: spex.v1.GetVersionRequest
-	(*GetVersionResponse)(nil),          // 61: spex.v1.GetVersionResponse
-	(*ClusterSettings)(nil),             // 62: spex.v1.ClusterSettings
-	(*GetSettingsRequest)(nil),          // 63: spex.v1.GetSettingsRequest
-	(*GetSettingsResponse)(nil),         // 64: spex.v1.GetSettingsResponse
-	(*ChangeSettingsRequest)(nil),       // 65: spex.v1.ChangeSettingsRequest
-	(*ChangeSettingsResponse)(nil),      // 66: spex.v1.ChangeSettingsResponse
-	nil,                                 // 67: spex.v1.InitInstanceRequest.MetaEntry
-	nil,                                 // 68: spex.v1.MockInstanceRequest.MetaEntry
-	nil,                                 // 69: spex.v1.Instance.MetaEntry
-	(*timestamppb.Timestamp)(nil),       // 70: google.protobuf.Timestamp
-	(v1.Verdict)(0),                     // 71: spex.types.v1.Verdict
-	(*v1.Judgement)(nil),                // 72: spex.types.v1.Judgement
-	(*v1.RunViolation)(nil),             // 73: spex.types.v1.RunViolation
-	(*v1.ErrorDetail)(nil),              // 74: spex.types.v1.ErrorDetail
-	(v1.ModelMode)(0),                   // 75: spex.types.v1.ModelMode
-	(*v1.Transition)(nil),               // 76: spex.types.v1.Transition
-	(*v1.JointJudgement)(nil),           // 77: spex.types.v1.JointJudgement
-	(v1.ModelEventKind)(0),              // 78: spex.types.v1.ModelEventKind
-	(*durationpb.Duration)(nil),         // 79: google.protobuf.Duration
-	(*v1.Space)(nil),                    // 80: spex.types.v1.Space
+	(NodeState)(0),                      // 2: spex.v1.NodeState
+	(PlanKind)(0),                       // 3: spex.v1.PlanKind
+	(*ReadInfo)(nil),                    // 4: spex.v1.ReadInfo
+	(*InitInstanceRequest)(nil),         // 5: spex.v1.InitInstanceRequest
+	(*MockInstanceRequest)(nil),         // 6: spex.v1.MockInstanceRequest
+	(*TransitionRequest)(nil),           // 7: spex.v1.TransitionRequest
+	(*StepResponse)(nil),                // 8: spex.v1.StepResponse
+	(*TransitionBatchRequest)(nil),      // 9: spex.v1.TransitionBatchRequest
+	(*TransitionResult)(nil),            // 10: spex.v1.TransitionResult
+	(*TransitionBatchResponse)(nil),     // 11: spex.v1.TransitionBatchResponse
+	(*GetInstanceRequest)(nil),          // 12: spex.v1.GetInstanceRequest
+	(*Instance)(nil),                    // 13: spex.v1.Instance
+	(*Step)(nil),                        // 14: spex.v1.Step
+	(*GetInstanceResponse)(nil),         // 15: spex.v1.GetInstanceResponse
+	(*GetHistoryRequest)(nil),           // 16: spex.v1.GetHistoryRequest
+	(*GetHistoryResponse)(nil),          // 17: spex.v1.GetHistoryResponse
+	(*ListInstancesRequest)(nil),        // 18: spex.v1.ListInstancesRequest
+	(*ShardFailure)(nil),                // 19: spex.v1.ShardFailure
+	(*ListInstancesResponse)(nil),       // 20: spex.v1.ListInstancesResponse
+	(*DeleteInstanceRequest)(nil),       // 21: spex.v1.DeleteInstanceRequest
+	(*DeleteInstanceResponse)(nil),      // 22: spex.v1.DeleteInstanceResponse
+	(*DeleteMatchingRequest)(nil),       // 23: spex.v1.DeleteMatchingRequest
+	(*DeleteMatchingResponse)(nil),      // 24: spex.v1.DeleteMatchingResponse
+	(*ApplySpecificationRequest)(nil),   // 25: spex.v1.ApplySpecificationRequest
+	(*ApplySpecificationResponse)(nil),  // 26: spex.v1.ApplySpecificationResponse
+	(*GetSpecificationRequest)(nil),     // 27: spex.v1.GetSpecificationRequest
+	(*GetSpecificationResponse)(nil),    // 28: spex.v1.GetSpecificationResponse
+	(*ListSpecificationsRequest)(nil),   // 29: spex.v1.ListSpecificationsRequest
+	(*SpecificationInfo)(nil),           // 30: spex.v1.SpecificationInfo
+	(*ListSpecificationsResponse)(nil),  // 31: spex.v1.ListSpecificationsResponse
+	(*DeleteSpecificationRequest)(nil),  // 32: spex.v1.DeleteSpecificationRequest
+	(*DeleteSpecificationResponse)(nil), // 33: spex.v1.DeleteSpecificationResponse
+	(*ListModelsRequest)(nil),           // 34: spex.v1.ListModelsRequest
+	(*ModelInfo)(nil),                   // 35: spex.v1.ModelInfo
+	(*ListModelsResponse)(nil),          // 36: spex.v1.ListModelsResponse
+	(*GetModelRequest)(nil),             // 37: spex.v1.GetModelRequest
+	(*GetModelResponse)(nil),            // 38: spex.v1.GetModelResponse
+	(*ImportModelRequest)(nil),          // 39: spex.v1.ImportModelRequest
+	(*ImportModelResponse)(nil),         // 40: spex.v1.ImportModelResponse
+	(*SealModelRequest)(nil),            // 41: spex.v1.SealModelRequest
+	(*SealModelResponse)(nil),           // 42: spex.v1.SealModelResponse
+	(*LearnModelRequest)(nil),           // 43: spex.v1.LearnModelRequest
+	(*LearnModelResponse)(nil),          // 44: spex.v1.LearnModelResponse
+	(*ListDeviationsRequest)(nil),       // 45: spex.v1.ListDeviationsRequest
+	(*DeviationInfo)(nil),               // 46: spex.v1.DeviationInfo
+	(*Rejection)(nil),                   // 47: spex.v1.Rejection
+	(*AcceptDeviationsRequest)(nil),     // 48: spex.v1.AcceptDeviationsRequest
+	(*ModelGrade)(nil),                  // 49: spex.v1.ModelGrade
+	(*AcceptDeviationsResponse)(nil),    // 50: spex.v1.AcceptDeviationsResponse
+	(*RejectDeviationsRequest)(nil),     // 51: spex.v1.RejectDeviationsRequest
+	(*RejectDeviationsResponse)(nil),    // 52: spex.v1.RejectDeviationsResponse
+	(*ListModelHistoryRequest)(nil),     // 53: spex.v1.ListModelHistoryRequest
+	(*ModelEvent)(nil),                  // 54: spex.v1.ModelEvent
+	(*ListModelHistoryResponse)(nil),    // 55: spex.v1.ListModelHistoryResponse
+	(*ListDeviationsResponse)(nil),      // 56: spex.v1.ListDeviationsResponse
+	(*GetStatusRequest)(nil),            // 57: spex.v1.GetStatusRequest
+	(*NodeStatus)(nil),                  // 58: spex.v1.NodeStatus
+	(*ReplicaStatus)(nil),               // 59: spex.v1.ReplicaStatus
+	(*ShardStatus)(nil),                 // 60: spex.v1.ShardStatus
+	(*GetStatusResponse)(nil),           // 61: spex.v1.GetStatusResponse
+	(*GetVersionRequest)(nil),           // 62: spex.v1.GetVersionRequest
+	(*GetVersionResponse)(nil),          // 63: spex.v1.GetVersionResponse
+	(*ClusterSettings)(nil),             // 64: spex.v1.ClusterSettings
+	(*GetSettingsRequest)(nil),          // 65: spex.v1.GetSettingsRequest
+	(*GetSettingsResponse)(nil),         // 66: spex.v1.GetSettingsResponse
+	(*ChangeSettingsRequest)(nil),       // 67: spex.v1.ChangeSettingsRequest
+	(*ChangeSettingsResponse)(nil),      // 68: spex.v1.ChangeSettingsResponse
+	(*PlanChange)(nil),                  // 69: spex.v1.PlanChange
+	(*PlanWait)(nil),                    // 70: spex.v1.PlanWait
+	(*GetPlanRequest)(nil),              // 71: spex.v1.GetPlanRequest
+	(*GetPlanResponse)(nil),             // 72: spex.v1.GetPlanResponse
+	(*SetNodeStateRequest)(nil),         // 73: spex.v1.SetNodeStateRequest
+	(*SetNodeStateResponse)(nil),        // 74: spex.v1.SetNodeStateResponse
+	(*SetPlacementRequest)(nil),         // 75: spex.v1.SetPlacementRequest
+	(*SetPlacementResponse)(nil),        // 76: spex.v1.SetPlacementResponse
+	(*TransferLeadershipRequest)(nil),   // 77: spex.v1.TransferLeadershipRequest
+	(*TransferLeadershipResponse)(nil),  // 78: spex.v1.TransferLeadershipResponse
+	nil,                                 // 79: spex.v1.InitInstanceRequest.MetaEntry
+	nil,                                 // 80: spex.v1.MockInstanceRequest.MetaEntry
+	nil,                                 // 81: spex.v1.Instance.MetaEntry
+	(*timestamppb.Timestamp)(nil),       // 82: google.protobuf.Timestamp
+	(v1.Verdict)(0),                     // 83: spex.types.v1.Verdict
+	(*v1.Judgement)(nil),                // 84: spex.types.v1.Judgement
+	(*v1.RunViolation)(nil),             // 85: spex.types.v1.RunViolation
+	(*v1.ErrorDetail)(nil),              // 86: spex.types.v1.ErrorDetail
+	(v1.ModelMode)(0),                   // 87: spex.types.v1.ModelMode
+	(*v1.Transition)(nil),               // 88: spex.types.v1.Transition
+	(*v1.JointJudgement)(nil),           // 89: spex.types.v1.JointJudgement
+	(v1.ModelEventKind)(0),              // 90: spex.types.v1.ModelEventKind
+	(*durationpb.Duration)(nil),         // 91: google.protobuf.Duration
+	(*v1.Space)(nil),                    // 92: spex.types.v1.Space
 }
 var file_spex_v1_spex_proto_depIdxs = []int32{
-	67,  // 0: spex.v1.InitInstanceRequest.meta:type_name -> spex.v1.InitInstanceRequest.MetaEntry
-	70,  // 1: spex.v1.InitInstanceRequest.event_time:type_name -> google.protobuf.Timestamp
-	68,  // 2: spex.v1.MockInstanceRequest.meta:type_name -> spex.v1.MockInstanceRequest.MetaEntry
-	70,  // 3: spex.v1.TransitionRequest.event_time:type_name -> google.protobuf.Timestamp
-	71,  // 4: spex.v1.StepResponse.verdict:type_name -> spex.types.v1.Verdict
-	72,  // 5: spex.v1.StepResponse.judgement:type_name -> spex.types.v1.Judgement
-	73,  // 6: spex.v1.StepResponse.run_violation:type_name -> spex.types.v1.RunViolation
-	5,   // 7: spex.v1.TransitionBatchRequest.transitions:type_name -> spex.v1.TransitionRequest
-	6,   // 8: spex.v1.TransitionResult.response:type_name -> spex.v1.StepResponse
-	74,  // 9: spex.v1.TransitionResult.error:type_name -> spex.types.v1.ErrorDetail
-	8,   // 10: spex.v1.TransitionBatchResponse.results:type_name -> spex.v1.TransitionResult
+	79,  // 0: spex.v1.InitInstanceRequest.meta:type_name -> spex.v1.InitInstanceRequest.MetaEntry
+	82,  // 1: spex.v1.InitInstanceRequest.event_time:type_name -> google.protobuf.Timestamp
+	80,  // 2: spex.v1.MockInstanceRequest.meta:type_name -> spex.v1.MockInstanceRequest.MetaEntry
+	82,  // 3: spex.v1.TransitionRequest.event_time:type_name -> google.protobuf.Timestamp
+	83,  // 4: spex.v1.StepResponse.verdict:type_name -> spex.types.v1.Verdict
+	84,  // 5: spex.v1.StepResponse.judgement:type_name -> spex.types.v1.Judgement
+	85,  // 6: spex.v1.StepResponse.run_violation:type_name -> spex.types.v1.RunViolation
+	7,   // 7: spex.v1.TransitionBatchRequest.transitions:type_name -> spex.v1.TransitionRequest
+	8,   // 8: spex.v1.TransitionResult.response:type_name -> spex.v1.StepResponse
+	86,  // 9: spex.v1.TransitionResult.error:type_name -> spex.types.v1.ErrorDetail
+	10,  // 10: spex.v1.TransitionBatchResponse.results:type_name -> spex.v1.TransitionResult
 	0,   // 11: spex.v1.GetInstanceRequest.consistency:type_name -> spex.v1.Consistency
-	69,  // 12: spex.v1.Instance.meta:type_name -> spex.v1.Instance.MetaEntry
-	70,  // 13: spex.v1.Instance.created_at:type_name -> google.protobuf.Timestamp
-	70,  // 14: spex.v1.Instance.updated_at:type_name -> google.protobuf.Timestamp
-	70,  // 15: spex.v1.Instance.deadline:type_name -> google.protobuf.Timestamp
-	73,  // 16: spex.v1.Instance.run_violation:type_name -> spex.types.v1.RunViolation
-	70,  // 17: spex.v1.Instance.prune_at:type_name -> google.protobuf.Timestamp
-	70,  // 18: spex.v1.Step.time:type_name -> google.protobuf.Timestamp
-	70,  // 19: spex.v1.Step.event_time:type_name -> google.protobuf.Timestamp
-	71,  // 20: spex.v1.Step.verdict:type_name -> spex.types.v1.Verdict
-	72,  // 21: spex.v1.Step.judgement:type_name -> spex.types.v1.Judgement
-	73,  // 22: spex.v1.Step.run_violation:type_name -> spex.types.v1.RunViolation
-	11,  // 23: spex.v1.GetInstanceResponse.instance:type_name -> spex.v1.Instance
-	2,   // 24: spex.v1.GetInstanceResponse.read:type_name -> spex.v1.ReadInfo
+	81,  // 12: spex.v1.Instance.meta:type_name -> spex.v1.Instance.MetaEntry
+	82,  // 13: spex.v1.Instance.created_at:type_name -> google.protobuf.Timestamp
+	82,  // 14: spex.v1.Instance.updated_at:type_name -> google.protobuf.Timestamp
+	82,  // 15: spex.v1.Instance.deadline:type_name -> google.protobuf.Timestamp
+	85,  // 16: spex.v1.Instance.run_violation:type_name -> spex.types.v1.RunViolation
+	82,  // 17: spex.v1.Instance.prune_at:type_name -> google.protobuf.Timestamp
+	82,  // 18: spex.v1.Step.time:type_name -> google.protobuf.Timestamp
+	82,  // 19: spex.v1.Step.event_time:type_name -> google.protobuf.Timestamp
+	83,  // 20: spex.v1.Step.verdict:type_name -> spex.types.v1.Verdict
+	84,  // 21: spex.v1.Step.judgement:type_name -> spex.types.v1.Judgement
+	85,  // 22: spex.v1.Step.run_violation:type_name -> spex.types.v1.RunViolation
+	13,  // 23: spex.v1.GetInstanceResponse.instance:type_name -> spex.v1.Instance
+	4,   // 24: spex.v1.GetInstanceResponse.read:type_name -> spex.v1.ReadInfo
 	0,   // 25: spex.v1.GetHistoryRequest.consistency:type_name -> spex.v1.Consistency
-	11,  // 26: spex.v1.GetHistoryResponse.instance:type_name -> spex.v1.Instance
-	12,  // 27: spex.v1.GetHistoryResponse.steps:type_name -> spex.v1.Step
-	2,   // 28: spex.v1.GetHistoryResponse.read:type_name -> spex.v1.ReadInfo
+	13,  // 26: spex.v1.GetHistoryResponse.instance:type_name -> spex.v1.Instance
+	14,  // 27: spex.v1.GetHistoryResponse.steps:type_name -> spex.v1.Step
+	4,   // 28: spex.v1.GetHistoryResponse.read:type_name -> spex.v1.ReadInfo
 	0,   // 29: spex.v1.ListInstancesRequest.consistency:type_name -> spex.v1.Consistency
-	74,  // 30: spex.v1.ShardFailure.error:type_name -> spex.types.v1.ErrorDetail
-	11,  // 31: spex.v1.ListInstancesResponse.instances:type_name -> spex.v1.Instance
-	17,  // 32: spex.v1.ListInstancesResponse.failures:type_name -> spex.v1.ShardFailure
-	2,   // 33: spex.v1.ListInstancesResponse.reads:type_name -> spex.v1.ReadInfo
-	17,  // 34: spex.v1.DeleteMatchingResponse.failures:type_name -> spex.v1.ShardFailure
-	75,  // 35: spex.v1.ApplySpecificationResponse.model_mode:type_name -> spex.types.v1.ModelMode
-	70,  // 36: spex.v1.SpecificationInfo.applied_at:type_name -> google.protobuf.Timestamp
-	33,  // 37: spex.v1.SpecificationInfo.model:type_name -> spex.v1.ModelInfo
-	28,  // 38: spex.v1.ListSpecificationsResponse.specifications:type_name -> spex.v1.SpecificationInfo
-	75,  // 39: spex.v1.ModelInfo.mode:type_name -> spex.types.v1.ModelMode
-	33,  // 40: spex.v1.ListModelsResponse.models:type_name -> spex.v1.ModelInfo
-	33,  // 41: spex.v1.GetModelResponse.info:type_name -> spex.v1.ModelInfo
-	76,  // 42: spex.v1.GetModelResponse.transitions:type_name -> spex.types.v1.Transition
-	76,  // 43: spex.v1.ImportModelRequest.transitions:type_name -> spex.types.v1.Transition
+	86,  // 30: spex.v1.ShardFailure.error:type_name -> spex.types.v1.ErrorDetail
+	13,  // 31: spex.v1.ListInstancesResponse.instances:type_name -> spex.v1.Instance
+	19,  // 32: spex.v1.ListInstancesResponse.failures:type_name -> spex.v1.ShardFailure
+	4,   // 33: spex.v1.ListInstancesResponse.reads:type_name -> spex.v1.ReadInfo
+	19,  // 34: spex.v1.DeleteMatchingResponse.failures:type_name -> spex.v1.ShardFailure
+	87,  // 35: spex.v1.ApplySpecificationResponse.model_mode:type_name -> spex.types.v1.ModelMode
+	82,  // 36: spex.v1.SpecificationInfo.applied_at:type_name -> google.protobuf.Timestamp
+	35,  // 37: spex.v1.SpecificationInfo.model:type_name -> spex.v1.ModelInfo
+	30,  // 38: spex.v1.ListSpecificationsResponse.specifications:type_name -> spex.v1.SpecificationInfo
+	87,  // 39: spex.v1.ModelInfo.mode:type_name -> spex.types.v1.ModelMode
+	35,  // 40: spex.v1.ListModelsResponse.models:type_name -> spex.v1.ModelInfo
+	35,  // 41: spex.v1.GetModelResponse.info:type_name -> spex.v1.ModelInfo
+	88,  // 42: spex.v1.GetModelResponse.transitions:type_name -> spex.types.v1.Transition
+	88,  // 43: spex.v1.ImportModelRequest.transitions:type_name -> spex.types.v1.Transition
 	1,   // 44: spex.v1.ImportModelRequest.mode:type_name -> spex.v1.ImportMode
-	33,  // 45: spex.v1.ImportModelResponse.model:type_name -> spex.v1.ModelInfo
-	33,  // 46: spex.v1.SealModelResponse.model:type_name -> spex.v1.ModelInfo
-	33,  // 47: spex.v1.LearnModelResponse.model:type_name -> spex.v1.ModelInfo
+	35,  // 45: spex.v1.ImportModelResponse.model:type_name -> spex.v1.ModelInfo
+	35,  // 46: spex.v1.SealModelResponse.model:type_name -> spex.v1.ModelInfo
+	35,  // 47: spex.v1.LearnModelResponse.model:type_name -> spex.v1.ModelInfo
 	0,   // 48: spex.v1.ListDeviationsRequest.consistency:type_name -> spex.v1.Consistency
-	76,  // 49: spex.v1.DeviationInfo.transition:type_name -> spex.types.v1.Transition
-	71,  // 50: spex.v1.DeviationInfo.verdict:type_name -> spex.types.v1.Verdict
-	70,  // 51: spex.v1.DeviationInfo.first_time:type_name -> google.protobuf.Timestamp
-	70,  // 52: spex.v1.DeviationInfo.last_time:type_name -> google.protobuf.Timestamp
-	77,  // 53: spex.v1.DeviationInfo.joint:type_name -> spex.types.v1.JointJudgement
-	45,  // 54: spex.v1.DeviationInfo.rejection:type_name -> spex.v1.Rejection
-	70,  // 55: spex.v1.Rejection.time:type_name -> google.protobuf.Timestamp
-	76,  // 56: spex.v1.AcceptDeviationsRequest.transitions:type_name -> spex.types.v1.Transition
-	70,  // 57: spex.v1.AcceptDeviationsRequest.expires_at:type_name -> google.protobuf.Timestamp
-	33,  // 58: spex.v1.AcceptDeviationsResponse.model:type_name -> spex.v1.ModelInfo
-	47,  // 59: spex.v1.AcceptDeviationsResponse.before:type_name -> spex.v1.ModelGrade
-	47,  // 60: spex.v1.AcceptDeviationsResponse.after:type_name -> spex.v1.ModelGrade
-	76,  // 61: spex.v1.RejectDeviationsRequest.transitions:type_name -> spex.types.v1.Transition
-	33,  // 62: spex.v1.RejectDeviationsResponse.model:type_name -> spex.v1.ModelInfo
-	78,  // 63: spex.v1.ModelEvent.kind:type_name -> spex.types.v1.ModelEventKind
-	70,  // 64: spex.v1.ModelEvent.time:type_name -> google.protobuf.Timestamp
-	70,  // 65: spex.v1.ModelEvent.first_time:type_name -> google.protobuf.Timestamp
-	70,  // 66: spex.v1.ModelEvent.expires_at:type_name -> google.protobuf.Timestamp
-	76,  // 67: spex.v1.ModelEvent.transitions:type_name -> spex.types.v1.Transition
-	33,  // 68: spex.v1.ListModelHistoryResponse.model:type_name -> spex.v1.ModelInfo
-	52,  // 69: spex.v1.ListModelHistoryResponse.events:type_name -> spex.v1.ModelEvent
-	44,  // 70: spex.v1.ListDeviationsResponse.deviations:type_name -> spex.v1.DeviationInfo
-	17,  // 71: spex.v1.ListDeviationsResponse.failures:type_name -> spex.v1.ShardFailure
-	79,  // 72: spex.v1.NodeStatus.clock_offset:type_name -> google.protobuf.Duration
-	80,  // 73: spex.v1.NodeStatus.space:type_name -> spex.types.v1.Space
-	57,  // 74: spex.v1.ShardStatus.replicas:type_name -> spex.v1.ReplicaStatus
-	56,  // 75: spex.v1.GetStatusResponse.nodes:type_name -> spex.v1.NodeStatus
-	58,  // 76: spex.v1.GetStatusResponse.catalog:type_name -> spex.v1.ShardStatus
-	58,  // 77: spex.v1.GetStatusResponse.shards:type_name -> spex.v1.ShardStatus
-	79,  // 78: spex.v1.ClusterSettings.request_window:type_name -> google.protobuf.Duration
-	62,  // 79: spex.v1.GetSettingsResponse.settings:type_name -> spex.v1.ClusterSettings
-	62,  // 80: spex.v1.GetSettingsResponse.defaults:type_name -> spex.v1.ClusterSettings
-	79,  // 81: spex.v1.ChangeSettingsRequest.request_window:type_name -> google.protobuf.Duration
-	62,  // 82: spex.v1.ChangeSettingsResponse.settings:type_name -> spex.v1.ClusterSettings
-	3,   // 83: spex.v1.InstanceService.InitInstance:input_type -> spex.v1.InitInstanceRequest
-	5,   // 84: spex.v1.InstanceService.Transition:input_type -> spex.v1.TransitionRequest
-	7,   // 85: spex.v1.InstanceService.TransitionBatch:input_type -> spex.v1.TransitionBatchRequest
-	5,   // 86: spex.v1.InstanceService.TransitionStream:input_type -> spex.v1.TransitionRequest
-	10,  // 87: spex.v1.InstanceService.GetInstance:input_type -> spex.v1.GetInstanceRequest
-	14,  // 88: spex.v1.InstanceService.GetHistory:input_type -> spex.v1.GetHistoryRequest
-	16,  // 89: spex.v1.InstanceService.ListInstances:input_type -> spex.v1.ListInstancesRequest
-	19,  // 90: spex.v1.InstanceService.DeleteInstance:input_type -> spex.v1.DeleteInstanceRequest
-	4,   // 91: spex.v1.InstanceService.MockInstance:input_type -> spex.v1.MockInstanceRequest
-	21,  // 92: spex.v1.InstanceService.DeleteMatching:input_type -> spex.v1.DeleteMatchingRequest
-	23,  // 93: spex.v1.SpecificationService.ApplySpecification:input_type -> spex.v1.ApplySpecificationRequest
-	25,  // 94: spex.v1.SpecificationService.GetSpecification:input_type -> spex.v1.GetSpecificationRequest
-	27,  // 95: spex.v1.SpecificationService.ListSpecifications:input_type -> spex.v1.ListSpecificationsRequest
-	30,  // 96: spex.v1.SpecificationService.DeleteSpecification:input_type -> spex.v1.DeleteSpecificationRequest
-	32,  // 97: spex.v1.ModelService.ListModels:input_type -> spex.v1.ListModelsRequest
-	35,  // 98: spex.v1.ModelService.GetModel:input_type -> spex.v1.GetModelRequest
-	37,  // 99: spex.v1.ModelService.ImportModel:input_type -> spex.v1.ImportModelRequest
-	39,  // 100: spex.v1.ModelService.SealModel:input_type -> spex.v1.SealModelRequest
-	41,  // 101: spex.v1.ModelService.LearnModel:input_type -> spex.v1.LearnModelRequest
-	43,  // 102: spex.v1.ModelService.ListDeviations:input_type -> spex.v1.ListDeviationsRequest
-	46,  // 103: spex.v1.ModelService.AcceptDeviations:input_type -> spex.v1.AcceptDeviationsRequest
-	49,  // 104: spex.v1.ModelService.RejectDeviations:input_type -> spex.v1.RejectDeviationsRequest
-	51,  // 105: spex.v1.ModelService.ListModelHistory:input_type -> spex.v1.ListModelHistoryRequest
-	55,  // 106: spex.v1.ClusterService.GetStatus:input_type -> spex.v1.GetStatusRequest
-	60,  // 107: spex.v1.ClusterService.GetVersion:input_type -> spex.v1.GetVersionRequest
-	63,  // 108: spex.v1.ClusterService.GetSettings:input_type -> spex.v1.GetSettingsRequest
-	65,  // 109: spex.v1.ClusterService.ChangeSettings:input_type -> spex.v1.ChangeSettingsRequest
-	6,   // 110: spex.v1.InstanceService.InitInstance:output_type -> spex.v1.StepResponse
-	6,   // 111: spex.v1.InstanceService.Transition:output_type -> spex.v1.StepResponse
-	9,   // 112: spex.v1.InstanceService.TransitionBatch:output_type -> spex.v1.TransitionBatchResponse
-	8,   // 113: spex.v1.InstanceService.TransitionStream:output_type -> spex.v1.TransitionResult
-	13,  // 114: spex.v1.InstanceService.GetInstance:output_type -> spex.v1.GetInstanceResponse
-	15,  // 115: spex.v1.InstanceService.GetHistory:output_type -> spex.v1.GetHistoryResponse
-	18,  // 116: spex.v1.InstanceService.ListInstances:output_type -> spex.v1.ListInstancesResponse
-	20,  // 117: spex.v1.InstanceService.DeleteInstance:output_type -> spex.v1.DeleteInstanceResponse
-	6,   // 118: spex.v1.InstanceService.MockInstance:output_type -> spex.v1.StepResponse
-	22,  // 119: spex.v1.InstanceService.DeleteMatching:output_type -> spex.v1.DeleteMatchingResponse
-	24,  // 120: spex.v1.SpecificationService.ApplySpecification:output_type -> spex.v1.ApplySpecificationResponse
-	26,  // 121: spex.v1.SpecificationService.GetSpecification:output_type -> spex.v1.GetSpecificationResponse
-	29,  // 122: spex.v1.SpecificationService.ListSpecifications:output_type -> spex.v1.ListSpecificationsResponse
-	31,  // 123: spex.v1.SpecificationService.DeleteSpecification:output_type -> spex.v1.DeleteSpecificationResponse
-	34,  // 124: spex.v1.ModelService.ListModels:output_type -> spex.v1.ListModelsResponse
-	36,  // 125: spex.v1.ModelService.GetModel:output_type -> spex.v1.GetModelResponse
-	38,  // 126: spex.v1.ModelService.ImportModel:output_type -> spex.v1.ImportModelResponse
-	40,  // 127: spex.v1.ModelService.SealModel:output_type -> spex.v1.SealModelResponse
-	42,  // 128: spex.v1.ModelService.LearnModel:output_type -> spex.v1.LearnModelResponse
-	54,  // 129: spex.v1.ModelService.ListDeviations:output_type -> spex.v1.ListDeviationsResponse
-	48,  // 130: spex.v1.ModelService.AcceptDeviations:output_type -> spex.v1.AcceptDeviationsResponse
-	50,  // 131: spex.v1.ModelService.RejectDeviations:output_type -> spex.v1.RejectDeviationsResponse
-	53,  // 132: spex.v1.ModelService.ListModelHistory:output_type -> spex.v1.ListModelHistoryResponse
-	59,  // 133: spex.v1.ClusterService.GetStatus:output_type -> spex.v1.GetStatusResponse
-	61,  // 134: spex.v1.ClusterService.GetVersion:output_type -> spex.v1.GetVersionResponse
-	64,  // 135: spex.v1.ClusterService.GetSettings:output_type -> spex.v1.GetSettingsResponse
-	66,  // 136: spex.v1.ClusterService.ChangeSettings:output_type -> spex.v1.ChangeSettingsResponse
-	110, // [110:137] is the sub-list for method output_type
-	83,  // [83:110] is the sub-list for method input_type
-	83,  // [83:83] is the sub-list for extension type_name
-	83,  // [83:83] is the sub-list for extension extendee
-	0,   // [0:83] is the sub-list for field type_name
+	88,  // 49: spex.v1.DeviationInfo.transition:type_name -> spex.types.v1.Transition
+	83,  // 50: spex.v1.DeviationInfo.verdict:type_name -> spex.types.v1.Verdict
+	82,  // 51: spex.v1.DeviationInfo.first_time:type_name -> google.protobuf.Timestamp
+	82,  // 52: spex.v1.DeviationInfo.last_time:type_name -> google.protobuf.Timestamp
+	89,  // 53: spex.v1.DeviationInfo.joint:type_name -> spex.types.v1.JointJudgement
+	47,  // 54: spex.v1.DeviationInfo.rejection:type_name -> spex.v1.Rejection
+	82,  // 55: spex.v1.Rejection.time:type_name -> google.protobuf.Timestamp
+	88,  // 56: spex.v1.AcceptDeviationsRequest.transitions:type_name -> spex.types.v1.Transition
+	82,  // 57: spex.v1.AcceptDeviationsRequest.expires_at:type_name -> google.protobuf.Timestamp
+	35,  // 58: spex.v1.AcceptDeviationsResponse.model:type_name -> spex.v1.ModelInfo
+	49,  // 59: spex.v1.AcceptDeviationsResponse.before:type_name -> spex.v1.ModelGrade
+	49,  // 60: spex.v1.AcceptDeviationsResponse.after:type_name -> spex.v1.ModelGrade
+	88,  // 61: spex.v1.RejectDeviationsRequest.transitions:type_name -> spex.types.v1.Transition
+	35,  // 62: spex.v1.RejectDeviationsResponse.model:type_name -> spex.v1.ModelInfo
+	90,  // 63: spex.v1.ModelEvent.kind:type_name -> spex.types.v1.ModelEventKind
+	82,  // 64: spex.v1.ModelEvent.time:type_name -> google.protobuf.Timestamp
+	82,  // 65: spex.v1.ModelEvent.first_time:type_name -> google.protobuf.Timestamp
+	82,  // 66: spex.v1.ModelEvent.expires_at:type_name -> google.protobuf.Timestamp
+	88,  // 67: spex.v1.ModelEvent.transitions:type_name -> spex.types.v1.Transition
+	35,  // 68: spex.v1.ListModelHistoryResponse.model:type_name -> spex.v1.ModelInfo
+	54,  // 69: spex.v1.ListModelHistoryResponse.events:type_name -> spex.v1.ModelEvent
+	46,  // 70: spex.v1.ListDeviationsResponse.deviations:type_name -> spex.v1.DeviationInfo
+	19,  // 71: spex.v1.ListDeviationsResponse.failures:type_name -> spex.v1.ShardFailure
+	91,  // 72: spex.v1.NodeStatus.clock_offset:type_name -> google.protobuf.Duration
+	92,  // 73: spex.v1.NodeStatus.space:type_name -> spex.types.v1.Space
+	2,   // 74: spex.v1.NodeStatus.state:type_name -> spex.v1.NodeState
+	59,  // 75: spex.v1.ShardStatus.replicas:type_name -> spex.v1.ReplicaStatus
+	58,  // 76: spex.v1.GetStatusResponse.nodes:type_name -> spex.v1.NodeStatus
+	60,  // 77: spex.v1.GetStatusResponse.catalog:type_name -> spex.v1.ShardStatus
+	60,  // 78: spex.v1.GetStatusResponse.shards:type_name -> spex.v1.ShardStatus
+	91,  // 79: spex.v1.ClusterSettings.request_window:type_name -> google.protobuf.Duration
+	64,  // 80: spex.v1.GetSettingsResponse.settings:type_name -> spex.v1.ClusterSettings
+	64,  // 81: spex.v1.GetSettingsResponse.defaults:type_name -> spex.v1.ClusterSettings
+	91,  // 82: spex.v1.ChangeSettingsRequest.request_window:type_name -> google.protobuf.Duration
+	64,  // 83: spex.v1.ChangeSettingsResponse.settings:type_name -> spex.v1.ClusterSettings
+	3,   // 84: spex.v1.PlanChange.kind:type_name -> spex.v1.PlanKind
+	91,  // 85: spex.v1.GetPlanResponse.dead_after:type_name -> google.protobuf.Duration
+	69,  // 86: spex.v1.GetPlanResponse.running:type_name -> spex.v1.PlanChange
+	69,  // 87: spex.v1.GetPlanResponse.next:type_name -> spex.v1.PlanChange
+	69,  // 88: spex.v1.GetPlanResponse.steps:type_name -> spex.v1.PlanChange
+	70,  // 89: spex.v1.GetPlanResponse.waiting:type_name -> spex.v1.PlanWait
+	2,   // 90: spex.v1.SetNodeStateRequest.state:type_name -> spex.v1.NodeState
+	91,  // 91: spex.v1.SetPlacementRequest.dead_after:type_name -> google.protobuf.Duration
+	5,   // 92: spex.v1.InstanceService.InitInstance:input_type -> spex.v1.InitInstanceRequest
+	7,   // 93: spex.v1.InstanceService.Transition:input_type -> spex.v1.TransitionRequest
+	9,   // 94: spex.v1.InstanceService.TransitionBatch:input_type -> spex.v1.TransitionBatchRequest
+	7,   // 95: spex.v1.InstanceService.TransitionStream:input_type -> spex.v1.TransitionRequest
+	12,  // 96: spex.v1.InstanceService.GetInstance:input_type -> spex.v1.GetInstanceRequest
+	16,  // 97: spex.v1.InstanceService.GetHistory:input_type -> spex.v1.GetHistoryRequest
+	18,  // 98: spex.v1.InstanceService.ListInstances:input_type -> spex.v1.ListInstancesRequest
+	21,  // 99: spex.v1.InstanceService.DeleteInstance:input_type -> spex.v1.DeleteInstanceRequest
+	6,   // 100: spex.v1.InstanceService.MockInstance:input_type -> spex.v1.MockInstanceRequest
+	23,  // 101: spex.v1.InstanceService.DeleteMatching:input_type -> spex.v1.DeleteMatchingRequest
+	25,  // 102: spex.v1.SpecificationService.ApplySpecification:input_type -> spex.v1.ApplySpecificationRequest
+	27,  // 103: spex.v1.SpecificationService.GetSpecification:input_type -> spex.v1.GetSpecificationRequest
+	29,  // 104: spex.v1.SpecificationService.ListSpecifications:input_type -> spex.v1.ListSpecificationsRequest
+	32,  // 105: spex.v1.SpecificationService.DeleteSpecification:input_type -> spex.v1.DeleteSpecificationRequest
+	34,  // 106: spex.v1.ModelService.ListModels:input_type -> spex.v1.ListModelsRequest
+	37,  // 107: spex.v1.ModelService.GetModel:input_type -> spex.v1.GetModelRequest
+	39,  // 108: spex.v1.ModelService.ImportModel:input_type -> spex.v1.ImportModelRequest
+	41,  // 109: spex.v1.ModelService.SealModel:input_type -> spex.v1.SealModelRequest
+	43,  // 110: spex.v1.ModelService.LearnModel:input_type -> spex.v1.LearnModelRequest
+	45,  // 111: spex.v1.ModelService.ListDeviations:input_type -> spex.v1.ListDeviationsRequest
+	48,  // 112: spex.v1.ModelService.AcceptDeviations:input_type -> spex.v1.AcceptDeviationsRequest
+	51,  // 113: spex.v1.ModelService.RejectDeviations:input_type -> spex.v1.RejectDeviationsRequest
+	53,  // 114: spex.v1.ModelService.ListModelHistory:input_type -> spex.v1.ListModelHistoryRequest
+	57,  // 115: spex.v1.ClusterService.GetStatus:input_type -> spex.v1.GetStatusRequest
+	62,  // 116: spex.v1.ClusterService.GetVersion:input_type -> spex.v1.GetVersionRequest
+	65,  // 117: spex.v1.ClusterService.GetSettings:input_type -> spex.v1.GetSettingsRequest
+	67,  // 118: spex.v1.ClusterService.ChangeSettings:input_type -> spex.v1.ChangeSettingsRequest
+	71,  // 119: spex.v1.ClusterService.GetPlan:input_type -> spex.v1.GetPlanRequest
+	73,  // 120: spex.v1.ClusterService.SetNodeState:input_type -> spex.v1.SetNodeStateRequest
+	75,  // 121: spex.v1.ClusterService.SetPlacement:input_type -> spex.v1.SetPlacementRequest
+	77,  // 122: spex.v1.ClusterService.TransferLeadership:input_type -> spex.v1.TransferLeadershipRequest
+	8,   // 123: spex.v1.InstanceService.InitInstance:output_type -> spex.v1.StepResponse
+	8,   // 124: spex.v1.InstanceService.Transition:output_type -> spex.v1.StepResponse
+	11,  // 125: spex.v1.InstanceService.TransitionBatch:output_type -> spex.v1.TransitionBatchResponse
+	10,  // 126: spex.v1.InstanceService.TransitionStream:output_type -> spex.v1.TransitionResult
+	15,  // 127: spex.v1.InstanceService.GetInstance:output_type -> spex.v1.GetInstanceResponse
+	17,  // 128: spex.v1.InstanceService.GetHistory:output_type -> spex.v1.GetHistoryResponse
+	20,  // 129: spex.v1.InstanceService.ListInstances:output_type -> spex.v1.ListInstancesResponse
+	22,  // 130: spex.v1.InstanceService.DeleteInstance:output_type -> spex.v1.DeleteInstanceResponse
+	8,   // 131: spex.v1.InstanceService.MockInstance:output_type -> spex.v1.StepResponse
+	24,  // 132: spex.v1.InstanceService.DeleteMatching:output_type -> spex.v1.DeleteMatchingResponse
+	26,  // 133: spex.v1.SpecificationService.ApplySpecification:output_type -> spex.v1.ApplySpecificationResponse
+	28,  // 134: spex.v1.SpecificationService.GetSpecification:output_type -> spex.v1.GetSpecificationResponse
+	31,  // 135: spex.v1.SpecificationService.ListSpecifications:output_type -> spex.v1.ListSpecificationsResponse
+	33,  // 136: spex.v1.SpecificationService.DeleteSpecification:output_type -> spex.v1.DeleteSpecificationResponse
+	36,  // 137: spex.v1.ModelService.ListModels:output_type -> spex.v1.ListModelsResponse
+	38,  // 138: spex.v1.ModelService.GetModel:output_type -> spex.v1.GetModelResponse
+	40,  // 139: spex.v1.ModelService.ImportModel:output_type -> spex.v1.ImportModelResponse
+	42,  // 140: spex.v1.ModelService.SealModel:output_type -> spex.v1.SealModelResponse
+	44,  // 141: spex.v1.ModelService.LearnModel:output_type -> spex.v1.LearnModelResponse
+	56,  // 142: spex.v1.ModelService.ListDeviations:output_type -> spex.v1.ListDeviationsResponse
+	50,  // 143: spex.v1.ModelService.AcceptDeviations:output_type -> spex.v1.AcceptDeviationsResponse
+	52,  // 144: spex.v1.ModelService.RejectDeviations:output_type -> spex.v1.RejectDeviationsResponse
+	55,  // 145: spex.v1.ModelService.ListModelHistory:output_type -> spex.v1.ListModelHistoryResponse
+	61,  // 146: spex.v1.ClusterService.GetStatus:output_type -> spex.v1.GetStatusResponse
+	63,  // 147: spex.v1.ClusterService.GetVersion:output_type -> spex.v1.GetVersionResponse
+	66,  // 148: spex.v1.ClusterService.GetSettings:output_type -> spex.v1.GetSettingsResponse
+	68,  // 149: spex.v1.ClusterService.ChangeSettings:output_type -> spex.v1.ChangeSettingsResponse
+	72,  // 150: spex.v1.ClusterService.GetPlan:output_type -> spex.v1.GetPlanResponse
+	74,  // 151: spex.v1.ClusterService.SetNodeState:output_type -> spex.v1.SetNodeStateResponse
+	76,  // 152: spex.v1.ClusterService.SetPlacement:output_type -> spex.v1.SetPlacementResponse
+	78,  // 153: spex.v1.ClusterService.TransferLeadership:output_type -> spex.v1.TransferLeadershipResponse
+	123, // [123:154] is the sub-list for method output_type
+	92,  // [92:123] is the sub-list for method input_type
+	92,  // [92:92] is the sub-list for extension type_name
+	92,  // [92:92] is the sub-list for extension extendee
+	0,   // [0:92] is the sub-list for field type_name
 }
 
 func init() { file_spex_v1_spex_proto_init() }
@@ -5938,14 +6859,16 @@ func file_spex_v1_spex_proto_init() {
 		(*TransitionResult_Error)(nil),
 	}
 	file_spex_v1_spex_proto_msgTypes[31].OneofWrappers = []any{}
+	file_spex_v1_spex_proto_msgTypes[56].OneofWrappers = []any{}
 	file_spex_v1_spex_proto_msgTypes[63].OneofWrappers = []any{}
+	file_spex_v1_spex_proto_msgTypes[71].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_spex_v1_spex_proto_rawDesc), len(file_spex_v1_spex_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   68,
+			NumEnums:      4,
+			NumMessages:   78,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

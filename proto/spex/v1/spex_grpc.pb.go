@@ -1140,10 +1140,14 @@ var ModelService_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	ClusterService_GetStatus_FullMethodName      = "/spex.v1.ClusterService/GetStatus"
-	ClusterService_GetVersion_FullMethodName     = "/spex.v1.ClusterService/GetVersion"
-	ClusterService_GetSettings_FullMethodName    = "/spex.v1.ClusterService/GetSettings"
-	ClusterService_ChangeSettings_FullMethodName = "/spex.v1.ClusterService/ChangeSettings"
+	ClusterService_GetStatus_FullMethodName          = "/spex.v1.ClusterService/GetStatus"
+	ClusterService_GetVersion_FullMethodName         = "/spex.v1.ClusterService/GetVersion"
+	ClusterService_GetSettings_FullMethodName        = "/spex.v1.ClusterService/GetSettings"
+	ClusterService_ChangeSettings_FullMethodName     = "/spex.v1.ClusterService/ChangeSettings"
+	ClusterService_GetPlan_FullMethodName            = "/spex.v1.ClusterService/GetPlan"
+	ClusterService_SetNodeState_FullMethodName       = "/spex.v1.ClusterService/SetNodeState"
+	ClusterService_SetPlacement_FullMethodName       = "/spex.v1.ClusterService/SetPlacement"
+	ClusterService_TransferLeadership_FullMethodName = "/spex.v1.ClusterService/TransferLeadership"
 )
 
 // ClusterServiceClient is the client API for ClusterService service.
@@ -1159,6 +1163,18 @@ type ClusterServiceClient interface {
 	// ChangeSettings changes that while the cluster runs. It answers once the
 	// catalog has the settings; the shards follow within about a second.
 	ChangeSettings(ctx context.Context, in *ChangeSettingsRequest, opts ...grpc.CallOption) (*ChangeSettingsResponse, error)
+	// GetPlan tells what the cluster is moving, what it would move next, and the
+	// whole way to where its replicas belong.
+	GetPlan(ctx context.Context, in *GetPlanRequest, opts ...grpc.CallOption) (*GetPlanResponse, error)
+	// SetNodeState says what may be done with a node: drain it, take everything
+	// from it, take it for lost, or use it again. It answers once the catalog has
+	// it; the replicas follow.
+	SetNodeState(ctx context.Context, in *SetNodeStateRequest, opts ...grpc.CallOption) (*SetNodeStateResponse, error)
+	// SetPlacement changes what the placement of replicas goes by.
+	SetPlacement(ctx context.Context, in *SetPlacementRequest, opts ...grpc.CallOption) (*SetPlacementResponse, error)
+	// TransferLeadership moves the leadership of a shard, or of the catalog, to
+	// another of its voters. It answers once that leads.
+	TransferLeadership(ctx context.Context, in *TransferLeadershipRequest, opts ...grpc.CallOption) (*TransferLeadershipResponse, error)
 }
 
 type clusterServiceClient struct {
@@ -1209,6 +1225,46 @@ func (c *clusterServiceClient) ChangeSettings(ctx context.Context, in *ChangeSet
 	return out, nil
 }
 
+func (c *clusterServiceClient) GetPlan(ctx context.Context, in *GetPlanRequest, opts ...grpc.CallOption) (*GetPlanResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetPlanResponse)
+	err := c.cc.Invoke(ctx, ClusterService_GetPlan_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterServiceClient) SetNodeState(ctx context.Context, in *SetNodeStateRequest, opts ...grpc.CallOption) (*SetNodeStateResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetNodeStateResponse)
+	err := c.cc.Invoke(ctx, ClusterService_SetNodeState_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterServiceClient) SetPlacement(ctx context.Context, in *SetPlacementRequest, opts ...grpc.CallOption) (*SetPlacementResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetPlacementResponse)
+	err := c.cc.Invoke(ctx, ClusterService_SetPlacement_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *clusterServiceClient) TransferLeadership(ctx context.Context, in *TransferLeadershipRequest, opts ...grpc.CallOption) (*TransferLeadershipResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TransferLeadershipResponse)
+	err := c.cc.Invoke(ctx, ClusterService_TransferLeadership_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ClusterServiceServer is the server API for ClusterService service.
 // All implementations must embed UnimplementedClusterServiceServer
 // for forward compatibility.
@@ -1222,6 +1278,18 @@ type ClusterServiceServer interface {
 	// ChangeSettings changes that while the cluster runs. It answers once the
 	// catalog has the settings; the shards follow within about a second.
 	ChangeSettings(context.Context, *ChangeSettingsRequest) (*ChangeSettingsResponse, error)
+	// GetPlan tells what the cluster is moving, what it would move next, and the
+	// whole way to where its replicas belong.
+	GetPlan(context.Context, *GetPlanRequest) (*GetPlanResponse, error)
+	// SetNodeState says what may be done with a node: drain it, take everything
+	// from it, take it for lost, or use it again. It answers once the catalog has
+	// it; the replicas follow.
+	SetNodeState(context.Context, *SetNodeStateRequest) (*SetNodeStateResponse, error)
+	// SetPlacement changes what the placement of replicas goes by.
+	SetPlacement(context.Context, *SetPlacementRequest) (*SetPlacementResponse, error)
+	// TransferLeadership moves the leadership of a shard, or of the catalog, to
+	// another of its voters. It answers once that leads.
+	TransferLeadership(context.Context, *TransferLeadershipRequest) (*TransferLeadershipResponse, error)
 	mustEmbedUnimplementedClusterServiceServer()
 }
 
@@ -1243,6 +1311,18 @@ func (UnimplementedClusterServiceServer) GetSettings(context.Context, *GetSettin
 }
 func (UnimplementedClusterServiceServer) ChangeSettings(context.Context, *ChangeSettingsRequest) (*ChangeSettingsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ChangeSettings not implemented")
+}
+func (UnimplementedClusterServiceServer) GetPlan(context.Context, *GetPlanRequest) (*GetPlanResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetPlan not implemented")
+}
+func (UnimplementedClusterServiceServer) SetNodeState(context.Context, *SetNodeStateRequest) (*SetNodeStateResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetNodeState not implemented")
+}
+func (UnimplementedClusterServiceServer) SetPlacement(context.Context, *SetPlacementRequest) (*SetPlacementResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetPlacement not implemented")
+}
+func (UnimplementedClusterServiceServer) TransferLeadership(context.Context, *TransferLeadershipRequest) (*TransferLeadershipResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TransferLeadership not implemented")
 }
 func (UnimplementedClusterServiceServer) mustEmbedUnimplementedClusterServiceServer() {}
 func (UnimplementedClusterServiceServer) testEmbeddedByValue()                        {}
@@ -1337,6 +1417,78 @@ func _ClusterService_ChangeSettings_Handler(srv interface{}, ctx context.Context
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ClusterService_GetPlan_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetPlanRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServiceServer).GetPlan(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClusterService_GetPlan_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServiceServer).GetPlan(ctx, req.(*GetPlanRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ClusterService_SetNodeState_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetNodeStateRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServiceServer).SetNodeState(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClusterService_SetNodeState_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServiceServer).SetNodeState(ctx, req.(*SetNodeStateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ClusterService_SetPlacement_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetPlacementRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServiceServer).SetPlacement(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClusterService_SetPlacement_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServiceServer).SetPlacement(ctx, req.(*SetPlacementRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ClusterService_TransferLeadership_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TransferLeadershipRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServiceServer).TransferLeadership(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClusterService_TransferLeadership_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServiceServer).TransferLeadership(ctx, req.(*TransferLeadershipRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ClusterService_ServiceDesc is the grpc.ServiceDesc for ClusterService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -1359,6 +1511,22 @@ var ClusterService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ChangeSettings",
 			Handler:    _ClusterService_ChangeSettings_Handler,
+		},
+		{
+			MethodName: "GetPlan",
+			Handler:    _ClusterService_GetPlan_Handler,
+		},
+		{
+			MethodName: "SetNodeState",
+			Handler:    _ClusterService_SetNodeState_Handler,
+		},
+		{
+			MethodName: "SetPlacement",
+			Handler:    _ClusterService_SetPlacement_Handler,
+		},
+		{
+			MethodName: "TransferLeadership",
+			Handler:    _ClusterService_TransferLeadership_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
