@@ -274,7 +274,7 @@ func (r *replica) judgeAll(ctx context.Context) error {
 		if err := r.propose(ctx, cmds); err != nil {
 			return err
 		}
-		if broken.Is(broken.VerdictTwice) {
+		if broken.Enabled && broken.Is(broken.VerdictTwice) {
 			r.judgeTwice(ctx, cmds)
 		}
 	}

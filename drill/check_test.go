@@ -220,7 +220,7 @@ var bad = []struct {
 		s.read(1, 140, 150, Get)
 		s.op(11).Answer = Answer{Exists: true, Incarnation: incarnated, Seq: 3, State: stateName(2)}
 	}, []string{CheckStale, CheckLinearizable}},
-	{"a read misses the instance", func(s *story) { s.op(3).Answer = Answer{} }, []string{CheckLinearizable}},
+	{"a read misses the instance", func(s *story) { s.op(3).Answer = Answer{} }, []string{CheckStale, CheckLinearizable}},
 	{"a refusal named the wrong seq", func(s *story) { s.op(8).Answer.CurrentSeq = 4 }, []string{CheckLinearizable}},
 	{"a read in the middle shows another order", func(s *story) {
 		steps := s.op(5).Answer.Steps

@@ -189,12 +189,9 @@ func (in *instanceHistory) checkFinal(f *findings) {
 	for _, s := range in.final.Steps {
 		there[s.Mark] = true
 	}
-	deletable := false
+	deletable := in.deletable() < forever
 	newest := uint64(0)
 	for _, r := range in.requests {
-		if _, may := r.begin(); may && r.calls[0].Kind == Delete {
-			deletable = true
-		}
 		if o := r.answered(); o != nil {
 			newest = max(newest, o.Answer.Incarnation)
 		}
@@ -221,6 +218,17 @@ type progress struct {
 	at   time.Duration
 	seen place
 	what string
+}
+
+// deletable is when the instance can have been deleted first.
+func (in *instanceHistory) deletable() time.Duration {
+	first := forever
+	for _, r := range in.requests {
+		if at, may := r.begin(); may && r.calls[0].Kind == Delete {
+			first = min(first, at)
+		}
+	}
+	return first
 }
 
 func (p place) before(q place) bool {
@@ -251,7 +259,11 @@ func (in *instanceHistory) checkReads(f *findings) {
 				best = known[next]
 			}
 		}
-		// A read that finds nothing may come after a deletion, which the search decides.
+		// Whether what finds nothing comes after a deletion is for the search to decide.
+		if !o.Answer.Exists && best.seen.seq > 0 && o.Return < in.deletable() {
+			f.add(CheckStale, "the %s of client %d, called %s after %s as %s, saw no instance, and nobody had deleted it",
+				o.Kind, o.Client, (o.Call - best.at).Round(time.Microsecond), best.what, best.seen)
+		}
 		if o.Answer.Exists && placeOf(o.Answer).before(best.seen) {
 			f.add(CheckStale, "the %s of client %d, called %s after %s as %s, saw %s",
 				o.Kind, o.Client, (o.Call - best.at).Round(time.Microsecond), best.what, best.seen, placeOf(o.Answer))

@@ -334,12 +334,7 @@ func (in *instanceHistory) operations() []porcupine.Operation {
 		ops = append(ops, porcupine.Operation{ClientId: input.client, Input: input, Output: out, Call: int64(call), Return: int64(ret)})
 	}
 	found := in.sightings()
-	deletions := false
-	for _, r := range in.requests {
-		if _, may := r.begin(); may && r.calls[0].Kind == Delete {
-			deletions = true
-		}
-	}
+	deletions := in.deletable() < forever
 	for _, r := range in.requests {
 		begin, may := r.begin()
 		if !may {

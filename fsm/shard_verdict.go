@@ -27,7 +27,7 @@ func (s *Shard) applyVerdict(c *statev1.RecordVerdict) Result {
 	ref := StepRefOf(c.GetStep())
 	j := c.GetJudgement()
 	w, ok := s.awaiting.Get(&awaitingStep{ref: ref})
-	if !ok && brokenVerdicts {
+	if brokenVerdicts && !ok {
 		s.overwriteVerdict(c)
 	}
 	if !ok || !w.settled || j.GetModelVersion() != w.modelVersion || j.GetSpecVersion() != w.spec.Version || j.GetPendingVersion() != w.pendingVersion {

@@ -81,7 +81,7 @@ func Open(cfg Config) (*Group, error) {
 	if err := forgetHalfBootstrap(cfg.Stores, cfg.Logger); err != nil {
 		return nil, fmt.Errorf("open group %d on node %s: %w", cfg.ID, cfg.NodeID, err)
 	}
-	if broken.Is(broken.TailLost) {
+	if broken.Enabled && broken.Is(broken.TailLost) {
 		loseTail(cfg)
 	}
 	r := newReplica(cfg)

@@ -169,7 +169,7 @@ func (g *Group) confirmRound() (uint64, *fsm.Error) {
 			peers = append(peers, voter)
 		}
 	}
-	confirmed := broken.Is(broken.ReadsUnconfirmed) || g.askPeers(peers, term, need-self)
+	confirmed := broken.Enabled && broken.Is(broken.ReadsUnconfirmed) || g.askPeers(peers, term, need-self)
 	// Our own answer, given after the read arrived like those of the others.
 	if _, still := g.Leading(); !still || g.raft.CurrentTerm() != term {
 		return 0, g.notLeader()

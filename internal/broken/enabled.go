@@ -9,6 +9,9 @@ import (
 	"strings"
 )
 
+// Enabled tells whether this build can break promises.
+const Enabled = true
+
 // active is not changed after the package is initialised.
 var active = parse(os.Getenv(Env))
 

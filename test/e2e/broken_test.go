@@ -45,7 +45,7 @@ type breakCase struct {
 var breakCases = []breakCase{
 	{broken.AckBeforeCommit, 2, func(r *drillRun) { r.killLeaders(2) }, []string{drill.CheckLost, drill.CheckLinearizable}},
 	{broken.DedupeOff, 2, func(r *drillRun) { r.writes(600) }, []string{drill.CheckTwice, drill.CheckRetry, drill.CheckLinearizable}},
-	{broken.ReadsUnconfirmed, 1, func(r *drillRun) { r.pauseLeaders(5) }, []string{drill.CheckStale, drill.CheckLinearizable}},
+	{broken.ReadsUnconfirmed, 1, func(r *drillRun) { r.pauseLeaders(8) }, []string{drill.CheckStale, drill.CheckLinearizable}},
 	{broken.TailLost, 2, func(r *drillRun) { r.killAll(1) }, []string{drill.CheckLost, drill.CheckLinearizable}},
 	{broken.VerdictTwice, 2, func(r *drillRun) { r.writes(600) }, []string{drill.CheckVerdictChanged}},
 }
