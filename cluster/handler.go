@@ -59,6 +59,9 @@ func (n *Node) Confirm(ctx context.Context, req *peerv1.ConfirmRequest) (*peerv1
 
 // PeerStatus tells what this node knows about its groups.
 func (n *Node) PeerStatus(_ context.Context, req *peerv1.StatusRequest) (*peerv1.StatusResponse, error) {
+	if req.GetTimeOnly() {
+		return &peerv1.StatusResponse{TimeUnixNano: n.cfg.Now().UnixNano()}, nil
+	}
 	if req.GetSpaceOnly() {
 		return &peerv1.StatusResponse{Space: n.space.message()}, nil
 	}

@@ -88,6 +88,7 @@ type Node struct {
 	cfg     NodeConfig
 	log     *slog.Logger
 	catalog *catalog
+	clock   *clock
 	host    *shard.Host
 	router  *router
 	// judge computes verdicts for all shards that this node leads.
@@ -126,6 +127,7 @@ func OpenNode(cfg NodeConfig) (*Node, error) {
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	n.space = newSpace(n)
 	n.catalog = newCatalog(n)
+	n.clock = n.newClock()
 	n.router = newRouter(n)
 	if err := n.catalog.open(); err != nil {
 		n.stop()
@@ -145,6 +147,7 @@ func OpenNode(cfg NodeConfig) (*Node, error) {
 	n.task(n.catalog.leadLoop)
 	n.task(n.catalog.jointLoop)
 	n.task(n.catalog.retireLoop)
+	n.task(n.clock.run)
 	n.task(n.space.run)
 	return n, nil
 }
@@ -323,7 +326,7 @@ func (n *Node) openStores(id uint32) (*store.Group, error) {
 func (n *Node) groupConfig(id uint32, st *store.Group) shard.Config {
 	cfg := shard.Config{
 		ID: id, NodeID: n.cfg.Self.GetId(), Confirmer: confirmer{n.cfg.Peers}, Timing: n.cfg.Timing,
-		Logger: slog.New(raftLog{n.log.Handler()}), Now: n.cfg.Now, FeatureLevel: fsm.FeatureLevel,
+		Logger: slog.New(raftLog{n.log.Handler()}), Now: n.clock.Now, FeatureLevel: fsm.FeatureLevel,
 		Stores: shard.Stores{Logs: st.Logs(), Stable: st.Stable(), Snapshots: st.Snapshots(), LogSize: func() (int64, uint64) {
 			bytes, entries := st.LogBytes()
 			return int64(bytes), entries

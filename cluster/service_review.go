@@ -183,7 +183,7 @@ func (n *Node) noteRejections(ctx context.Context, req *spexv1.ListDeviationsReq
 // withdraw proposes to take out of a model what was accepted until a time that
 // is over by this node's clock; whether it is by the log's, Apply decides.
 func (c *catalog) withdraw(ctx context.Context, m fsm.ModelStatus) {
-	if m.NextExpiry.IsZero() || m.Mode == typesv1.ModelMode_MODEL_MODE_SEALING || !c.node.cfg.Now().After(m.NextExpiry) {
+	if m.NextExpiry.IsZero() || m.Mode == typesv1.ModelMode_MODEL_MODE_SEALING || !c.node.clock.Now().After(m.NextExpiry) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.node.cfg.RouteBudget)

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"github.com/spexio/spex/fsm"
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
@@ -46,7 +48,10 @@ func (n *Node) Status(ctx context.Context, req *spexv1.GetStatusRequest) (*spexv
 		st := &spexv1.NodeStatus{
 			Id: node.GetId(), Name: node.GetName(), ClientAddress: node.GetClientAddress(), PeerAddress: node.GetPeerAddress(),
 			Gossip: gossip[node.GetId()], Reachable: answers[i] != nil, Version: answers[i].GetVersion(),
-			Space: answers[i].GetSpace(),
+			Space: answers[i].GetSpace(), Alarms: answers[i].GetAlarms(),
+		}
+		if answers[i] != nil && answers[i].ClockOffsetNanos != nil {
+			st.ClockOffset = durationpb.New(time.Duration(answers[i].GetClockOffsetNanos()))
 		}
 		if st.Gossip == "" {
 			st.Gossip = "unknown"
@@ -167,7 +172,11 @@ func shardStatus(id uint32, replicas []string, groups map[groupKey]*peerv1.Group
 
 // localStatus tells about the groups on this node.
 func (n *Node) localStatus(hash bool) *peerv1.StatusResponse {
-	resp := &peerv1.StatusResponse{Version: n.cfg.Version, Space: n.space.message()}
+	resp := &peerv1.StatusResponse{Version: n.cfg.Version, Space: n.space.message(), TimeUnixNano: n.cfg.Now().UnixNano()}
+	var alarm string
+	if resp.ClockOffsetNanos, alarm = n.clock.status(); alarm != "" {
+		resp.Alarms = append(resp.Alarms, alarm)
+	}
 	resp.Groups = append(resp.Groups, groupStatus(n.catalog.group, fsm.Stats{}, hash, n.catalog.machine.StateHash))
 	n.mu.Lock()
 	replicas := make([]*replica, 0, len(n.replicas))

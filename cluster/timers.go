@@ -33,6 +33,8 @@ type timers struct {
 	propose func(ctx context.Context, cmds []*statev1.Command) (effect bool, err error)
 	// failed is told about proposals that will be made again.
 	failed func(error)
+	// reliable says whether the clock is to be trusted; while it is not, nothing is proposed.
+	reliable func() bool
 	// before is called before each proposal; test-only, may be nil.
 	before func([]fsm.Due)
 
@@ -68,6 +70,9 @@ func (t *timers) run(ctx context.Context) {
 // pass proposes all that is due and returns how long to sleep then.
 func (t *timers) pass(ctx context.Context) time.Duration {
 	for ctx.Err() == nil {
+		if !t.reliable() {
+			return timerCheck
+		}
 		// Whatever is applied from here on wakes, until it is known what for.
 		t.next.Store(math.MaxInt64)
 		now := t.now()
@@ -105,7 +110,7 @@ func (t *timers) pass(ctx context.Context) time.Duration {
 func (r *replica) newTimers(clock func() time.Time) *timers {
 	t := &timers{
 		due: r.machine.Due, wake: newWake(), now: entryClock(r.machine, clock),
-		propose: r.proposeDeadlines,
+		propose: r.proposeDeadlines, reliable: r.node.clock.reliable,
 		failed: func(err error) {
 			r.log.Warn("timeouts and prunes could not be recorded; they will be tried again", "error", err)
 		},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,6 +33,8 @@ type fakeShard struct {
 	// down makes proposals fail; skew is how far the leader's clock is off.
 	down bool
 	skew time.Duration
+	// clockIsOff is set while the leader knows that its clock is off.
+	clockIsOff atomic.Bool
 	// timers are told of what was applied.
 	timers []*timers
 }
@@ -120,7 +123,7 @@ func (s *fakeShard) propose(_ context.Context, cmds []*statev1.Command) (effect 
 
 // lead runs the timers of a leader until the returned function is called.
 func (s *fakeShard) lead() (end func()) {
-	t := &timers{due: s.machine.Due, now: entryClock(s.machine, s.now), propose: s.propose, failed: func(error) {}, wake: newWake()}
+	t := &timers{due: s.machine.Due, now: entryClock(s.machine, s.now), propose: s.propose, failed: func(error) {}, reliable: func() bool { return !s.clockIsOff.Load() }, wake: newWake()}
 	s.mu.Lock()
 	s.timers = append(s.timers, t)
 	s.mu.Unlock()
@@ -271,6 +274,31 @@ func TestTimersInBatches(t *testing.T) {
 		synctest.Wait()
 		if got := len(s.events()); got != 3*timerBatch+1 || s.proposed != got {
 			t.Fatalf("%d events of %d commands", got, s.proposed)
+		}
+	})
+}
+
+// A leader that knows its clock to be off proposes nothing, and makes up for it
+// when the clock is right again.
+func TestTimersOfAClockThatIsOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeShard(t)
+		s.clockIsOff.Store(true)
+		end := s.lead()
+		defer end()
+		s.begin("i")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if s.proposed != 0 {
+			t.Errorf("%d commands were proposed by a clock that is off", s.proposed)
+		}
+		s.clockIsOff.Store(false)
+		time.Sleep(2 * timerCheck)
+		synctest.Wait()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.proposed != 1 {
+			t.Errorf("%d commands were proposed after it was mended, want one", s.proposed)
 		}
 	})
 }
