@@ -54,6 +54,9 @@ var faults = []fault{
 	{name: "tcp-loss", what: "no TCP to and from the leading node: Raft fails, gossip does not", inject: tcpLoss, min: 2 * second, max: 5 * second, frozen: true, moves: true},
 	{name: "kill-in-split", what: "a node cut off and another killed, so that nobody has a majority", inject: killInSplit, min: second, max: 2 * second, quorumless: true},
 	{name: "new-address", what: "a node comes back with another address", inject: newAddress, min: second / 2, max: second},
+	{name: "kill-in-seal", what: "SIGKILL of the leading node while a model is being sealed", inject: killInSeal, min: second / 2, max: second, moves: true},
+	{name: "other-name", what: "a node of another cluster name tries to join", inject: otherName, min: 2 * second, max: 3 * second},
+	{name: "other-cluster", what: "a node of another cluster of the same name tries to join", inject: otherCluster, min: second, max: 2 * second},
 }
 
 func faultNamed(name string) (fault, bool) {

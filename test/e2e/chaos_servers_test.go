@@ -29,9 +29,8 @@ type arena struct {
 	*servers
 	net   *network
 	hosts map[*node]*host
-	// expect is how many servers form the cluster; join is where they look for each other.
+	// expect is how many servers form the cluster.
 	expect int
-	join   []string
 	admin  *client.Client
 }
 
@@ -53,11 +52,12 @@ func newArena(t *testing.T, n int, extra ...string) *arena {
 			t.Error(err)
 		}
 	})
-	for i := range n {
-		a.join = append(a.join, fmt.Sprintf("10.77.0.%d%s", i+1, gossipPort))
-	}
 	for range n {
-		a.start(a.addNode())
+		a.addNode()
+	}
+	for _, nd := range a.nodes {
+		a.address(nd)
+		a.start(nd)
 	}
 	for _, nd := range a.nodes {
 		a.awaitReady(nd, 60*time.Second)
@@ -81,13 +81,23 @@ func (a *arena) addNode() *node {
 	return nd
 }
 
+// join is where a node that starts now looks for the others. It names what is
+// there now, as a name in the DNS does.
+func (a *arena) join() string {
+	var addrs []string
+	for _, nd := range a.nodes {
+		addrs = append(addrs, a.hosts[nd].address+gossipPort)
+	}
+	return strings.Join(addrs, ",")
+}
+
 // address gives a node the arguments that fit its host's address.
 func (a *arena) address(nd *node) {
 	at := a.hosts[nd].address
 	nd.client, nd.peer, nd.gossip = at+clientPort, at+peerPort, at+gossipPort
 	nd.args = append([]string{
 		"server", "--name", nd.name, "--data-dir", nd.dir, "--listen", nd.client, "--peer-listen", nd.peer, "--gossip", nd.gossip,
-		"--expect", fmt.Sprint(a.expect), "--join", strings.Join(a.join, ","),
+		"--expect", fmt.Sprint(a.expect), "--join", a.join(),
 	}, a.extra...)
 }
 
@@ -191,6 +201,7 @@ func (a *arena) revive() {
 	var started []*node
 	for _, nd := range a.nodes {
 		if !nd.running() {
+			a.address(nd)
 			a.start(nd)
 			started = append(started, nd)
 		}

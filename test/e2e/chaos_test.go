@@ -44,6 +44,7 @@ const chaosSpec = "name: probe\ninitial_state: s1\ntransitions:\n  - {from: s0, 
 // TestChaos runs a checked workload while things break. What breaks follows from
 // the seed, which is printed: -chaos.seed runs it again.
 func TestChaos(t *testing.T) {
+	needTools(t)
 	if !inNetwork(t) {
 		return
 	}
@@ -61,8 +62,13 @@ type round struct {
 	probe *probes
 	load  *chaosLoad
 	begin time.Time
-	moved int // how many hosts have had another address
-	terms map[uint32]uint64
+	// walkers learn a model that is sealed in between; nil when nothing was.
+	walkers *walkers
+	// stranger is the host of nodes of other clusters, of which there were so many.
+	stranger  *host
+	strangers int
+	moved     int // how many hosts have had another address
+	terms     map[uint32]uint64
 }
 
 // outage is what a fault cost. Its form is that of the record.
@@ -225,6 +231,9 @@ func (r *round) check() *drill.Verdict {
 	defer cancel()
 	r.probe.check(ctx, t)
 	v := r.load.check(t, 60*time.Second)
+	if r.walkers != nil {
+		r.walkers.check(t)
+	}
 	r.checkOneCluster()
 	r.a.checkAlive()
 	// A node that is asked to stop does: nothing hangs after all that.
@@ -255,7 +264,8 @@ func (r *round) checkOneCluster() {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range clusterIDs.FindAllStringSubmatch(string(text), -1) {
+		own := strings.ReplaceAll(string(text), "its_cluster_id=", "strange=")
+		for _, m := range clusterIDs.FindAllStringSubmatch(own, -1) {
 			seen[m[1]] = file
 		}
 		for _, bad := range []string{"panic:", "fatal error:", "DATA RACE", "halted"} {

@@ -1,0 +1,189 @@
+//go:build e2e && linux
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/spexio/spex/client"
+	"github.com/spexio/spex/internal/failpoint"
+	spexv1 "github.com/spexio/spex/proto/spex/v1"
+)
+
+// TestMinorityRefuses: a node that is cut off from the others refuses writes and
+// linearizable reads, quickly and for as long as it lasts (I11, H13).
+func TestMinorityRefuses(t *testing.T) {
+	needTools(t)
+	if !inNetwork(t) {
+		return
+	}
+	a := newArena(t, 3, "--shards", "3")
+	applyText(t, a.servers, chaosSpec)
+	p := startProbes(a, "probe", 3)
+	alone := a.leading()[0]
+	// Without the client, which would go on trying.
+	conn, err := grpc.NewClient("passthrough:///"+alone.client, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	api := spexv1.NewInstanceServiceClient(conn)
+	a.cut(between(a.at(alone), a.at(a.without(alone)...), "")...)
+	cutAt := time.Now()
+	p.await(t, cutAt, recovery, "a node is cut off")
+	// An acknowledgement after this would be of the minority: the majority has
+	// elected other leaders and acknowledges.
+	const budget = 5 * time.Second // cluster.NodeConfig.RouteBudget
+	var work sync.WaitGroup
+	for _, one := range p.list {
+		try := func(what string, call func(context.Context) error) {
+			ctx, cancel := context.WithTimeout(t.Context(), 4*budget)
+			defer cancel()
+			begin := time.Now()
+			err := call(ctx)
+			took := time.Since(begin).Round(time.Millisecond)
+			t.Logf("%s in shard %d: %v after %s", what, one.shard, err, took)
+			if err == nil {
+				t.Errorf("%s in shard %d succeeded in the minority", what, one.shard)
+			}
+			if took > 2*budget {
+				t.Errorf("%s in shard %d was refused after %s", what, one.shard, took)
+			}
+		}
+		work.Go(func() {
+			try("a write", func(ctx context.Context) error {
+				_, err := api.Transition(ctx, &spexv1.TransitionRequest{Id: one.id, Action: "a", ToState: "s9", RequestId: uuid.Must(uuid.NewV7()).String()})
+				return err
+			})
+		})
+		work.Go(func() {
+			try("a linearizable read", func(ctx context.Context) error {
+				_, err := api.GetInstance(ctx, &spexv1.GetInstanceRequest{Id: one.id})
+				return err
+			})
+		})
+	}
+	work.Wait()
+	// A stale read says how old it is, and is answered.
+	for _, one := range p.list {
+		resp, err := api.GetInstance(t.Context(), &spexv1.GetInstanceRequest{Id: one.id, Consistency: spexv1.Consistency_CONSISTENCY_STALE})
+		if err != nil {
+			t.Errorf("a stale read in shard %d: %v", one.shard, err)
+			continue
+		}
+		t.Logf("a stale read in shard %d: %v", one.shard, resp.GetRead())
+	}
+	a.cut()
+	p.await(t, time.Now(), recovery, "all is healed")
+	p.end()
+	a.awaitAgreement(recovery)
+	p.check(t.Context(), t)
+}
+
+// TestKillsDuringSnapshotInstall: a node that was away for longer than the log
+// reaches back gets a snapshot, and dies again and again while it does (H7, I8).
+func TestKillsDuringSnapshotInstall(t *testing.T) {
+	needTools(t)
+	if !inNetwork(t) {
+		return
+	}
+	seed := *chaosSeed
+	rng := rand.New(rand.NewPCG(seed, 1))
+	a := newArena(t, 3, "--shards", "1")
+	applyText(t, a.servers, chaosSpec)
+	p := startProbes(a, "probe", 1)
+	load := startChaosLoad(a, seed)
+	away := a.leading()[2]
+	a.signal(away, syscall.SIGKILL)
+	<-away.done
+	a.fill(12_000) // of 8 KiB: half as much again as makes a snapshot due
+	withFailpoints, err := failpointBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, point := range []string{"store/snapshot-written", "store/snapshot-recorded"} {
+		markers := filepath.Join(a.dir, strings.ReplaceAll(point, "/", "."))
+		if err := os.Mkdir(markers, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		away.binary, away.env = withFailpoints, []string{failpoint.EnvPoints + "=" + point + "=kill@1", failpoint.EnvDir + "=" + markers}
+		a.start(away)
+		select {
+		case <-away.done:
+		case <-time.After(60 * time.Second):
+			t.Fatalf("%s has not come to %s: it got no snapshot", away.name, point)
+		}
+		if _, err := os.Stat(filepath.Join(markers, failpoint.MarkerFile(point))); err != nil {
+			t.Fatalf("%s ended (%v), but not at %s: %v", away.name, away.err, point, err)
+		}
+	}
+	away.binary, away.env = "", nil
+	for range 6 {
+		a.start(away)
+		wait(time.Duration(100+rng.IntN(1500)) * time.Millisecond)
+		a.signal(away, syscall.SIGKILL)
+		<-away.done
+	}
+	a.start(away)
+	a.awaitReady(away, 60*time.Second)
+	load.end()
+	p.end()
+	a.awaitAgreement(60 * time.Second)
+	p.check(t.Context(), t)
+	v := load.check(t, 60*time.Second)
+	text, err := os.ReadFile(filepath.Join(a.dir, away.name+".log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	installs := strings.Count(string(text), "snapshot network transfer progress")
+	t.Logf("%+v; %d reports of the transfer of a snapshot", v.Counts, installs)
+	if installs == 0 {
+		t.Errorf("%s got no snapshot over the network: the test says nothing", away.name)
+	}
+	a.checkAlive()
+}
+
+// fill writes instances with as much data as they may carry.
+func (a *arena) fill(instances int) {
+	a.t.Helper()
+	applyText(a.t, a.servers, strings.Replace(chaosSpec, "name: probe", "name: bulk", 1))
+	c, err := client.Dial(context.Background(), client.Options{Addresses: a.addresses()})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	const writers = 24
+	meta := map[string]string{"data": strings.Repeat("x", 8000)}
+	errs := make([]error, writers)
+	var work sync.WaitGroup
+	for i := range writers {
+		work.Go(func() {
+			for k := range instances / writers {
+				if _, err := c.Init(ctx, "bulk", fmt.Sprintf("bulk-%d-%d", i, k), client.WithMeta(meta)); err != nil {
+					errs[i] = err
+					return
+				}
+			}
+		})
+	}
+	work.Wait()
+	if err := errors.Join(errs...); err != nil {
+		a.t.Fatalf("fill the log: %v", err)
+	}
+}
