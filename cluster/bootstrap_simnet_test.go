@@ -135,3 +135,11 @@ func (*simProc) Confirm(context.Context, string, *peerv1.ConfirmRequest) (*peerv
 func (*simProc) Status(context.Context, string, *peerv1.StatusRequest) (*peerv1.StatusResponse, error) {
 	return nil, errLost
 }
+
+func (*simProc) ChangeMembership(context.Context, string, *peerv1.ChangeMembershipRequest) (*peerv1.ChangeMembershipResponse, error) {
+	return nil, errLost
+}
+
+func (*simProc) Placement(context.Context, string, *peerv1.PlacementRequest) (*peerv1.PlacementResponse, error) {
+	return nil, errLost
+}

@@ -65,11 +65,11 @@ func (n *Node) PeerStatus(_ context.Context, req *peerv1.StatusRequest) (*peerv1
 	if req.GetSpaceOnly() {
 		return &peerv1.StatusResponse{Space: n.space.message()}, nil
 	}
-	return n.localStatus(req.GetStateHash()), nil
+	return n.localStatus(req.GetStateHash(), req.GetGroups()...), nil
 }
 
 // Join takes another node into the cluster: it gets the catalog, without a
-// vote, and is listed. Shards are not moved to it.
+// vote, and is listed. Placement moves shards to it then.
 func (n *Node) Join(ctx context.Context, req *peerv1.JoinRequest) (*peerv1.JoinResponse, error) {
 	cluster := n.catalog.machine.Cluster()
 	if cluster.ID == "" {
@@ -81,8 +81,11 @@ func (n *Node) Join(ctx context.Context, req *peerv1.JoinRequest) (*peerv1.JoinR
 	if _, leading := n.catalog.group.Leading(); !leading {
 		return n.passJoin(ctx, req)
 	}
-	if err := n.catalog.group.AddNonvoter(ctx, req.GetNode().GetId()); err != nil {
-		return nil, inDoubt(err)
+	if n.catalog.machine.NodeState(req.GetNode().GetId()) == statev1.NodeState_NODE_STATE_GONE {
+		return nil, fsm.Errorf(typesv1.Reason_REASON_NODE_REMOVED, "the node %s was removed from the cluster: start its server with an empty data directory", req.GetNode().GetId())
+	}
+	if err := n.catalog.admit(ctx, req.GetNode().GetId()); err != nil {
+		return nil, err
 	}
 	cmd := &statev1.Command{Principal: "node/" + req.GetNode().GetId(), Kind: &statev1.Command_RegisterNode{RegisterNode: &statev1.RegisterNode{Node: req.GetNode()}}}
 	if _, err := n.catalog.propose(ctx, cmd); err != nil {

@@ -41,7 +41,9 @@ type NodeConfig struct {
 	// Members tells what gossip knows; nil when the node is alone.
 	Members func() []Member
 	Timing  shard.Timing
-	Logger  *slog.Logger
+	// Placement is how fast replicas are moved while this node leads the catalog.
+	Placement PlacementTiming
+	Logger    *slog.Logger
 	// Now is the clock; the default is time.Now.
 	Now func() time.Time
 	// Space says how the node watches the room on its disk.
@@ -91,6 +93,7 @@ type Node struct {
 	clock   *clock
 	host    *shard.Host
 	router  *router
+	placer  *placer
 	// judge computes verdicts for all shards that this node leads.
 	judge *judge
 	// queries keeps the expressions of lists and deletions.
@@ -105,6 +108,10 @@ type Node struct {
 
 	// stuck has the shards whose Raft does not get on without being opened again.
 	stuck chan uint32
+
+	// moving is held while a replica is opened, closed or deleted because of what
+	// the catalog says, so that nobody opens one that is being deleted.
+	moving sync.Mutex
 
 	// mu guards replicas, stores and refused.
 	mu       sync.Mutex
@@ -129,6 +136,7 @@ func OpenNode(cfg NodeConfig) (*Node, error) {
 	n.catalog = newCatalog(n)
 	n.clock = n.newClock()
 	n.router = newRouter(n)
+	n.placer = newPlacer(n, cfg.Placement, time.Now)
 	if err := n.catalog.open(); err != nil {
 		n.stop()
 		return nil, fmt.Errorf("open the catalog: %w", err)
@@ -144,6 +152,8 @@ func OpenNode(cfg NodeConfig) (*Node, error) {
 		}
 	}
 	n.task(n.placeLoop)
+	n.task(n.placer.run)
+	n.task(n.loseLoop)
 	n.task(n.catalog.leadLoop)
 	n.task(n.catalog.jointLoop)
 	n.task(n.catalog.retireLoop)
@@ -206,7 +216,8 @@ func (n *Node) AwaitCatalog(ctx context.Context) error {
 	return n.catalog.await(ctx, func() (bool, error) { return n.catalog.machine.Cluster().ID != "", nil })
 }
 
-// Register tells the catalog this node's present addresses, and tries until ctx ends.
+// Register tells the catalog this node's present addresses, and tries until ctx
+// ends. It fails with NODE_REMOVED if the node was taken out of the cluster.
 func (n *Node) Register(ctx context.Context) error {
 	for {
 		call, cancel := context.WithTimeout(ctx, n.cfg.RouteBudget)
@@ -214,7 +225,7 @@ func (n *Node) Register(ctx context.Context) error {
 			Principal: "node/" + n.cfg.Self.GetId(), Kind: &statev1.Command_RegisterNode{RegisterNode: &statev1.RegisterNode{Node: n.cfg.Self}},
 		})
 		cancel()
-		if err == nil || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil || fsm.ReasonOf(err) == typesv1.Reason_REASON_NODE_REMOVED {
 			return err
 		}
 		n.log.Info("this node's addresses cannot be told to the catalog yet", "error", err)
@@ -264,6 +275,12 @@ func (n *Node) missing() string {
 				return fmt.Sprintf("shard %d is not open yet", p.GetShard())
 			}
 			continue
+		}
+		if !slices.Contains(p.GetReplicas(), n.cfg.Self.GetId()) {
+			continue // on its way out
+		}
+		if voters, _ := r.group.Members(); len(voters) == 0 {
+			continue // on its way in: nobody counts on it yet
 		}
 		if _, ok := r.group.Leader(); !ok {
 			return fmt.Sprintf("shard %d has no leader", p.GetShard())

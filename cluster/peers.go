@@ -20,6 +20,8 @@ type Peers interface {
 	Pledge(ctx context.Context, to string, req *peerv1.PledgeRequest) (*peerv1.PledgeResponse, error)
 	Join(ctx context.Context, to string, req *peerv1.JoinRequest) (*peerv1.JoinResponse, error)
 	Status(ctx context.Context, to string, req *peerv1.StatusRequest) (*peerv1.StatusResponse, error)
+	ChangeMembership(ctx context.Context, to string, req *peerv1.ChangeMembershipRequest) (*peerv1.ChangeMembershipResponse, error)
+	Placement(ctx context.Context, to string, req *peerv1.PlacementRequest) (*peerv1.PlacementResponse, error)
 }
 
 // PeerHandler answers what other nodes ask. The transport has checked the
@@ -32,6 +34,8 @@ type PeerHandler interface {
 	Pledge(ctx context.Context, req *peerv1.PledgeRequest) (*peerv1.PledgeResponse, error)
 	Join(ctx context.Context, req *peerv1.JoinRequest) (*peerv1.JoinResponse, error)
 	Status(ctx context.Context, req *peerv1.StatusRequest) (*peerv1.StatusResponse, error)
+	ChangeMembership(ctx context.Context, req *peerv1.ChangeMembershipRequest) (*peerv1.ChangeMembershipResponse, error)
+	Placement(ctx context.Context, req *peerv1.PlacementRequest) (*peerv1.PlacementResponse, error)
 }
 
 // Resolver finds the current peer address (host:port) of a node by its id. It

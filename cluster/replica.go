@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -305,45 +304,6 @@ func (r *replica) markFormed(ctx context.Context) {
 		}
 		r.log.Info("the catalog could not be told yet that the shard is formed", "error", err)
 		if sleep(ctx, time.Second) != nil {
-			return
-		}
-	}
-}
-
-// placeLoop opens the shards that the catalog places on this node, and begins
-// those that have not been formed.
-func (n *Node) placeLoop(ctx context.Context) {
-	ticker := time.NewTicker(100 * time.Millisecond)
-	defer ticker.Stop()
-	since := map[uint32]time.Time{}
-	for {
-		changed := n.catalog.changes.Changed()
-		forming := false
-		for _, p := range n.catalog.machine.Placements() {
-			if !slices.Contains(p.GetReplicas(), n.cfg.Self.GetId()) {
-				continue
-			}
-			n.openReplica(p.GetShard())
-			if !p.GetFormed() {
-				forming = true
-				if since[p.GetShard()].IsZero() {
-					since[p.GetShard()] = n.cfg.Now()
-				}
-				n.begin(p, n.cfg.Now().Sub(since[p.GetShard()]))
-			}
-		}
-		var tick <-chan time.Time
-		if forming {
-			tick = ticker.C
-		}
-		select {
-		case <-changed:
-		case <-tick:
-		case id := <-n.stuck:
-			n.reopen(ctx, id)
-		case <-n.space.changed:
-			n.followSpace(ctx)
-		case <-ctx.Done():
 			return
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +18,9 @@ import (
 	"github.com/spexio/spex/shard"
 	"github.com/spexio/spex/shard/store"
 )
+
+// stateRefused is the state of a replica that could not be opened.
+const stateRefused = "refused"
 
 // statusPatience is how long a status waits for a node that does not answer.
 const statusPatience = 2 * time.Second
@@ -170,21 +174,28 @@ func shardStatus(id uint32, replicas []string, groups map[groupKey]*peerv1.Group
 	return st
 }
 
-// localStatus tells about the groups on this node.
-func (n *Node) localStatus(hash bool) *peerv1.StatusResponse {
+// localStatus tells about the given groups on this node, about all without any.
+func (n *Node) localStatus(hash bool, groups ...uint32) *peerv1.StatusResponse {
+	asked := func(id uint32) bool { return len(groups) == 0 || slices.Contains(groups, id) }
 	resp := &peerv1.StatusResponse{Version: n.cfg.Version, Space: n.space.message(), TimeUnixNano: n.cfg.Now().UnixNano()}
 	var alarm string
 	if resp.ClockOffsetNanos, alarm = n.clock.status(); alarm != "" {
 		resp.Alarms = append(resp.Alarms, alarm)
 	}
-	resp.Groups = append(resp.Groups, groupStatus(n.catalog.group, fsm.Stats{}, hash, n.catalog.machine.StateHash))
+	if asked(store.CatalogGroup) {
+		resp.Groups = append(resp.Groups, groupStatus(n.catalog.group, fsm.Stats{}, hash, n.catalog.machine.StateHash))
+	}
 	n.mu.Lock()
 	replicas := make([]*replica, 0, len(n.replicas))
-	for _, r := range n.replicas {
-		replicas = append(replicas, r)
+	for id, r := range n.replicas {
+		if asked(id) {
+			replicas = append(replicas, r)
+		}
 	}
 	for id, err := range n.refused {
-		resp.Groups = append(resp.Groups, &peerv1.GroupStatus{Group: id, State: "refused", Error: err.Error()})
+		if asked(id) {
+			resp.Groups = append(resp.Groups, &peerv1.GroupStatus{Group: id, State: stateRefused, Error: err.Error()})
+		}
 	}
 	n.mu.Unlock()
 	for _, r := range replicas {
@@ -198,6 +209,7 @@ func groupStatus(g *shard.Group, stats fsm.Stats, hash bool, stateHash func() (u
 	st := &peerv1.GroupStatus{
 		Group: s.Group, State: s.State, Term: s.Term, Leader: s.Leader, AppliedIndex: s.Applied, CommitIndex: s.Commit, LastIndex: s.Last,
 		Instances: uint64(stats.Instances), Awaiting: uint64(stats.Awaiting),
+		Voters: s.Voters, Nonvoters: s.Nonvoters, Leading: s.Leading, Settled: s.Settled,
 	}
 	if s.Halted != nil {
 		st.Error = s.Halted.Error()

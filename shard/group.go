@@ -40,6 +40,8 @@ type Group struct {
 	snapshots chan chan error
 	// changing has a token while a change of membership is made.
 	changing chan struct{}
+	// begun counts the tokens that were taken.
+	begun atomic.Uint64
 	// readWake has a token when reads wait.
 	readWake chan struct{}
 	// suspectWake has a token when a voter asked about a leader that this node does

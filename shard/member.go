@@ -34,7 +34,8 @@ const (
 	DemoteChange
 	// RemoveChange takes a node out of the group.
 	RemoveChange
-	// TransferChange hands leadership to a voter.
+	// TransferChange hands leadership to a voter: Node, or the one that is most up
+	// to date when Node is empty.
 	TransferChange
 )
 
@@ -55,6 +56,7 @@ func (g *Group) Change(ctx context.Context, c MemberChange) error {
 	case <-ctx.Done():
 		return g.newError(typesv1.Reason_REASON_UNAVAILABLE, true, "another change of membership is under way: %v", context.Cause(ctx))
 	}
+	g.begun.Add(1)
 	free := func() { <-g.changing }
 	if _, err := g.awaitLeading(ctx); err != nil {
 		free()
@@ -108,6 +110,8 @@ func (g *Group) fits(c MemberChange) error {
 	votes, follows := slices.Contains(voters, c.Node), slices.Contains(nonvoters, c.Node)
 	self := c.Node == g.cfg.NodeID
 	switch {
+	case c.Kind == TransferChange && c.Node == "" && len(voters) > 1:
+		return nil
 	case c.Node == "":
 		return g.misfit("no node was named")
 	case c.Kind == AddNonvoterChange && (votes || follows):
@@ -141,6 +145,20 @@ func (g *Group) DemoteVoter(ctx context.Context, nodeID string) error {
 // Members lists the node ids of the latest configuration that this node knows,
 // committed or not, both empty for a group without any state.
 func (g *Group) Members() (voters, nonvoters []string) { return g.members() }
+
+// settledMembers lists the members, and tells whether this is certain to be a
+// committed configuration. Raft tells only the latest one. But what was in the log
+// when this node was elected is committed when it has applied its Lead; and after
+// that a configuration changes only by Change, which holds its token until the
+// change is committed, or this node leads no more.
+func (g *Group) settledMembers() (voters, nonvoters []string, settled bool) {
+	term, leading := g.Leading()
+	begun := g.begun.Load()
+	free := len(g.changing) == 0
+	voters, nonvoters = g.members()
+	again, still := g.Leading()
+	return voters, nonvoters, leading && still && term == again && free && len(g.changing) == 0 && begun == g.begun.Load()
+}
 
 func sameMembers(a, b []string) bool {
 	a, b = slices.Clone(a), slices.Clone(b)

@@ -37,6 +37,9 @@ type Status struct {
 	// Voters and Nonvoters are node ids of the latest configuration.
 	Voters    []string
 	Nonvoters []string
+	// Settled is set on a leader when that configuration is committed for certain
+	// and no change of it is under way.
+	Settled bool
 	// Queued is how many commands wait to be proposed.
 	Queued int
 	// LogBytes and LogEntries are what the log holds, 0 when the store does not tell.
@@ -49,7 +52,7 @@ type Status struct {
 func (g *Group) Status() Status {
 	leader, _ := g.Leader()
 	_, leading := g.Leading()
-	voters, nonvoters := g.members()
+	voters, nonvoters, settled := g.settledMembers()
 	s := Status{
 		Group:       g.cfg.ID,
 		State:       strings.ToLower(g.raft.State().String()),
@@ -63,6 +66,7 @@ func (g *Group) Status() Status {
 		LastContact: g.raft.LastContact(),
 		Voters:      voters,
 		Nonvoters:   nonvoters,
+		Settled:     settled,
 		Queued:      g.queue.length(),
 	}
 	switch {

@@ -64,6 +64,16 @@ func (p *Peers) Status(ctx context.Context, to string, req *peerv1.StatusRequest
 	return peerCall(ctx, p, to, req, peerv1.PeerServiceClient.Status)
 }
 
+// ChangeMembership asks the leader of a group for a change of its configuration.
+func (p *Peers) ChangeMembership(ctx context.Context, to string, req *peerv1.ChangeMembershipRequest) (*peerv1.ChangeMembershipResponse, error) {
+	return peerCall(ctx, p, to, req, peerv1.PeerServiceClient.ChangeMembership)
+}
+
+// Placement asks the leader of the catalog what it is about to move.
+func (p *Peers) Placement(ctx context.Context, to string, req *peerv1.PlacementRequest) (*peerv1.PlacementResponse, error) {
+	return peerCall(ctx, p, to, req, peerv1.PeerServiceClient.Placement)
+}
+
 // peerRequest is every request of the peer service.
 type peerRequest interface {
 	proto.Message

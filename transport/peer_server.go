@@ -149,3 +149,11 @@ func (s *peerServer) Join(ctx context.Context, req *peerv1.JoinRequest) (*peerv1
 func (s *peerServer) Status(ctx context.Context, req *peerv1.StatusRequest) (*peerv1.StatusResponse, error) {
 	return s.handler.Status(ctx, req)
 }
+
+func (s *peerServer) ChangeMembership(ctx context.Context, req *peerv1.ChangeMembershipRequest) (*peerv1.ChangeMembershipResponse, error) {
+	return s.handler.ChangeMembership(ctx, req)
+}
+
+func (s *peerServer) Placement(ctx context.Context, req *peerv1.PlacementRequest) (*peerv1.PlacementResponse, error) {
+	return s.handler.Placement(ctx, req)
+}

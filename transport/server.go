@@ -44,9 +44,14 @@ type ServerConfig struct {
 	Settings      Settings
 	Timing        shard.Timing
 	GossipTimings cluster.GossipTimings
-	Version       string
-	Logger        *slog.Logger
-	Metrics       prometheus.Registerer
+	// Placement: see cluster.NodeConfig.
+	Placement cluster.PlacementTiming
+	// DeadAfter is how long a node of a new cluster is silent before its replicas
+	// are replaced; 0 means fsm.DefaultDeadAfter.
+	DeadAfter time.Duration
+	Version   string
+	Logger    *slog.Logger
+	Metrics   prometheus.Registerer
 	// OnFatal is called once when the node's storage has failed. Nothing is
 	// written any more and the process must end. The default panics.
 	OnFatal func(error)
@@ -257,7 +262,7 @@ func (s *Server) run() error {
 		Self: s.self.Node(), Version: s.cfg.Version, Store: st, Peers: s.net.Peers(), Members: s.members, Timing: s.cfg.Timing, Logger: s.log,
 		Campaign: s.net.Campaign, Gone: s.net.Gone,
 		Attach: s.attach, RouteBudget: s.cfg.RouteBudget, JudgeBudget: s.cfg.JudgeBudget, BeforeJudge: s.cfg.Hooks.Judge, Now: s.cfg.Hooks.Now, BeforeDeadlines: s.cfg.Hooks.Deadlines,
-		BeforeDelete: s.cfg.Hooks.Delete, Space: space,
+		BeforeDelete: s.cfg.Hooks.Delete, Space: space, Placement: s.cfg.Placement,
 	})
 	if err != nil {
 		return err
@@ -301,6 +306,7 @@ func (s *Server) settle(node *cluster.Node, o cluster.Outcome) error {
 			return err
 		}
 		form.Settings = s.cfg.Settings.Proto()
+		form.DeadAfterNanos = int64(s.cfg.DeadAfter)
 		if err := node.Form(s.ctx, form); err != nil {
 			return err
 		}

@@ -78,6 +78,14 @@ func (h peerHandler) Status(ctx context.Context, req *peerv1.StatusRequest) (*pe
 	return withNode(h, ctx, req, (*cluster.Node).PeerStatus)
 }
 
+func (h peerHandler) ChangeMembership(ctx context.Context, req *peerv1.ChangeMembershipRequest) (*peerv1.ChangeMembershipResponse, error) {
+	return withNode(h, ctx, req, (*cluster.Node).ChangeMembership)
+}
+
+func (h peerHandler) Placement(ctx context.Context, req *peerv1.PlacementRequest) (*peerv1.PlacementResponse, error) {
+	return withNode(h, ctx, req, (*cluster.Node).PeerPlacement)
+}
+
 // isHealth reports whether a call is about the server itself and not for the node behind it.
 func isHealth(fullMethod string) bool {
 	return strings.HasPrefix(fullMethod, "/grpc.health.") || strings.HasPrefix(fullMethod, "/grpc.reflection.")

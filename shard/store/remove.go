@@ -3,10 +3,13 @@ package store
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/spexio/spex/internal/failpoint"
 )
 
 // removingSuffix marks the directory of a group on its way out.
@@ -35,6 +38,37 @@ func (g *Group) Remove() error {
 		}
 	}
 	return s.finishRemoval(g.id)
+}
+
+// Remove deletes everything of a shard that is not open, also of one that Group
+// refuses; like Group.Remove it survives a crash. A shard that is not here is no
+// error; the catalog's group and one that is open are.
+func (s *Store) Remove(id uint32) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return ErrClosed
+	case id == CatalogGroup:
+		return errors.New("the catalog's group cannot be removed")
+	case s.groups[id] != nil:
+		return fmt.Errorf("group %d is open", id)
+	}
+	raw, err := s.db.getCopy(manifestKey(id))
+	if err != nil {
+		return err
+	}
+	m, err := decodeManifest(raw)
+	if err != nil || m == nil {
+		// What is left is refused anyhow; it needs an owner that can be read.
+		m = &manifest{Format: manifestFormat, Cluster: s.opts.ClusterID, Node: s.opts.NodeID, Group: id}
+	}
+	err = s.latch.write("manifest", id, func() error { return s.db.set(manifestKey(id), m.at(stageRemoving).encode()) })
+	if err != nil {
+		return err
+	}
+	failpoint.Hit("store/group-removing")
+	return s.finishRemoval(id)
 }
 
 // finishRemoval takes the directory out of sight before it deletes in it, so

@@ -1502,7 +1502,9 @@ type GroupStatus struct {
 	Voters    []string `protobuf:"bytes,130,rep,name=voters,proto3" json:"voters,omitempty"`
 	Nonvoters []string `protobuf:"bytes,131,rep,name=nonvoters,proto3" json:"nonvoters,omitempty"`
 	// Set on a leader that has applied the first command of its term.
-	Leading       bool `protobuf:"varint,132,opt,name=leading,proto3" json:"leading,omitempty"`
+	Leading bool `protobuf:"varint,132,opt,name=leading,proto3" json:"leading,omitempty"`
+	// Set on a leader whose configuration is committed, with no change under way.
+	Settled       bool `protobuf:"varint,133,opt,name=settled,proto3" json:"settled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1638,6 +1640,13 @@ func (x *GroupStatus) GetNonvoters() []string {
 func (x *GroupStatus) GetLeading() bool {
 	if x != nil {
 		return x.Leading
+	}
+	return false
+}
+
+func (x *GroupStatus) GetSettled() bool {
+	if x != nil {
+		return x.Settled
 	}
 	return false
 }
@@ -2285,7 +2294,7 @@ const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"\x12clock_offset_nanos\x18o \x01(\x03H\x00R\x10clockOffsetNanos\x88\x01\x01\x12\x16\n" +
 	"\x06alarms\x18p \x03(\tR\x06alarms\x12+\n" +
 	"\x05space\x18\xa0\x01 \x01(\v2\x14.spex.types.v1.SpaceR\x05spaceB\x15\n" +
-	"\x13_clock_offset_nanos\"\xb8\x03\n" +
+	"\x13_clock_offset_nanos\"\xd3\x03\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\rR\x05group\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x12\n" +
@@ -2304,7 +2313,8 @@ const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"\x05error\x18\f \x01(\tR\x05error\x12\x17\n" +
 	"\x06voters\x18\x82\x01 \x03(\tR\x06voters\x12\x1d\n" +
 	"\tnonvoters\x18\x83\x01 \x03(\tR\tnonvoters\x12\x19\n" +
-	"\aleading\x18\x84\x01 \x01(\bR\aleading\"\xf1\x01\n" +
+	"\aleading\x18\x84\x01 \x01(\bR\aleading\x12\x19\n" +
+	"\asettled\x18\x85\x01 \x01(\bR\asettled\"\xf1\x01\n" +
 	"\x12ReadReportsRequest\x12\x1e\n" +
 	"\bafter_id\x18\x01 \x01(\x04H\x00R\aafterId\x88\x01\x01\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x14\n" +

@@ -1,0 +1,230 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spexio/spex/internal/failpoint"
+	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
+)
+
+const (
+	// formEvery is how often a node looks at shards that are being formed.
+	formEvery = 100 * time.Millisecond
+	// loseEvery is how often a node tries again to give up replicas that it lost.
+	loseEvery = time.Second
+)
+
+// placeLoop opens the shards that the catalog places on this node, and begins
+// those that have not been formed. It does neither before the catalog here was
+// up to date once: an old catalog may say that a shard is to be formed here
+// which has been formed, and moved away, since.
+func (n *Node) placeLoop(ctx context.Context) {
+	ticker := time.NewTicker(formEvery)
+	defer ticker.Stop()
+	since := map[uint32]time.Time{}
+	current := false
+	for {
+		changed := n.catalog.changes.Changed()
+		again := false
+		if !current {
+			current = n.catalogCurrent(ctx)
+			again = !current
+		}
+		if current {
+			again = n.openPlaced(since)
+		}
+		var tick <-chan time.Time
+		if again {
+			tick = ticker.C
+		}
+		select {
+		case <-changed:
+		case <-tick:
+		case id := <-n.stuck:
+			n.moving.Lock()
+			n.reopen(ctx, id)
+			n.moving.Unlock()
+		case <-n.space.changed:
+			n.moving.Lock()
+			n.followSpace(ctx)
+			n.moving.Unlock()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// catalogCurrent tells whether the catalog here has everything that was
+// acknowledged before the call.
+func (n *Node) catalogCurrent(ctx context.Context) bool {
+	if n.catalog.machine.Cluster().ID == "" {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.RouteBudget)
+	defer cancel()
+	return n.catalog.refresh(ctx) == nil
+}
+
+// openPlaced opens what is placed here and not open, and reports whether a shard is
+// still being formed. The map holds since when each of those has been.
+func (n *Node) openPlaced(since map[uint32]time.Time) (forming bool) {
+	for _, p := range n.catalog.machine.Placements() {
+		if !slices.Contains(p.GetReplicas(), n.cfg.Self.GetId()) {
+			continue
+		}
+		n.moving.Lock()
+		n.openReplica(p.GetShard())
+		n.moving.Unlock()
+		if p.GetFormed() {
+			continue
+		}
+		forming = true
+		if since[p.GetShard()].IsZero() {
+			since[p.GetShard()] = n.cfg.Now()
+		}
+		n.begin(p, n.cfg.Now().Sub(since[p.GetShard()]))
+	}
+	return forming
+}
+
+// loseLoop deletes the replicas that the catalog places elsewhere.
+func (n *Node) loseLoop(ctx context.Context) {
+	for {
+		changed := n.catalog.changes.Changed()
+		var retry <-chan time.Time
+		for _, id := range n.lost() {
+			if err := n.lose(ctx, id); err != nil {
+				n.log.Info("a replica that is placed elsewhere cannot be deleted yet", "shard", id, "error", err)
+				retry = time.After(loseEvery)
+			}
+		}
+		select {
+		case <-changed:
+		case <-retry:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// lost lists the shards that are here, or could not be opened here, and are placed
+// elsewhere as far as the catalog here knows.
+func (n *Node) lost() []uint32 {
+	n.mu.Lock()
+	var here []uint32
+	for id := range n.replicas {
+		here = append(here, id)
+	}
+	for id := range n.refused {
+		here = append(here, id)
+	}
+	n.mu.Unlock()
+	return slices.DeleteFunc(here, n.keeps)
+}
+
+// keeps tells whether the catalog here lets this node keep a replica.
+func (n *Node) keeps(id uint32) bool {
+	p := n.catalog.machine.Placement(id)
+	return p == nil || !p.GetFormed() || slices.Contains(p.GetReplicas(), n.cfg.Self.GetId())
+}
+
+// lose closes a replica and deletes its state, which is the last thing that
+// happens to it: nobody may count on its vote any more. That is asked for twice,
+// of an up-to-date catalog and of the shard's leader.
+func (n *Node) lose(ctx context.Context, id uint32) error {
+	call, cancel := context.WithTimeout(ctx, n.cfg.RouteBudget)
+	defer cancel()
+	if err := n.catalog.refresh(call); err != nil {
+		return fmt.Errorf("look into the catalog: %w", err)
+	}
+	if n.keeps(id) {
+		return nil
+	}
+	if err := n.isOut(call, id); err != nil {
+		return err
+	}
+	n.moving.Lock()
+	defer n.moving.Unlock()
+	if n.keeps(id) {
+		return nil
+	}
+	n.log.Info("a replica that is placed elsewhere is deleted", "shard", id)
+	failpoint.Hit("cluster/replica-before-delete")
+	return n.deleteReplica(ctx, id)
+}
+
+// isOut returns nil if the leader of a shard says that this node is not a member
+// of it any more, by a configuration that is committed.
+func (n *Node) isOut(ctx context.Context, id uint32) error {
+	self := n.cfg.Self.GetId()
+	var lead *peerv1.GroupStatus
+	for i, node := range n.catalog.machine.Placement(id).GetReplicas() {
+		call, cancel := shareOf(ctx, len(n.catalog.machine.Placement(id).GetReplicas())-i)
+		resp, err := n.cfg.Peers.Status(call, node, &peerv1.StatusRequest{Groups: []uint32{id}})
+		cancel()
+		if err != nil {
+			continue
+		}
+		for _, g := range resp.GetGroups() {
+			if g.GetGroup() == id && g.GetLeading() && (lead == nil || g.GetTerm() > lead.GetTerm()) {
+				lead = g
+			}
+		}
+	}
+	switch {
+	case lead == nil:
+		return errors.New("no leader of the shard was found to ask")
+	case !lead.GetSettled():
+		return errors.New("the members of the shard are being changed")
+	case slices.Contains(lead.GetVoters(), self) || slices.Contains(lead.GetNonvoters(), self):
+		return errors.New("the shard's leader still counts this node as a member")
+	}
+	return nil
+}
+
+// deleteReplica closes a replica, if it is open, and deletes its state. The caller
+// holds moving.
+func (n *Node) deleteReplica(ctx context.Context, id uint32) error {
+	n.mu.Lock()
+	r := n.replicas[id]
+	delete(n.replicas, id)
+	n.mu.Unlock()
+	if r != nil {
+		r.close()
+	}
+	ctx, cancel := context.WithTimeout(ctx, reopenPatience)
+	defer cancel()
+	err := n.host.CloseGroup(ctx, id)
+	if err == nil {
+		err = n.closeStores(id)
+	}
+	if err == nil {
+		failpoint.Hit("cluster/replica-closed")
+		err = n.cfg.Store.Remove(id)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err != nil {
+		// It is looked at again, and must not be opened meanwhile.
+		n.refused[id] = fmt.Errorf("delete the shard: %w", err)
+		return n.refused[id]
+	}
+	delete(n.refused, id)
+	return nil
+}
+
+// closeStores closes the stores of a group, if they are open.
+func (n *Node) closeStores(id uint32) error {
+	n.mu.Lock()
+	st := n.stores[id]
+	delete(n.stores, id)
+	n.mu.Unlock()
+	if st == nil {
+		return nil
+	}
+	return st.Close()
+}
