@@ -27,8 +27,7 @@ import (
 // TestMinorityRefuses: a node that is cut off from the others refuses writes and
 // linearizable reads, quickly and for as long as it lasts (I11, H13).
 func TestMinorityRefuses(t *testing.T) {
-	needTools(t)
-	if !inNetwork(t) {
+	if !inNetwork(t) || !separate() {
 		return
 	}
 	a := newArena(t, 3, "--shards", "3")
@@ -97,7 +96,6 @@ func TestMinorityRefuses(t *testing.T) {
 // TestKillsDuringSnapshotInstall: a node that was away for longer than the log
 // reaches back gets a snapshot, and dies again and again while it does (H7, I8).
 func TestKillsDuringSnapshotInstall(t *testing.T) {
-	needTools(t)
 	if !inNetwork(t) {
 		return
 	}

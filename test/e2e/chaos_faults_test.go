@@ -27,6 +27,8 @@ type fault struct {
 	frozen bool
 	// moves is set for a fault that is likely to change leaders.
 	moves bool
+	// network is set when the nodes need networks of their own.
+	network bool
 	// quorumless is set when no shard can be written to until it is over.
 	quorumless bool
 }
@@ -43,21 +45,24 @@ var faults = []fault{
 	{name: "stop-leader", what: "SIGTERM of the node that leads most shards", inject: stopLeader, min: second, max: 2 * second, moves: true},
 	{name: "pause-leader", what: "SIGSTOP of the node that leads most shards, then SIGCONT", inject: pauseLeader, min: 2 * second, max: 5 * second, frozen: true, moves: true},
 	{name: "pause-all", what: "SIGSTOP of all nodes one after the other, then SIGCONT", inject: pauseAll, min: second, max: 3 * second, quorumless: true},
-	{name: "isolate-leader", what: "the node that leads most shards is cut off from the others", inject: isolateLeader, min: 2 * second, max: 5 * second, frozen: true, moves: true},
-	{name: "split", what: "a minority is cut off from the majority", inject: split, min: 2 * second, max: 4 * second, frozen: true, moves: true},
-	{name: "deaf-leader", what: "the leading node hears no other node, they hear it", inject: deafLeader, min: 2 * second, max: 5 * second, frozen: true, moves: true},
-	{name: "mute-leader", what: "no other node hears the leading one, it hears them", inject: muteLeader, min: 2 * second, max: 5 * second, frozen: true, moves: true},
-	{name: "bridge", what: "two halves see each other only over one node between them", inject: bridge, min: 2 * second, max: 4 * second},
-	{name: "ring", what: "every node sees only its two neighbours", least: 5, inject: ringOnly, min: 2 * second, max: 4 * second},
-	{name: "flap", what: "the leading node is cut off and back five times", inject: flap, max: second / 2},
-	{name: "udp-loss", what: "no UDP between the nodes: gossip fails, Raft does not", inject: udpLoss, min: 2 * second, max: 5 * second},
-	{name: "tcp-loss", what: "no TCP to and from the leading node: Raft fails, gossip does not", inject: tcpLoss, min: 2 * second, max: 5 * second, frozen: true, moves: true},
-	{name: "kill-in-split", what: "a node cut off and another killed, so that nobody has a majority", inject: killInSplit, min: second, max: 2 * second, quorumless: true},
+	{name: "isolate-leader", what: "the node that leads most shards is cut off from the others", inject: isolateLeader, min: 2 * second, max: 5 * second, frozen: true, moves: true, network: true},
+	{name: "split", what: "a minority is cut off from the majority", inject: split, min: 2 * second, max: 4 * second, frozen: true, moves: true, network: true},
+	{name: "deaf-leader", what: "the leading node hears no other node, they hear it", inject: deafLeader, min: 2 * second, max: 5 * second, frozen: true, moves: true, network: true},
+	{name: "mute-leader", what: "no other node hears the leading one, it hears them", inject: muteLeader, min: 2 * second, max: 5 * second, frozen: true, moves: true, network: true},
+	{name: "bridge", what: "two halves see each other only over one node between them", inject: bridge, min: 2 * second, max: 4 * second, network: true},
+	{name: "ring", what: "every node sees only its two neighbours", least: 5, inject: ringOnly, min: 2 * second, max: 4 * second, network: true},
+	{name: "flap", what: "the leading node is cut off and back five times", inject: flap, max: second / 2, network: true},
+	{name: "udp-loss", what: "no UDP between the nodes: gossip fails, Raft does not", inject: udpLoss, min: 2 * second, max: 5 * second, network: true},
+	{name: "tcp-loss", what: "no TCP to and from the leading node: Raft fails, gossip does not", inject: tcpLoss, min: 2 * second, max: 5 * second, frozen: true, moves: true, network: true},
+	{name: "kill-in-split", what: "a node cut off and another killed, so that nobody has a majority", inject: killInSplit, min: second, max: 2 * second, quorumless: true, network: true},
 	{name: "new-address", what: "a node comes back with another address", inject: newAddress, min: second / 2, max: second},
 	{name: "kill-in-seal", what: "SIGKILL of the leading node while a model is being sealed", inject: killInSeal, min: second / 2, max: second, moves: true},
 	{name: "other-name", what: "a node of another cluster name tries to join", inject: otherName, min: 2 * second, max: 3 * second},
 	{name: "other-cluster", what: "a node of another cluster of the same name tries to join", inject: otherCluster, min: second, max: 2 * second},
 }
+
+// able reports whether the fault can be had with so many nodes.
+func (f *fault) able(nodes int) bool { return f.least <= nodes && (separate() || !f.network) }
 
 func faultNamed(name string) (fault, bool) {
 	for _, f := range faults {
@@ -266,7 +271,7 @@ type strike struct {
 func schedule(rng *rand.Rand, nodes, length int) []strike {
 	var able []fault
 	for _, f := range faults {
-		if f.least <= nodes {
+		if f.able(nodes) {
 			able = append(able, f)
 		}
 	}

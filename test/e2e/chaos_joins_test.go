@@ -5,11 +5,9 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
 )
 
@@ -29,7 +27,7 @@ func (r *round) strangerHost() *host {
 func (r *round) strangerNode(name string, args ...string) *node {
 	h := r.strangerHost()
 	nd := &node{name: name, dir: filepath.Join(r.a.dir, name), begin: h.begin}
-	nd.client, nd.peer, nd.gossip = h.address+clientPort, h.address+peerPort, h.address+gossipPort
+	nd.client, nd.peer, nd.gossip = h.at(h.client), h.at(h.peer), h.at(h.gossip)
 	nd.args = append([]string{
 		"server", "--name", name, "--data-dir", nd.dir, "--listen", nd.client, "--peer-listen", nd.peer, "--gossip", nd.gossip,
 	}, args...)
@@ -145,15 +143,5 @@ func killInSeal(r *round, _ time.Duration) func() {
 		}
 		r.walkers.await(t, 300, recovery)
 		r.walkers.end(t)
-	}
-}
-
-// needTools installs nothing and says what is missing.
-func needTools(t *testing.T) {
-	t.Helper()
-	for _, tool := range []string{"ip", "nft"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Fatalf("the chaos tests need %s: apt-get install iproute2 nftables", tool)
-		}
 	}
 }

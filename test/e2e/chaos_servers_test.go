@@ -16,13 +16,6 @@ import (
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
 )
 
-// Ports of every node of a network; the addresses differ.
-const (
-	clientPort = ":7301"
-	peerPort   = ":7501"
-	gossipPort = ":7401"
-)
-
 // arena is a cluster on a network of its own, whose nodes can be reached by every
 // fault that there is.
 type arena struct {
@@ -86,15 +79,15 @@ func (a *arena) addNode() *node {
 func (a *arena) join() string {
 	var addrs []string
 	for _, nd := range a.nodes {
-		addrs = append(addrs, a.hosts[nd].address+gossipPort)
+		addrs = append(addrs, a.hosts[nd].at(a.hosts[nd].gossip))
 	}
 	return strings.Join(addrs, ",")
 }
 
 // address gives a node the arguments that fit its host's address.
 func (a *arena) address(nd *node) {
-	at := a.hosts[nd].address
-	nd.client, nd.peer, nd.gossip = at+clientPort, at+peerPort, at+gossipPort
+	h := a.hosts[nd]
+	nd.client, nd.peer, nd.gossip = h.at(h.client), h.at(h.peer), h.at(h.gossip)
 	nd.args = append([]string{
 		"server", "--name", nd.name, "--data-dir", nd.dir, "--listen", nd.client, "--peer-listen", nd.peer, "--gossip", nd.gossip,
 		"--expect", fmt.Sprint(a.expect), "--join", a.join(),

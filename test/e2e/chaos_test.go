@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -28,6 +27,8 @@ var (
 const (
 	// chaosOperations is how many operations a round has to have to count.
 	chaosOperations = 2000
+	// chaosShort is how many seeds there are in the selection of CI.
+	chaosShort = 3
 	// chaosLength is how many faults a round has, the frozen one at the end not counted.
 	chaosLength = 4
 	// maxExtra is how many more faults a round gets that has not had what makes it count.
@@ -44,11 +45,17 @@ const chaosSpec = "name: probe\ninitial_state: s1\ntransitions:\n  - {from: s0, 
 // TestChaos runs a checked workload while things break. What breaks follows from
 // the seed, which is printed: -chaos.seed runs it again.
 func TestChaos(t *testing.T) {
-	needTools(t)
 	if !inNetwork(t) {
 		return
 	}
-	for i := range *chaosSeeds {
+	if *chaosRecord != "" {
+		t.Cleanup(func() { tabulate(t, *chaosRecord) })
+	}
+	n := *chaosSeeds
+	if testing.Short() {
+		n = min(n, chaosShort)
+	}
+	for i := range n {
 		seed := *chaosSeed + uint64(i)
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { chaosRound(t, seed) })
 	}
@@ -69,21 +76,6 @@ type round struct {
 	strangers int
 	moved     int // how many hosts have had another address
 	terms     map[uint32]uint64
-}
-
-// outage is what a fault cost. Its form is that of the record.
-type outage struct {
-	Seed  uint64 `json:"seed"`
-	Nodes int    `json:"nodes"`
-	Fault string `json:"fault"`
-	// Hold is how long the fault lasted, in milliseconds.
-	Hold int64 `json:"hold_ms"`
-	// Gap is the longest time in which a shard acknowledged no write, the worst of all shards.
-	Gap int64 `json:"gap_ms"`
-	// Healed is how long after the end of the fault every shard had acknowledged a write.
-	Healed int64 `json:"healed_ms"`
-	// Frozen is set when the fault was still there, and Healed counts from its beginning.
-	Frozen bool `json:"frozen,omitempty"`
 }
 
 func (r *round) note(format string, args ...any) {
@@ -170,35 +162,11 @@ func (r *round) freeze(s strike) {
 func frozenStrike(rng *rand.Rand, nodes int) strike {
 	var able []fault
 	for _, f := range faults {
-		if f.frozen && f.least <= nodes {
+		if f.frozen && f.able(nodes) {
 			able = append(able, f)
 		}
 	}
 	return newStrike(rng, able[rng.IntN(len(able))])
-}
-
-// record takes down what a fault cost.
-func (r *round) record(s strike, from time.Time, lasted, healed time.Duration, frozen bool) {
-	gap, shard := r.probe.longestGap(from, from.Add(lasted+healed))
-	r.note("%s lasted %s: shard %d acknowledged nothing for %s; %s until all did", s.fault.name, lasted.Round(time.Millisecond), shard,
-		gap.Round(time.Millisecond), healed.Round(time.Millisecond))
-	if *chaosRecord == "" {
-		return
-	}
-	line, err := json.Marshal(outage{
-		Seed: r.seed, Nodes: len(r.a.nodes), Fault: s.fault.name, Hold: lasted.Milliseconds(), Gap: gap.Milliseconds(), Healed: healed.Milliseconds(), Frozen: frozen,
-	})
-	if err != nil {
-		r.a.t.Fatal(err)
-	}
-	f, err := os.OpenFile(*chaosRecord, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		r.a.t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.Write(append(line, '\n')); err != nil {
-		r.a.t.Fatal(err)
-	}
 }
 
 // look takes down the terms, by which a change of leaders shows.

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -18,19 +19,59 @@ import (
 
 // Environment of a test that runs again in a network of its own.
 const (
-	envNetwork   = "SPEX_E2E_NETWORK"    // set in the network
+	envNetwork   = "SPEX_E2E_NETWORK"    // set in the network, or to noNetwork
 	envBinary    = "SPEX_E2E_BINARY"     // the spex that was built outside of it
 	envFailpoint = "SPEX_E2E_FAILPOINTS" // the one with failpoints
 )
 
+// noNetwork is the value of envNetwork where there is none to be had.
+const noNetwork = "none"
+
+// separate reports whether the nodes have networks of their own.
+func separate() bool { return os.Getenv(envNetwork) != noNetwork }
+
+// namespaces are the attributes of a process that gets a network of its own.
+// Without root it gets a user namespace, in which it is root.
+func namespaces() *syscall.SysProcAttr {
+	a := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	if os.Getuid() != 0 {
+		a.Cloneflags |= syscall.CLONE_NEWUSER
+		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+	}
+	return a
+}
+
+// canSeparate tries whether this machine lets us make networks.
+func canSeparate() error {
+	probe := exec.Command("ip", "link", "add", "spx", "type", "bridge")
+	probe.SysProcAttr = namespaces()
+	if out, err := probe.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w %s", err, out)
+	}
+	return nil
+}
+
 // inNetwork runs the calling test again, in a process with a network of its own,
 // and returns true in that process alone. In it nothing is shared with the
 // machine: it may make bridges and rules, choose addresses and ports, and all of
-// it is gone when the process is. Without root the process gets a user namespace,
-// in which it is root.
+// it is gone when the process is. Where the machine does not allow that it says so,
+// and the nodes share the loopback: then only processes can fail.
 func inNetwork(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(envNetwork) != "" {
+		return true
+	}
+	// Where those who are not root do not have them in their path.
+	t.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
+	for _, tool := range []string{"ip", "nft"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Fatalf("the chaos tests need %s: apt-get install iproute2 nftables", tool)
+		}
+	}
+	if err := canSeparate(); err != nil {
+		t.Logf("NO FAULTS OF THE NETWORK ARE TESTED: this machine gives no network namespaces: %v", err)
+		t.Setenv(envNetwork, noNetwork)
 		return true
 	}
 	withFailpoints, err := failpointBinary()
@@ -39,12 +80,7 @@ func inNetwork(t *testing.T) bool {
 	}
 	cmd := exec.Command("/proc/self/exe", append(passedFlags(), "-test.run=^"+t.Name()+"$", "-test.v")...)
 	cmd.Env = append(os.Environ(), envNetwork+"=1", envBinary+"="+binary, envFailpoint+"="+withFailpoints)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	if os.Getuid() != 0 {
-		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
-	}
+	cmd.SysProcAttr = namespaces()
 	out, in := io.Pipe()
 	cmd.Stdout, cmd.Stderr = in, in
 	printed := make(chan struct{})
@@ -62,7 +98,7 @@ func inNetwork(t *testing.T) bool {
 	_ = in.Close()
 	<-printed
 	if err != nil {
-		t.Fatalf("%s in a network of its own: %v (it needs root, or a kernel that gives users namespaces)", t.Name(), err)
+		t.Fatalf("%s in a network of its own: %v", t.Name(), err)
 	}
 	return false
 }
@@ -145,17 +181,45 @@ type network struct {
 	hosts []*host
 }
 
-// host is the place of a node in the network.
+// host is the place of a node in the network. On the loopback it has no space,
+// and ports of its own.
 type host struct {
 	*space
-	index   int
-	address string
+	index                int
+	address              string
+	client, peer, gossip int // ports
+}
+
+// begin starts a process on the host.
+func (h *host) begin(cmd *exec.Cmd) error {
+	if h.space == nil {
+		return cmd.Start()
+	}
+	return h.space.begin(cmd)
+}
+
+func (h *host) at(port int) string { return net.JoinHostPort(h.address, fmt.Sprint(port)) }
+
+// takePorts gives a host on the loopback other ports.
+func (h *host) takePorts() error {
+	for _, p := range []*int{&h.client, &h.peer, &h.gossip} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		*p = l.Addr().(*net.TCPAddr).Port
+	}
+	return nil
 }
 
 const clientAddress = "10.77.0.250"
 
 // newNetwork makes the bridge. There is one at a time in a process.
 func newNetwork() (*network, error) {
+	if !separate() {
+		return &network{}, nil
+	}
 	return &network{}, (*space)(nil).run(`link set lo up
 link add spx type bridge
 addr add `+clientAddress+`/24 dev spx
@@ -165,12 +229,17 @@ link set spx up
 
 // add gives the network another host.
 func (w *network) add() (*host, error) {
+	if !separate() {
+		h := &host{index: len(w.hosts), address: "127.0.0.1"}
+		w.hosts = append(w.hosts, h)
+		return h, h.takePorts()
+	}
 	s, err := newSpace()
 	if err != nil {
 		return nil, err
 	}
 	n := len(w.hosts) + 1
-	h := &host{space: s, index: n - 1, address: fmt.Sprintf("10.77.0.%d", n)}
+	h := &host{space: s, index: n - 1, address: fmt.Sprintf("10.77.0.%d", n), client: 7301, peer: 7501, gossip: 7401}
 	w.hosts = append(w.hosts, h)
 	err = (*space)(nil).run(fmt.Sprintf("link add spx%d type veth peer name eth0 netns %d\nlink set spx%d master spx up\n", n, s.tid, n), "ip", "-batch", "-")
 	if err != nil {
@@ -181,6 +250,9 @@ func (w *network) add() (*host, error) {
 
 // move gives a host an address that no host ever had.
 func (h *host) move(address string) error {
+	if h.space == nil {
+		return h.takePorts()
+	}
 	old := h.address
 	h.address = address
 	// In this order: the first address takes the others of its subnet with it.
@@ -189,6 +261,9 @@ func (h *host) move(address string) error {
 
 // close removes the network.
 func (w *network) close() error {
+	if !separate() {
+		return nil
+	}
 	// The hosts' ends go with the others at once; the spaces go later.
 	script := "link del spx\n"
 	for _, h := range w.hosts {
