@@ -1,10 +1,9 @@
-package cluster
+package fsm
 
 import (
 	"slices"
 	"testing"
 
-	"github.com/spexio/spex/fsm"
 	"github.com/spexio/spex/model"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	"github.com/spexio/spex/spec"
@@ -28,10 +27,10 @@ func TestJudgeJointly(t *testing.T) {
 	}
 	cFrom := func(state string) model.Transition { return model.Transition{From: state, Action: "c", To: "3"} }
 	harmless := []model.Transition{{From: "2", Action: "b", To: "end"}, {From: "1x", Action: "b", To: "end"}, {From: "2", Action: "c", To: "end"}}
-	task := fsm.JointTask{ModelVersion: 4, PendingVersion: 7, Pending: harmless, Next: []model.Transition{
+	task := JointTask{ModelVersion: 4, PendingVersion: 7, Pending: harmless, Next: []model.Transition{
 		cFrom("1"), {From: "3", Action: "evil", To: "3"}, cFrom("1x"), cFrom("1y"), {From: "1y", Action: "b", To: "end"},
 	}}
-	got := judgeJointly(model.NewChecker(s, list), task)
+	got := task.Judge(model.NewChecker(s, list))
 	wantVerdicts := []typesv1.Verdict{stillEquivalent, notEquivalent, stillEquivalent, notEquivalent, stillEquivalent}
 	wantVersions := []uint64{7, 8, 8, 9, 9}
 	if len(got) != len(wantVerdicts) {
