@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
@@ -211,6 +212,7 @@ func statusToJSON(s *spexv1.GetStatusResponse) statusJSON {
 		NodeID:        s.GetNodeId(),
 		FeatureLevel:  s.GetFeatureLevel(),
 		ReplicasAsked: s.GetReplicasAsked(),
+		Paused:        s.GetPlacementPaused(),
 		Nodes:         mapSlice(s.GetNodes(), nodeToJSON),
 		Catalog:       shardToJSON(s.GetCatalog()),
 		Shards:        mapSlice(s.GetShards(), shardToJSON),
@@ -225,26 +227,41 @@ func nodeToJSON(n *spexv1.NodeStatus) nodeJSON {
 		Name:          n.GetName(),
 		ClientAddress: n.GetClientAddress(),
 		PeerAddress:   n.GetPeerAddress(),
+		State:         stateName(n.GetState()),
 		Gossip:        n.GetGossip(),
 		Reachable:     n.GetReachable(),
 		Version:       n.GetVersion(),
 		Replicas:      n.GetReplicas(),
 		Leaders:       n.GetLeaders(),
 		CatalogVoter:  n.GetCatalogVoter(),
+		ClockOffset:   clockOffsetJSON(n.GetClockOffset()),
+		Alarms:        append([]string{}, n.GetAlarms()...),
 		Space:         spaceToJSON(n.GetSpace()),
 	}
 }
 
+func clockOffsetJSON(d *durationpb.Duration) *string {
+	if d == nil {
+		return nil
+	}
+	text := d.AsDuration().Round(time.Millisecond).String()
+	return &text
+}
+
 func shardToJSON(s *spexv1.ShardStatus) shardJSON {
+	if s == nil {
+		s = &spexv1.ShardStatus{}
+	}
 	return shardJSON{
-		ID:         s.GetId(),
-		Leader:     s.GetLeader(),
-		LeaderName: s.GetLeaderName(),
-		Term:       s.GetTerm(),
-		Formed:     s.GetFormed(),
-		Instances:  s.GetInstances(),
-		Awaiting:   s.GetAwaiting(),
-		Replicas:   mapSlice(s.GetReplicas(), replicaToJSON),
+		ID:               s.GetId(),
+		Leader:           s.GetLeader(),
+		LeaderName:       s.GetLeaderName(),
+		Term:             s.GetTerm(),
+		Formed:           s.GetFormed(),
+		Instances:        s.GetInstances(),
+		Awaiting:         s.GetAwaiting(),
+		FailureTolerance: s.FailureTolerance,
+		Replicas:         mapSlice(s.GetReplicas(), replicaToJSON),
 	}
 }
 
@@ -253,6 +270,7 @@ func replicaToJSON(r *spexv1.ReplicaStatus) replicaJSON {
 		NodeID:         r.GetNodeId(),
 		NodeName:       r.GetNodeName(),
 		State:          r.GetState(),
+		Voter:          r.GetVoter(),
 		AppliedIndex:   r.GetAppliedIndex(),
 		CommitIndex:    r.GetCommitIndex(),
 		Lag:            r.GetLag(),

@@ -14,6 +14,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
 )
@@ -205,9 +207,28 @@ func (f *fakeCluster) command(t *testing.T, name string) string {
 			g.Replicas[2].State, g.Replicas[2].Error, g.Replicas[2].Lag = "unreachable", "connection refused", 4
 		}
 		f.statusAnswer = s
+	case "wrong-clock":
+		f.statusAnswer = healthyStatus()
+		n3 := f.statusAnswer.Nodes[2]
+		n3.ClockOffset, n3.Alarms = durationpb.New(time.Hour), []string{"its clock is 1h0m0s ahead of the median of the cluster"}
 	case "diverge":
 		f.statusAnswer = healthyStatus()
 		f.statusAnswer.Shards[0].Replicas[2].StateHash = "dead"
+	case "move":
+		f.placingLocked().moves = true
+	case "spread":
+		// Four nodes, so that one may go.
+		f.statusAnswer = healthyStatus()
+		f.statusAnswer.Nodes = append(f.statusAnswer.Nodes, &spexv1.NodeStatus{
+			Id: "n4-0001", Name: "n4", ClientAddress: "127.0.0.1:7304", PeerAddress: "127.0.0.1:7504", Gossip: "alive", Reachable: true, Version: "v1.0.0",
+		})
+	case "fragile":
+		f.statusAnswer = healthyStatus()
+		f.statusAnswer.PlacementPaused = true
+		f.statusAnswer.Nodes[1].State = spexv1.NodeState_NODE_STATE_DRAINING
+		none, two := int32(0), int32(1)
+		f.statusAnswer.Catalog.FailureTolerance, f.statusAnswer.Shards[0].FailureTolerance, f.statusAnswer.Shards[1].FailureTolerance = &two, &two, &none
+		f.statusAnswer.Shards[1].Replicas[2].Voter = false
 	case "fail-shard":
 		f.listFailures = []*spexv1.ShardFailure{{Shard: 2, Error: &typesv1.ErrorDetail{Reason: typesv1.Reason_REASON_NO_LEADER, Message: "no leader"}}}
 	case "pending-twice":
