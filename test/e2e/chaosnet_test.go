@@ -56,8 +56,9 @@ func canSeparate() error {
 // and returns true in that process alone. In it nothing is shared with the
 // machine: it may make bridges and rules, choose addresses and ports, and all of
 // it is gone when the process is. Where the machine does not allow that it says so,
-// and the nodes share the loopback: then only processes can fail.
-func inNetwork(t *testing.T) bool {
+// and the nodes share the loopback: then only processes can fail. A binary that the
+// test needs is built before.
+func inNetwork(t *testing.T, build ...func() (string, error)) bool {
 	t.Helper()
 	if os.Getenv(envNetwork) != "" {
 		return true
@@ -74,9 +75,13 @@ func inNetwork(t *testing.T) bool {
 		t.Setenv(envNetwork, noNetwork)
 		return true
 	}
-	withFailpoints, err := failpointBinary()
-	if err != nil {
-		t.Fatal(err)
+	withFailpoints := ""
+	for _, f := range build {
+		path, err := f()
+		if err != nil {
+			t.Fatal(err)
+		}
+		withFailpoints = path
 	}
 	cmd := exec.Command("/proc/self/exe", append(passedFlags(), "-test.run=^"+t.Name()+"$", "-test.v")...)
 	cmd.Env = append(os.Environ(), envNetwork+"=1", envBinary+"="+binary, envFailpoint+"="+withFailpoints)
@@ -94,7 +99,7 @@ func inNetwork(t *testing.T) bool {
 	// The signal at the death of the parent comes when its thread dies.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	err = cmd.Run()
+	err := cmd.Run()
 	_ = in.Close()
 	<-printed
 	if err != nil {

@@ -1,0 +1,138 @@
+//go:build e2e && linux
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	spexv1 "github.com/spexio/spex/proto/spex/v1"
+)
+
+// settling is how long replicas may take to move: each of them has to keep up
+// for ten seconds before it gets its vote, and a few move at a time.
+const settling = 4 * time.Minute
+
+// TestChaosScale takes a cluster from three nodes to five and back to three, other
+// ones, under a checked workload and while nodes are killed (H12).
+func TestChaosScale(t *testing.T) {
+	if !inNetwork(t) {
+		return
+	}
+	seed := *chaosSeed
+	r := &round{seed: seed, rng: rand.New(rand.NewPCG(seed, 2)), begin: time.Now(), terms: map[uint32]uint64{}}
+	r.a = newArena(t, 3, "--shards", "5")
+	applyText(t, r.a.servers, chaosSpec)
+	r.probe = startProbes(r.a, "probe", 5)
+	r.load = startChaosLoad(r.a, seed)
+	r.look()
+
+	for range 2 {
+		nd := r.a.addNode()
+		r.a.address(nd)
+		r.a.start(nd)
+	}
+	for _, nd := range r.a.nodes[3:] {
+		r.a.awaitReady(nd, 60*time.Second)
+	}
+	r.note("two nodes have joined")
+	r.disturb(3)
+	r.settled()
+	for _, nd := range r.a.look().GetNodes() {
+		if nd.GetReplicas() < 2 {
+			t.Errorf("%s holds %d replicas of 15 on five nodes", nd.GetName(), nd.GetReplicas())
+		}
+	}
+	leaving := r.pick(2)
+	r.note("%s leave", names(leaving))
+	var commands []*command
+	for _, nd := range leaving {
+		commands = append(commands, r.a.begin("cluster", "decommission", nd.name, "--wait", "--within", settling.String()))
+	}
+	r.disturb(3)
+	for i, c := range commands {
+		if end := c.wait(); end.code != 0 {
+			t.Errorf("decommission %s: exit status %d: %s%s", leaving[i].name, end.code, end.stdout, end.stderr)
+		}
+	}
+	r.a.nodes = r.a.without(leaving...)
+	for _, nd := range leaving {
+		r.a.signal(nd, syscall.SIGKILL)
+		<-nd.done
+	}
+	r.settled()
+	r.probe.await(t, time.Now(), recovery, "three other nodes serve")
+	for _, nd := range r.a.look().GetNodes() {
+		t.Logf("%s holds %d replicas and leads %d shards", nd.GetName(), nd.GetReplicas(), nd.GetLeaders())
+	}
+	r.load.end()
+	r.probe.end()
+	v := r.check()
+	r.note("%+v", v.Counts)
+}
+
+// disturb kills nodes one after the other while replicas move.
+func (r *round) disturb(times int) {
+	r.a.t.Helper()
+	one, _ := faultNamed("kill-one")
+	for range times {
+		wait(time.Duration(r.rng.IntN(6000)) * time.Millisecond)
+		r.strike(newStrike(r.rng, one))
+	}
+}
+
+// settled waits until the cluster has nothing left to move, and every shard has
+// three voters on nodes that it lists.
+func (r *round) settled() {
+	t := r.a.t
+	t.Helper()
+	begin := time.Now()
+	for {
+		left := r.unsettled()
+		if left == "" {
+			r.note("settled after %s", time.Since(begin).Round(time.Second))
+			return
+		}
+		if time.Since(begin) > settling {
+			t.Fatalf("seed %d: not settled after %s: %s", r.seed, settling, left)
+		}
+		wait(500 * time.Millisecond)
+	}
+}
+
+func (r *round) unsettled() string {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	nd := r.a.nodes[0]
+	conn, err := grpc.NewClient("passthrough:///"+nd.client, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return err.Error()
+	}
+	defer conn.Close()
+	plan, err := spexv1.NewClusterServiceClient(conn).GetPlan(ctx, &spexv1.GetPlanRequest{})
+	if err != nil {
+		return err.Error()
+	}
+	if n := len(plan.GetSteps()) + len(plan.GetRunning()); n > 0 {
+		return fmt.Sprintf("%d changes are left: %v; waiting: %v", n, plan.GetSteps(), plan.GetWaiting())
+	}
+	var odd []string
+	st := r.a.look()
+	if len(st.GetNodes()) != len(r.a.nodes) {
+		odd = append(odd, fmt.Sprintf("%d nodes are listed", len(st.GetNodes())))
+	}
+	for _, sh := range st.GetShards() {
+		if len(sh.GetReplicas()) != 3 || sh.GetLeader() == "" {
+			odd = append(odd, fmt.Sprintf("shard %d: leader %q, replicas %v", sh.GetId(), sh.GetLeader(), sh.GetReplicas()))
+		}
+	}
+	return strings.Join(odd, "; ")
+}
