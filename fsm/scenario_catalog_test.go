@@ -73,7 +73,7 @@ func catalogLine(a args) *statev1.Command {
 	case "lead":
 		return leadCommand(a.number("term"))
 	}
-	return nil
+	return a.placementLine()
 }
 
 // form reads slots=first-last:shard,... and place=n1,n2/n2,n1.
@@ -143,6 +143,8 @@ func askCatalog(a args, m *Catalog) {
 		for _, p := range m.Placements() {
 			s.printf("  shard %d on %v, formed=%t", p.GetShard(), p.GetReplicas(), m.Placement(p.GetShard()).GetFormed())
 		}
+	case "placing":
+		askPlacing(a, m)
 	case "nodes":
 		for _, n := range m.Nodes() {
 			again, _ := m.Node(n.GetId())
