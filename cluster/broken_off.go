@@ -9,4 +9,4 @@ import (
 )
 
 // judgeTwice is for builds that break their promises; see package internal/broken.
-func (r *replica) judgeTwice(context.Context, []*statev1.Command) {}
+func judgeTwice(context.Context, *replica, []*statev1.Command) {}

@@ -14,7 +14,7 @@ import (
 
 // judgeTwice records the opposite verdicts a moment later, as a second leader
 // would that judges what the first one has judged.
-func (r *replica) judgeTwice(ctx context.Context, cmds []*statev1.Command) {
+func judgeTwice(ctx context.Context, r *replica, cmds []*statev1.Command) {
 	var again []*statev1.Command
 	for _, c := range cmds {
 		c = proto.CloneOf(c)

@@ -275,7 +275,7 @@ func (r *replica) judgeAll(ctx context.Context) error {
 			return err
 		}
 		if broken.Enabled && broken.Is(broken.VerdictTwice) {
-			r.judgeTwice(ctx, cmds)
+			judgeTwice(ctx, r, cmds)
 		}
 	}
 	return nil

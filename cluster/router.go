@@ -8,10 +8,12 @@ import (
 	"time"
 
 	"github.com/spexio/spex/fsm"
+	"github.com/spexio/spex/internal/broken"
 	"github.com/spexio/spex/internal/callctx"
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	"github.com/spexio/spex/ring"
+	"github.com/spexio/spex/shard"
 	"github.com/spexio/spex/shard/store"
 )
 
@@ -306,6 +308,11 @@ func shareOf(ctx context.Context, n int) (context.Context, context.CancelFunc) {
 func (r *router) read(ctx context.Context, id uint32, stale bool, req *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error) {
 	if stale {
 		return r.onReplica(ctx, id, req)
+	}
+	if broken.Enabled {
+		if rep, _ := r.node.replica(id); rep != nil && shard.LedLately(rep.group) {
+			return rep.serve(ctx, req)
+		}
 	}
 	return r.onShard(ctx, id, req)
 }

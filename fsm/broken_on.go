@@ -11,7 +11,7 @@ var brokenDedupe, brokenVerdicts bool
 func Break(dedupe, verdicts bool) { brokenDedupe, brokenVerdicts = dedupe, verdicts }
 
 // overwriteVerdict replaces the verdict of a step that has one.
-func (s *Shard) overwriteVerdict(c *statev1.RecordVerdict) {
+func overwriteVerdict(s *Shard, c *statev1.RecordVerdict) {
 	ref, j := StepRefOf(c.GetStep()), c.GetJudgement()
 	rec := s.record(ref.Key)
 	if rec == nil || rec.live == nil || rec.live.incarnation != ref.Incarnation || !rec.live.history.has(ref.Seq) {

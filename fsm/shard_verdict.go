@@ -28,7 +28,7 @@ func (s *Shard) applyVerdict(c *statev1.RecordVerdict) Result {
 	j := c.GetJudgement()
 	w, ok := s.awaiting.Get(&awaitingStep{ref: ref})
 	if brokenVerdicts && !ok {
-		s.overwriteVerdict(c)
+		overwriteVerdict(s, c)
 	}
 	if !ok || !w.settled || j.GetModelVersion() != w.modelVersion || j.GetSpecVersion() != w.spec.Version || j.GetPendingVersion() != w.pendingVersion {
 		return Result{Value: &VerdictResult{Ref: ref}}

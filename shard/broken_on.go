@@ -3,8 +3,12 @@
 package shard
 
 import (
+	"sync"
+	"time"
+
 	"github.com/hashicorp/raft"
 
+	"github.com/spexio/spex/internal/broken"
 	"github.com/spexio/spex/shard/store"
 )
 
@@ -41,4 +45,23 @@ func loseTail(cfg Config) {
 			panic(err)
 		}
 	}
+}
+
+// trusted is for how long a leadership is believed without asking anybody.
+const trusted = 10 * time.Second
+
+var ledAt sync.Map // of *Group to the time.Time at which it was seen to lead
+
+// LedLately tells whether reads are answered here without a confirm round: while
+// the node leads, and for a while after it was deposed.
+func LedLately(g *Group) bool {
+	if !broken.Is(broken.ReadsUnconfirmed) {
+		return false
+	}
+	if _, leads := g.Leading(); leads {
+		ledAt.Store(g, time.Now())
+		return true
+	}
+	at, ok := ledAt.Load(g)
+	return ok && time.Since(at.(time.Time)) < trusted
 }

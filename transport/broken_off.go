@@ -5,6 +5,6 @@ package transport
 import "github.com/hashicorp/raft"
 
 // appendEarly is for builds that break their promises; see package internal/broken.
-func (t *RaftTransport) appendEarly(raft.ServerAddress, *raft.AppendEntriesRequest, *raft.AppendEntriesResponse) error {
+func appendEarly(*RaftTransport, raft.ServerAddress, *raft.AppendEntriesRequest, *raft.AppendEntriesResponse) error {
 	return nil
 }

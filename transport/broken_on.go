@@ -41,7 +41,7 @@ var earlyPeers sync.Map // of earlyKey to *earlyPeer
 
 // appendEarly answers for the follower, and sends it the entries later. A leader
 // that dies meanwhile has acknowledged what nobody else has.
-func (t *RaftTransport) appendEarly(to raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+func appendEarly(t *RaftTransport, to raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
 	found, _ := earlyPeers.LoadOrStore(earlyKey{t, to}, &earlyPeer{})
 	p := found.(*earlyPeer)
 	p.mu.Lock()

@@ -121,7 +121,7 @@ func (t *RaftTransport) AppendEntries(_ raft.ServerID, to raft.ServerAddress, ar
 		return raftCall(t, "heartbeat", to, t.net.timing.Heartbeat, req, peerv1.RaftServiceClient.Heartbeat, raftAppendRespFromProto, resp)
 	}
 	if broken.Enabled && broken.Is(broken.AckBeforeCommit) {
-		return t.appendEarly(to, args, resp)
+		return appendEarly(t, to, args, resp)
 	}
 	return raftCall(t, "append entries", to, t.net.timing.AppendEntries, req, peerv1.RaftServiceClient.AppendEntries, raftAppendRespFromProto, resp)
 }

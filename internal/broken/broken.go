@@ -23,7 +23,7 @@ const (
 	// DedupeOff applies a request each time it comes.
 	DedupeOff Break = "dedupe-off"
 	// ReadsUnconfirmed answers linearizable reads without asking the voters whether
-	// there is a newer leader.
+	// there is a newer leader, by a leadership of up to ten seconds ago.
 	ReadsUnconfirmed Break = "reads-unconfirmed"
 	// TailLost forgets the last entries of the logs at each start.
 	TailLost Break = "tail-lost"

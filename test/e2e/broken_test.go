@@ -45,7 +45,7 @@ type breakCase struct {
 var breakCases = []breakCase{
 	{broken.AckBeforeCommit, 2, func(r *drillRun) { r.killLeaders(2) }, []string{drill.CheckLost, drill.CheckLinearizable}},
 	{broken.DedupeOff, 2, func(r *drillRun) { r.writes(600) }, []string{drill.CheckTwice, drill.CheckRetry, drill.CheckLinearizable}},
-	{broken.ReadsUnconfirmed, 1, func(r *drillRun) { r.pauseLeaders(8) }, []string{drill.CheckStale, drill.CheckLinearizable}},
+	{broken.ReadsUnconfirmed, 1, func(r *drillRun) { r.pauseLeaders(3) }, []string{drill.CheckStale, drill.CheckLinearizable}},
 	{broken.TailLost, 2, func(r *drillRun) { r.killAll(1) }, []string{drill.CheckLost, drill.CheckLinearizable}},
 	{broken.VerdictTwice, 2, func(r *drillRun) { r.writes(600) }, []string{drill.CheckVerdictChanged}},
 }
@@ -98,7 +98,7 @@ func TestOrdinaryBuildCannotBeBroken(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, word := range []string{broken.Env, string(broken.AckBeforeCommit), "loseTail", "judgeTwice", "appendEarly", "overwriteVerdict"} {
+		for _, word := range []string{broken.Env, string(broken.AckBeforeCommit), "loseTail", "ledAt", "judgeTwice", "appendEarly", "overwriteVerdict"} {
 			if got := bytes.Contains(text, []byte(word)); got != want {
 				t.Errorf("%s has %q: %v, want %v", filepath.Base(file), word, got, want)
 			}
