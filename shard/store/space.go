@@ -52,7 +52,8 @@ func DiskUsage(dir string) (Usage, error) {
 	if err != nil {
 		return Usage{}, fmt.Errorf("measure the free space of %s: %w", dir, err)
 	}
-	u := Usage{FreeBytes: disk.AvailBytes, TotalBytes: disk.TotalBytes}
+	// As df counts: blocks that are kept from us are neither free nor ours to use.
+	u := Usage{FreeBytes: disk.AvailBytes, TotalBytes: disk.UsedBytes + disk.AvailBytes}
 	if u.FreeInodes, u.TotalInodes, err = inodes(dir); err != nil {
 		return Usage{}, fmt.Errorf("measure the free inodes of %s: %w", dir, err)
 	}
