@@ -91,6 +91,8 @@ func (a *arena) address(nd *node) {
 	nd.args = append([]string{
 		"server", "--name", nd.name, "--data-dir", nd.dir, "--listen", nd.client, "--peer-listen", nd.peer, "--gossip", nd.gossip,
 		"--expect", fmt.Sprint(a.expect), "--join", a.join(),
+		// How full the disk of this machine is must not matter.
+		"--space-low", "0", "--space-stop", "0",
 	}, a.extra...)
 }
 
