@@ -66,6 +66,8 @@ type engine struct {
 	// how many of one specification are at the same time.
 	judging map[fsm.StepRef]bool
 	turns   map[fsm.SpecKey]chan struct{}
+	// jointly is set while deviations are judged together.
+	jointly bool
 	closed  bool
 }
 
@@ -103,6 +105,7 @@ func newEngine(ctx context.Context, opts Options, st storage) (*engine, error) {
 	}()
 	e.tasks.Go(e.runTimers)
 	e.judgeRest()
+	e.judgeTogether()
 	return e, nil
 }
 

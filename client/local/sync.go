@@ -14,7 +14,7 @@ import (
 // do: what was learned reaches the model, modes reach the shard, and a seal ends.
 // Only the loop calls it.
 func (e *engine) sync() error {
-	for {
+	for changed := false; ; changed = true {
 		handed, err := e.handOver()
 		if err != nil {
 			return err
@@ -28,6 +28,9 @@ func (e *engine) sync() error {
 			followed = followed || changed
 		}
 		if !handed && !followed {
+			if changed {
+				e.judgeTogether()
+			}
 			return nil
 		}
 	}

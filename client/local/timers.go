@@ -29,6 +29,7 @@ func (e *engine) runTimers() {
 		case <-chores.C:
 			e.withdraw()
 			e.retire()
+			e.judgeTogether()
 			continue
 		case <-e.stop:
 			return

@@ -81,7 +81,7 @@ func TestExportedModelsCheck(t *testing.T) {
 	defer inMemory.Close()
 	for name, m := range map[string]client.Manager{"cluster": c.Client(), "memory": inMemory} {
 		t.Run(name, func(t *testing.T) {
-			b := &bench{TB: t, m: m}
+			b := &bench{TB: t, stand: &stand{m: m}}
 			b.define("One", oneEdge, nil)
 			b.init("One", "o", "ok")
 			b.step("o", "a", "s1", "ok")

@@ -1,0 +1,3 @@
+package inproc
+
+var instanceCases, timeCases []compatCase
