@@ -44,6 +44,7 @@ var documentedTypes = map[string]any{
 	"spex cluster status":          statusJSON{},
 	"spex cluster settings":        settingsJSON{},
 	"spex bench":                   benchJSON{},
+	"spex drill":                   drillJSON{},
 	"spex version":                 versionJSON{},
 }
 

@@ -58,6 +58,7 @@ func commands(a *app) []*cobra.Command {
 		newWatchCommand(a),
 		newClusterCommand(a),
 		newBenchCommand(a),
+		newDrillCommand(a),
 		newServerCommand(a),
 		newDevCommand(a),
 		newVersionCommand(a),
