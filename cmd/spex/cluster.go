@@ -13,8 +13,10 @@ import (
 func newClusterCommand(a *app) *cobra.Command {
 	return groupCommand(&cobra.Command{
 		Use:   "cluster COMMAND",
-		Short: "Look at the cluster and change its settings",
-	}, newClusterStatusCommand(a), newClusterSettingsCommand(a))
+		Short: "Look at the cluster, change its settings, and move its parts",
+	}, newClusterStatusCommand(a), newClusterSettingsCommand(a), newClusterPlanCommand(a), newClusterDrainCommand(a), newClusterActivateCommand(a),
+		newClusterDecommissionCommand(a), newClusterRemoveCommand(a), newClusterTransferCommand(a),
+		newClusterPauseCommand(a), newClusterResumeCommand(a), newClusterPlacementCommand(a))
 }
 
 func newClusterStatusCommand(a *app) *cobra.Command {
@@ -57,6 +59,7 @@ func statusProblems(s statusJSON) []string {
 			problems = append(problems, problem)
 		}
 	}
+	problems = append(problems, fragile(s)...)
 	for _, g := range append([]shardJSON{s.Catalog}, s.Shards...) {
 		switch {
 		case !g.Formed && g.ID != 0:
@@ -77,6 +80,21 @@ func statusProblems(s statusJSON) []string {
 		}
 	}
 	return problems
+}
+
+// fragile says which shards survive fewer failures than their replicas are for.
+func fragile(s statusJSON) []string {
+	designed := (int32(s.ReplicasAsked) - 1) / 2
+	var groups []string
+	for _, g := range s.Shards {
+		if g.FailureTolerance != nil && g.Leader != "" && *g.FailureTolerance < designed {
+			groups = append(groups, groupLabel(g.ID))
+		}
+	}
+	if len(groups) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s can lose fewer voters than %d replicas are for", some(groups), s.ReplicasAsked)}
 }
 
 // hashConflict finds two replicas whose hashes of one index differ.
@@ -108,6 +126,9 @@ func drawStatus(w io.Writer, p painter, s statusJSON, hash bool) {
 		drawHashes(w, p, append([]shardJSON{s.Catalog}, s.Shards...))
 	}
 	fmt.Fprintln(w)
+	if s.Paused {
+		fmt.Fprintf(w, "%s: replicas and leaders stay where they are until 'spex cluster resume'.\n", p.paint(styleWarn, "Paused"))
+	}
 	problems := statusProblems(s)
 	if len(problems) == 0 {
 		fmt.Fprintf(w, "%s: %s, %s, each with a leader.\n", p.paint(styleGood, "Healthy"),
@@ -130,6 +151,12 @@ func drawNodes(w io.Writer, p painter, nodes []nodeJSON) {
 		case !n.Reachable:
 			state = cell{n.Gossip, styleBad}
 		}
+		if n.State != "active" {
+			state.text += ", " + n.State
+			if state.style == styleGood {
+				state.style = styleWarn
+			}
+		}
 		catalog := "learner"
 		if n.CatalogVoter {
 			catalog = "voter"
@@ -140,7 +167,7 @@ func drawNodes(w io.Writer, p painter, nodes []nodeJSON) {
 }
 
 func drawGroups(w io.Writer, p painter, groups []shardJSON) {
-	t := newTable("SHARD", "LEADER", "TERM", "APPLIED", "LAG", "INSTANCES", "AWAITING", "REPLICAS")
+	t := newTable("SHARD", "LEADER", "TERM", "APPLIED", "LAG", "INSTANCES", "AWAITING", "SURVIVES", "REPLICAS")
 	for _, g := range groups {
 		leader := cell{text: nodeLabel(g.Leader, g.LeaderName)}
 		if g.Leader == "" {
@@ -151,15 +178,22 @@ func drawGroups(w io.Writer, p painter, groups []shardJSON) {
 		for i, r := range g.Replicas {
 			applied, lag = max(applied, r.AppliedIndex), max(lag, r.Lag)
 			members[i] = nodeLabel(r.NodeID, r.NodeName)
-			if r.State != "leader" && r.State != "follower" {
+			switch {
+			case r.State != "leader" && r.State != "follower":
 				members[i] += " (" + r.State + ")"
+			case !r.Voter && g.FailureTolerance != nil:
+				members[i] += " (no vote)"
 			}
+		}
+		survives := cell{}
+		if g.FailureTolerance != nil {
+			survives.text = fmt.Sprint(max(*g.FailureTolerance, 0))
 		}
 		label := "catalog"
 		if g.ID != 0 {
 			label = fmt.Sprint(g.ID)
 		}
-		t.row(label, leader, g.Term, applied, lag, g.Instances, g.Awaiting, strings.Join(members, " "))
+		t.row(label, leader, g.Term, applied, lag, g.Instances, g.Awaiting, survives, strings.Join(members, " "))
 	}
 	t.write(w, p)
 }

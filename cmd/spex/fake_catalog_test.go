@@ -326,6 +326,7 @@ func (f *fakeCluster) GetStatus(_ context.Context, req *spexv1.GetStatusRequest)
 	if out == nil {
 		out = healthyStatus()
 	}
+	f.moveLocked()
 	if !req.GetStateHash() {
 		for _, g := range append(out.GetShards(), out.GetCatalog()) {
 			for _, r := range g.GetReplicas() {
@@ -351,9 +352,9 @@ func healthyStatus() *spexv1.GetStatusResponse {
 		})
 	}
 	group := func(id uint32, leader int, term, applied uint64) *spexv1.ShardStatus {
-		g := &spexv1.ShardStatus{Id: id, Leader: names[leader] + "-0001", LeaderName: names[leader], Term: term, Formed: true, Instances: uint64(id) * 10}
+		g := &spexv1.ShardStatus{Id: id, Leader: names[leader] + "-0001", LeaderName: names[leader], Term: term, Formed: true, Instances: uint64(id) * 10, FailureTolerance: proto.Int32(1)}
 		for i, name := range names {
-			r := &spexv1.ReplicaStatus{NodeId: name + "-0001", NodeName: name, State: "follower", AppliedIndex: applied, CommitIndex: applied,
+			r := &spexv1.ReplicaStatus{NodeId: name + "-0001", NodeName: name, State: "follower", Voter: true, AppliedIndex: applied, CommitIndex: applied,
 				StateHash: "5f2a", StateHashIndex: applied}
 			if i == leader {
 				r.State = "leader"

@@ -53,6 +53,8 @@ type fakeCluster struct {
 	statusAnswer *spexv1.GetStatusResponse
 	// settings is nil for the defaults.
 	settings *spexv1.ClusterSettings
+	// placing is nil until something is asked of it.
+	placing *fakePlacement
 	// listFailures are reported by listings.
 	listFailures []*spexv1.ShardFailure
 }

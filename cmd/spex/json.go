@@ -333,6 +333,7 @@ type statusJSON struct {
 	NodeID        string      `json:"node_id"`
 	FeatureLevel  uint32      `json:"feature_level"`
 	ReplicasAsked uint32      `json:"replicas_asked"`
+	Paused        bool        `json:"placement_paused"`
 	Healthy       bool        `json:"healthy"`
 	Nodes         []nodeJSON  `json:"nodes"`
 	Catalog       shardJSON   `json:"catalog"`
@@ -345,6 +346,7 @@ type nodeJSON struct {
 	Name          string `json:"name"`
 	ClientAddress string `json:"client_address"`
 	PeerAddress   string `json:"peer_address"`
+	State         string `json:"state"`
 	Gossip        string `json:"gossip"`
 	Reachable     bool   `json:"reachable"`
 	Version       string `json:"version"`
@@ -361,14 +363,16 @@ type nodeJSON struct {
 
 // shardJSON is one Raft group; id 0 is the catalog.
 type shardJSON struct {
-	ID         uint32        `json:"id"`
-	Leader     string        `json:"leader"`
-	LeaderName string        `json:"leader_name"`
-	Term       uint64        `json:"term"`
-	Formed     bool          `json:"formed"`
-	Instances  uint64        `json:"instances"`
-	Awaiting   uint64        `json:"awaiting"`
-	Replicas   []replicaJSON `json:"replicas"`
+	ID         uint32 `json:"id"`
+	Leader     string `json:"leader"`
+	LeaderName string `json:"leader_name"`
+	Term       uint64 `json:"term"`
+	Formed     bool   `json:"formed"`
+	Instances  uint64 `json:"instances"`
+	Awaiting   uint64 `json:"awaiting"`
+	// FailureTolerance is nil when nobody knows the configuration.
+	FailureTolerance *int32        `json:"failure_tolerance"`
+	Replicas         []replicaJSON `json:"replicas"`
 }
 
 // replicaJSON is one member of a Raft group.
@@ -376,6 +380,7 @@ type replicaJSON struct {
 	NodeID         string `json:"node_id"`
 	NodeName       string `json:"node_name"`
 	State          string `json:"state"`
+	Voter          bool   `json:"voter"`
 	AppliedIndex   uint64 `json:"applied_index"`
 	CommitIndex    uint64 `json:"commit_index"`
 	Lag            uint64 `json:"lag"`

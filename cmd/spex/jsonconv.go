@@ -212,6 +212,7 @@ func statusToJSON(s *spexv1.GetStatusResponse) statusJSON {
 		NodeID:        s.GetNodeId(),
 		FeatureLevel:  s.GetFeatureLevel(),
 		ReplicasAsked: s.GetReplicasAsked(),
+		Paused:        s.GetPlacementPaused(),
 		Nodes:         mapSlice(s.GetNodes(), nodeToJSON),
 		Catalog:       shardToJSON(s.GetCatalog()),
 		Shards:        mapSlice(s.GetShards(), shardToJSON),
@@ -226,6 +227,7 @@ func nodeToJSON(n *spexv1.NodeStatus) nodeJSON {
 		Name:          n.GetName(),
 		ClientAddress: n.GetClientAddress(),
 		PeerAddress:   n.GetPeerAddress(),
+		State:         stateName(n.GetState()),
 		Gossip:        n.GetGossip(),
 		Reachable:     n.GetReachable(),
 		Version:       n.GetVersion(),
@@ -247,15 +249,19 @@ func clockOffsetJSON(d *durationpb.Duration) *string {
 }
 
 func shardToJSON(s *spexv1.ShardStatus) shardJSON {
+	if s == nil {
+		s = &spexv1.ShardStatus{}
+	}
 	return shardJSON{
-		ID:         s.GetId(),
-		Leader:     s.GetLeader(),
-		LeaderName: s.GetLeaderName(),
-		Term:       s.GetTerm(),
-		Formed:     s.GetFormed(),
-		Instances:  s.GetInstances(),
-		Awaiting:   s.GetAwaiting(),
-		Replicas:   mapSlice(s.GetReplicas(), replicaToJSON),
+		ID:               s.GetId(),
+		Leader:           s.GetLeader(),
+		LeaderName:       s.GetLeaderName(),
+		Term:             s.GetTerm(),
+		Formed:           s.GetFormed(),
+		Instances:        s.GetInstances(),
+		Awaiting:         s.GetAwaiting(),
+		FailureTolerance: s.FailureTolerance,
+		Replicas:         mapSlice(s.GetReplicas(), replicaToJSON),
 	}
 }
 
@@ -264,6 +270,7 @@ func replicaToJSON(r *spexv1.ReplicaStatus) replicaJSON {
 		NodeID:         r.GetNodeId(),
 		NodeName:       r.GetNodeName(),
 		State:          r.GetState(),
+		Voter:          r.GetVoter(),
 		AppliedIndex:   r.GetAppliedIndex(),
 		CommitIndex:    r.GetCommitIndex(),
 		Lag:            r.GetLag(),

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -214,6 +215,20 @@ func (f *fakeCluster) command(t *testing.T, name string) string {
 	case "diverge":
 		f.statusAnswer = healthyStatus()
 		f.statusAnswer.Shards[0].Replicas[2].StateHash = "dead"
+	case "move":
+		f.placingLocked().moves = true
+	case "spread":
+		// Four nodes, so that one may go.
+		f.statusAnswer = healthyStatus()
+		f.statusAnswer.Nodes = append(f.statusAnswer.Nodes, &spexv1.NodeStatus{
+			Id: "n4-0001", Name: "n4", ClientAddress: "127.0.0.1:7304", PeerAddress: "127.0.0.1:7504", Gossip: "alive", Reachable: true, Version: "v1.0.0",
+		})
+	case "fragile":
+		f.statusAnswer = healthyStatus()
+		f.statusAnswer.PlacementPaused = true
+		f.statusAnswer.Nodes[1].State = spexv1.NodeState_NODE_STATE_DRAINING
+		f.statusAnswer.Shards[1].FailureTolerance = proto.Int32(0)
+		f.statusAnswer.Shards[1].Replicas[2].Voter = false
 	case "fail-shard":
 		f.listFailures = []*spexv1.ShardFailure{{Shard: 2, Error: &typesv1.ErrorDetail{Reason: typesv1.Reason_REASON_NO_LEADER, Message: "no leader"}}}
 	case "pending-twice":
