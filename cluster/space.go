@@ -36,7 +36,7 @@ func DefaultSpaceLimits() SpaceLimits { return SpaceLimits{Low: 15, Stop: 5} }
 // Beyond these a share of a large disk or of its inodes is more than a node can
 // need before somebody has reacted.
 const (
-	maxLowBytes, maxStopBytes   = 32 << 30, 8 << 30
+	maxLowBytes, maxStopBytes   = 8 << 30, 2 << 30
 	maxLowInodes, maxStopInodes = 100_000, 20_000
 )
 

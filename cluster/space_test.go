@@ -47,8 +47,8 @@ func TestLevelOfADisk(t *testing.T) {
 		{"no inodes", store.Usage{FreeBytes: 50, TotalBytes: 100, TotalInodes: 100}, spaceOK, spaceStop},
 		{"inodes are not counted", store.Usage{FreeBytes: 50, TotalBytes: 100}, spaceOK, spaceOK},
 		{"a small share of a huge disk", bytes(100<<30, 10<<40), spaceOK, spaceOK},
-		{"32 GiB are low on any disk", bytes(32<<30-1, 10<<40), spaceOK, spaceLow},
-		{"8 GiB stop on any disk", bytes(8<<30-1, 10<<40), spaceOK, spaceStop},
+		{"8 GiB are low on any disk", bytes(8<<30-1, 10<<40), spaceOK, spaceLow},
+		{"2 GiB stop on any disk", bytes(2<<30-1, 10<<40), spaceOK, spaceStop},
 		{"few of very many inodes", store.Usage{FreeBytes: 50, TotalBytes: 100, FreeInodes: 200_000, TotalInodes: 1 << 40}, spaceOK, spaceOK},
 	}
 	for _, r := range rows {

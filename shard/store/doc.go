@@ -88,10 +88,17 @@
 // Open refuses a directory that is in use, of another cluster or node, or with
 // groups but without the log store. Group refuses a replica if a manifest is
 // missing or the two differ; an entry is damaged or missing in the middle; the
+// bolt file is damaged in its roots or its tree, or a value of the stable store
+// is damaged, missing, or older than what was written (see sealedStable); the
 // term of the last entry or of the snapshot is above the stored current term;
 // the log begins behind the newest recorded snapshot's end; or that snapshot
 // is not readable from the first byte to the last, in meta.json, header, body
 // and trailer. There is no falling back to an older snapshot: the log behind
 // the newest one may be gone. A refusal is a *RefusedError with the reason, the
 // path and the way out, and it changes nothing.
+//
+// What cannot be told from a crash is the end of a write-ahead log: Pebble takes
+// damage in the last block of 32 KiB, and a log that was cut, for a write that a
+// crash tore, and the entries behind it are gone. Nothing wrong is served then, but
+// a voter has forgotten entries that it acknowledged; the other replicas have them.
 package store

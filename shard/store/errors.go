@@ -17,6 +17,9 @@ var (
 	// ErrStableLost: the store of the term and the vote is gone. A voter that
 	// forgot its vote could vote twice in one term.
 	ErrStableLost = errors.New("stable store is missing")
+	// ErrStableDamaged: the stored term, vote or record of the newest snapshot is
+	// damaged, or older than what this replica has written.
+	ErrStableDamaged = errors.New("stable store is damaged or older than the log")
 	// ErrLogLost: the log, or its manifest, is gone while the stable store is there.
 	ErrLogLost = errors.New("log is missing")
 	// ErrManifest: a manifest cannot be read, or the two of a group differ.

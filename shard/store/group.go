@@ -26,6 +26,7 @@ type Group struct {
 	manifest manifest
 	logBolt  *raftboltdb.BoltStore // the catalog's log; nil for shards
 	bolt     *raftboltdb.BoltStore
+	values   *sealedStable // over bolt
 	log      *logStore
 	snaps    *snapshotStore
 
@@ -118,8 +119,7 @@ func openGroup(s *Store, id uint32) (_ *Group, err error) {
 	if err := g.openSides(); err != nil {
 		return nil, err
 	}
-	raw := &guardedStable{inner: g.bolt, group: id, latch: s.latch, gate: g.gate}
-	g.stable = raw
+	g.stable = &guardedStable{inner: g.values, group: id, latch: s.latch, gate: g.gate}
 	if g.snaps, err = openSnapshots(g); err != nil {
 		return nil, err
 	}
@@ -165,6 +165,9 @@ func (g *Group) openSides() error {
 		if g.bolt, err = g.createBolt(stablePath, g.manifest); err != nil {
 			return err
 		}
+		if g.values, err = newStableValues(g.bolt, g.store.db, g.id); err != nil {
+			return err
+		}
 	}
 	if logSide.Stage != stageReady {
 		return g.saveLogSide(logSide.at(stageReady))
@@ -173,14 +176,14 @@ func (g *Group) openSides() error {
 }
 
 func (g *Group) openStable(path string) (err error) {
-	if g.bolt, err = openBolt(path); err != nil {
+	conf, err := readBolt(path)
+	if err == nil {
+		g.bolt, err = openBolt(path)
+	}
+	if err != nil {
 		return g.refuse(ErrStableLost, path, "it cannot be opened", err, mendRestore)
 	}
-	raw, err := boltGet(g.bolt, stableManifestKey)
-	if err != nil {
-		return err
-	}
-	m, err := decodeManifest(raw)
+	m, err := decodeManifest(conf[string(stableManifestKey)])
 	if err != nil {
 		return g.refuse(ErrManifest, path, "the stable store's manifest", err, mendRestore)
 	}
@@ -193,6 +196,9 @@ func (g *Group) openStable(path string) (err error) {
 	if *m != g.manifest {
 		return g.refuse(ErrManifest, path, fmt.Sprintf("stable store of group %d, replica %s, beside the log of group %d, replica %s",
 			m.Group, m.Replica, g.manifest.Group, g.manifest.Replica), nil, mendRestore)
+	}
+	if g.values, err = openStableValues(g.bolt, g.store.db, g.id, conf); err != nil {
+		return g.refuse(ErrStableDamaged, path, "it holds the term and the vote of this replica", err, mendRestore)
 	}
 	return nil
 }
@@ -240,7 +246,9 @@ func (g *Group) openCatalogLog(path string, stableThere bool, fresh manifest) (r
 	}
 	switch {
 	case there:
-		g.logBolt, err = openBolt(path)
+		if _, err = readBolt(path); err == nil {
+			g.logBolt, err = openBolt(path)
+		}
 		if err != nil {
 			return nil, g.refuse(ErrLogDamaged, path, "it cannot be opened", err, mendRestore)
 		}

@@ -15,6 +15,7 @@ const (
 	keyStore    = 's' // the manifest of the store itself
 	keyManifest = 'm' // + group: the manifest of a group
 	keyEntry    = 'l' // + group + index: a log entry
+	keyNote     = 'n' // + group + key: the number of a value in the group's stable store
 )
 
 func manifestKey(group uint32) []byte {

@@ -23,7 +23,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(brokenEnv) != "" {
 		os.Exit(m.Run())
 	}
-	goleak.VerifyTestMain(m)
+	// Pebble leaves the watcher of its disk behind when it cannot be opened, or was
+	// given up after damage; a process ends there.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/cockroachdb/pebble/v2/vfs.(*diskHealthCheckingFS).startTickerLocked.func1"))
 }
 
 // tb is what testing.T, testing.B and rapid.T have in common here.

@@ -227,7 +227,7 @@ func TestStateThatDoesNotFitIsRefused(t *testing.T) {
 		{"manifest of the future", func(t *testing.T, g *Group) {
 			m := g.manifest
 			m.Format++
-			must(t, g.Stable().Set(stableManifestKey, m.encode()))
+			must(t, g.bolt.Set(stableManifestKey, m.encode()))
 		}, ErrFormat},
 	}
 	for _, r := range rows {
@@ -384,5 +384,25 @@ func TestUseAfterClose(t *testing.T) {
 			}
 		}
 		must(t, errors.Join(s.Close(), g.Close()))
+	})
+}
+
+// A stable store that is put back from an older copy has forgotten a vote.
+func TestAnOlderStableStoreIsRefused(t *testing.T) {
+	eachKind(t, func(t *testing.T, id uint32) {
+		dir := filled(t)
+		s := mustOpen(t, dir, opts(t))
+		path := filepath.Join(s.groupDir(id), stableFile)
+		old, err := os.ReadFile(path)
+		must(t, err)
+		g := mustGroup(t, s, id)
+		must(t, g.Stable().Set([]byte("LastVoteCand"), []byte("n2")))
+		must(t, g.Close())
+		must(t, os.WriteFile(path, old, 0o600))
+		_, err = s.Group(id)
+		wantRefused(t, err, ErrStableDamaged)
+		if !strings.Contains(err.Error(), "LastVoteCand") {
+			t.Fatalf("the error does not say what is missing: %v", err)
+		}
 	})
 }

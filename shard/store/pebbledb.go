@@ -22,11 +22,12 @@ const (
 // pebbleDB is the Pebble store that all groups of a node share.
 type pebbleDB struct {
 	*pebble.DB
+	dir string
 	log *pebbleLogger
 }
 
 func openPebble(dir string, o Options, l *latch) (*pebbleDB, error) {
-	logger := &pebbleLogger{log: o.Logger, latch: l}
+	logger := &pebbleLogger{dir: dir, log: o.Logger, latch: l}
 	cache := pebble.NewCache(o.CacheBytes)
 	defer cache.Unref()
 	opts := &pebble.Options{
@@ -42,21 +43,13 @@ func openPebble(dir string, o Options, l *latch) (*pebbleDB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the log store %s: %w", dir, err)
 	}
-	return &pebbleDB{DB: db, log: logger}, nil
+	return &pebbleDB{DB: db, dir: dir, log: logger}, nil
 }
 
 // commit fills a batch, commits it and returns when it is on disk. When Pebble
 // gives up in the middle the panic of its logger ends here as an error.
 func (db *pebbleDB) commit(fill func(b *pebble.Batch) error) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			fatal, ok := r.(pebbleFatal)
-			if !ok {
-				panic(r)
-			}
-			err = fatal.err
-		}
-	}()
+	defer db.recoverFatal(&err)
 	b := db.NewBatch()
 	if err := fill(b); err != nil {
 		return errors.Join(err, b.Close())
@@ -67,8 +60,25 @@ func (db *pebbleDB) commit(fill func(b *pebble.Batch) error) (err error) {
 	return b.Close()
 }
 
+// recoverFatal makes the panic of Pebble's logger an error; it is deferred.
+func (*pebbleDB) recoverFatal(err *error) {
+	if r := recover(); r != nil {
+		fatal, ok := r.(pebbleFatal)
+		if !ok {
+			panic(r)
+		}
+		*err = fatal.err
+	}
+}
+
 func (db *pebbleDB) set(key, val []byte) error {
 	return db.commit(func(b *pebble.Batch) error { return b.Set(key, val, nil) })
+}
+
+// note stores a value that may be lost with the machine.
+func (db *pebbleDB) note(key, val []byte) (err error) {
+	defer db.recoverFatal(&err)
+	return db.Set(key, val, pebble.NoSync)
 }
 
 // getCopy returns nil without an error if there is no such key.
@@ -78,9 +88,17 @@ func (db *pebbleDB) getCopy(key []byte) ([]byte, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, db.named(err)
 	}
 	return append([]byte{}, v...), closer.Close()
+}
+
+// named says where an error of Pebble comes from: Pebble names a file by its number.
+func (db *pebbleDB) named(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("log store %s: %w", db.dir, err)
 }
 
 // close closes Pebble, unless it has given up: then its locks are in an
@@ -95,6 +113,7 @@ func (db *pebbleDB) close() error {
 // pebbleLogger takes Pebble's log lines. Flushes and compactions are Debug:
 // they are Pebble's daily work, not news.
 type pebbleLogger struct {
+	dir    string
 	log    *slog.Logger
 	latch  *latch
 	broken atomic.Bool
@@ -118,7 +137,7 @@ func (p *pebbleLogger) Errorf(format string, args ...any) {
 // it. Should the owner not have ended the process, the panic does, except on
 // the path of our own commits, where it becomes the error of that write.
 func (p *pebbleLogger) Fatalf(format string, args ...any) {
-	err := fmt.Errorf("pebble: "+format, args...)
+	err := fmt.Errorf("log store "+p.dir+": "+format, args...)
 	p.broken.Store(true)
 	p.latch.fail(err)
 	panic(pebbleFatal{err})
@@ -129,7 +148,7 @@ func (p *pebbleLogger) Fatalf(format string, args ...any) {
 func (p *pebbleLogger) events() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: func(err error) {
-			p.latch.fail(fmt.Errorf("pebble in the background: %w", err))
+			p.latch.fail(fmt.Errorf("log store %s, in the background: %w", p.dir, err))
 		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			// The read that found it gets the error; whoever reads decides.

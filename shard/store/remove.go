@@ -89,11 +89,11 @@ func (s *Store) finishRemoval(id uint32) error {
 	if err := os.RemoveAll(gone); err != nil {
 		return err
 	}
-	if id == CatalogGroup {
-		return nil
-	}
 	return s.db.commit(func(b *pebble.Batch) error {
 		if err := b.DeleteRange(entryKey(nil, id, 0), entryEnd(id), nil); err != nil {
+			return err
+		}
+		if err := b.DeleteRange(noteKey(id, ""), noteEnd(id), nil); err != nil {
 			return err
 		}
 		return b.Delete(manifestKey(id), nil)

@@ -12,6 +12,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 
 	"github.com/spexio/spex/internal/failpoint"
 	"github.com/spexio/spex/internal/hclogslog"
@@ -63,9 +64,12 @@ func openSnapshots(g *Group) (*snapshotStore, error) {
 		return nil, err
 	}
 	s := &snapshotStore{g: g, inner: inner}
-	raw, err := boltGet(g.bolt, stableSnapshotKey)
-	if err != nil || raw == nil {
-		return s, err
+	raw, err := g.values.Get(stableSnapshotKey)
+	if errors.Is(err, raftboltdb.ErrKeyNotFound) {
+		return s, nil
+	}
+	if err != nil {
+		return nil, err
 	}
 	var rec snapshotRecord
 	if err := json.Unmarshal(raw, &rec); err != nil {
@@ -361,7 +365,7 @@ func (s *snapshotStore) record(rec *snapshotRecord) error {
 	if err != nil {
 		return err
 	}
-	err = s.g.store.latch.write("snapshot record", s.g.id, func() error { return s.g.bolt.Set(stableSnapshotKey, raw) })
+	err = s.g.store.latch.write("snapshot record", s.g.id, func() error { return s.g.values.Set(stableSnapshotKey, raw) })
 	if err != nil {
 		return err
 	}

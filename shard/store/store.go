@@ -265,9 +265,9 @@ func (s *Store) groupsOnDisk() ([]uint32, error) {
 func (s *Store) eachManifest(fn func(id uint32, m manifest) error) (err error) {
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte{keyManifest}, UpperBound: []byte{keyManifest + 1}})
 	if err != nil {
-		return err
+		return s.db.named(err)
 	}
-	defer func() { err = errors.Join(err, it.Close()) }()
+	defer func() { err = errors.Join(err, s.db.named(it.Close())) }()
 	for ok := it.First(); ok; ok = it.Next() {
 		id, ok := groupOfManifestKey(it.Key())
 		if !ok {
@@ -281,7 +281,7 @@ func (s *Store) eachManifest(fn func(id uint32, m manifest) error) (err error) {
 			return err
 		}
 	}
-	return it.Error()
+	return s.db.named(it.Error())
 }
 
 // Close closes all groups and the store and unlocks the directory. Every raft
