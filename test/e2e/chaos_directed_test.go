@@ -96,7 +96,7 @@ func TestMinorityRefuses(t *testing.T) {
 // TestKillsDuringSnapshotInstall: a node that was away for longer than the log
 // reaches back gets a snapshot, and dies again and again while it does (H7, I8).
 func TestKillsDuringSnapshotInstall(t *testing.T) {
-	if !inNetwork(t, failpointBinary) {
+	if testing.Short() || !inNetwork(t, failpointBinary) {
 		return
 	}
 	seed := *chaosSeed

@@ -24,7 +24,7 @@ const settling = 4 * time.Minute
 // TestChaosScale takes a cluster from three nodes to five and back to three, other
 // ones, under a checked workload and while nodes are killed (H12).
 func TestChaosScale(t *testing.T) {
-	if !inNetwork(t) {
+	if testing.Short() || !inNetwork(t) {
 		return
 	}
 	seed := *chaosSeed
