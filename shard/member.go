@@ -35,7 +35,7 @@ const (
 	// RemoveChange takes a node out of the group.
 	RemoveChange
 	// TransferChange hands leadership to a voter: Node, or the one that is most up
-	// to date when Node is empty.
+	// to date when Node is empty. Nothing is done when Node leads.
 	TransferChange
 )
 
@@ -65,6 +65,10 @@ func (g *Group) Change(ctx context.Context, c MemberChange) error {
 	if err := g.fits(c); err != nil {
 		free()
 		return err
+	}
+	if c.Kind == TransferChange && c.Node == g.cfg.NodeID {
+		free()
+		return nil
 	}
 	// The next change has to be decided on what this one leads to: so it waits
 	// for the end of this one, also when the caller does not.
@@ -122,7 +126,7 @@ func (g *Group) fits(c MemberChange) error {
 		return g.misfit("%s is no voter of it", c.Node)
 	case c.Kind == RemoveChange && !votes && !follows:
 		return g.misfit("%s takes no part in it", c.Node)
-	case self && (c.Kind == DemoteChange || c.Kind == RemoveChange || c.Kind == TransferChange):
+	case self && (c.Kind == DemoteChange || c.Kind == RemoveChange):
 		return g.misfit("%s leads it", c.Node)
 	case c.Kind < AddNonvoterChange || c.Kind > TransferChange:
 		return g.misfit("a change of kind %d is not known", int(c.Kind))

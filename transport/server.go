@@ -338,6 +338,14 @@ func (s *Server) Ready(ctx context.Context) error {
 // Failed is closed when the node could not be brought into service.
 func (s *Server) Failed() <-chan struct{} { return s.failed }
 
+// Node is the node behind the listeners, nil before it has found its cluster.
+func (s *Server) Node() *cluster.Node {
+	if !s.gate.open.Load() {
+		return nil
+	}
+	return s.gate.Node
+}
+
 // NodeID is the id of the node, which it keeps for its whole life.
 func (s *Server) NodeID() string { return s.self.ID }
 
