@@ -83,7 +83,7 @@ func Report(shard uint32, r *statev1.ReportRecord) *spexv1.Report {
 		Namespace: r.GetSpec().GetNamespace(), Spec: r.GetSpec().GetName(), SpecVersion: r.GetSpec().GetVersion(),
 		Instance: r.GetStep().GetKey().GetId(), Incarnation: r.GetStep().GetIncarnation(), Seq: r.GetStep().GetSeq(),
 		State: r.GetState(), Transition: proto.CloneOf(r.GetTransition()), Judgement: proto.CloneOf(r.GetJudgement()),
-		ModelMode: r.GetMode(), ModeRevision: r.GetModeRevision(), Rejected: r.GetRejected(), Deadline: timestampOf(r.GetDeadline()),
+		ModelMode: r.GetMode(), ModeRevision: r.GetModeRevision(), Rejected: r.GetRejected(), Deadline: timestampOf(r.GetDeadline()), Joint: proto.CloneOf(r.GetJoint()),
 	}
 }
 

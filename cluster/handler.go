@@ -14,6 +14,14 @@ import (
 // Forward answers a request that another node took. It is never passed on.
 func (n *Node) Forward(ctx context.Context, req *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error) {
 	id := req.GetTarget().GetGroup()
+	if kind, ok := req.GetRequest().(*peerv1.ForwardRequest_Reports); ok {
+		from, err := n.reportSource(id)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := from.serve(ctx, kind.Reports)
+		return &peerv1.ForwardResponse{Response: &peerv1.ForwardResponse_Reports{Reports: resp}}, err
+	}
 	r, err := n.replica(id)
 	if r == nil {
 		return nil, n.notHere(id, err)

@@ -44,9 +44,6 @@ func (r *replica) serve(ctx context.Context, req *peerv1.ForwardRequest) (*peerv
 	case *peerv1.ForwardRequest_DeleteMatching:
 		resp, err := r.serveDeleteMatching(ctx, req.GetPrincipal(), kind.DeleteMatching)
 		return &peerv1.ForwardResponse{Response: &peerv1.ForwardResponse_DeleteMatching{DeleteMatching: resp}}, err
-	case *peerv1.ForwardRequest_Reports:
-		resp, err := r.serveReports(ctx, kind.Reports)
-		return &peerv1.ForwardResponse{Response: &peerv1.ForwardResponse_Reports{Reports: resp}}, err
 	}
 	return nil, fsm.Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT, "a request of an unknown kind was forwarded: the nodes run different releases")
 }

@@ -11,6 +11,7 @@ import (
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
+	"github.com/spexio/spex/shard/store"
 )
 
 const (
@@ -26,7 +27,7 @@ const (
 	firstWatchPause, maxWatchPause = 100 * time.Millisecond, 2 * time.Second
 )
 
-// watch is one call of Watch. One goroutine follows each shard; what it read it
+// watch is one call of Watch. One goroutine follows each group, the catalog among them; what it read it
 // hands over one page at a time, so that a caller who does not keep up holds up
 // the reading, and memory stays bounded.
 type watch struct {
@@ -48,8 +49,8 @@ type watchNews struct {
 	err     error
 }
 
-// Watch sends the reports of all shards, at least once each and in order for each
-// shard, until ctx ends, send fails, or the node closes. The request is complete:
+// Watch sends the reports of all shards and of the catalog, at least once each and
+// in order for each of them, until ctx ends, send fails, or the node closes. The request is complete:
 // the namespace is set unless it is for all of them, and so is the heartbeat.
 func (n *Node) Watch(ctx context.Context, req *spexv1.WatchRequest, send func(*spexv1.WatchResponse) error) error {
 	shards := n.catalog.machine.Cluster().Shards
@@ -73,8 +74,8 @@ func (n *Node) Watch(ctx context.Context, req *spexv1.WatchRequest, send func(*s
 	var followers sync.WaitGroup
 	defer followers.Wait()
 	defer cancel() // before the wait
-	for i := range shards {
-		f := &shardFollower{node: n, shard: i + 1, ask: w.question(w.at.at[i])}
+	for id := range shards + 1 {
+		f := &shardFollower{node: n, shard: id, ask: w.question(w.at.at[id])}
 		followers.Go(func() { f.run(ctx, w.news) })
 	}
 	err = w.pump(ctx, send)
@@ -109,7 +110,7 @@ func (w *watch) beginNow(ctx context.Context) {
 	var all sync.WaitGroup
 	for i := range answers {
 		all.Go(func() {
-			f := &shardFollower{node: w.node, shard: uint32(i) + 1, ask: &peerv1.ReadReportsRequest{}}
+			f := &shardFollower{node: w.node, shard: uint32(i), ask: &peerv1.ReadReportsRequest{}}
 			resp, err := f.read(ctx)
 			answers[i] = watchNews{shard: f.shard, through: resp.GetThroughId(), err: err}
 		})
@@ -127,7 +128,7 @@ func (w *watch) take(n watchNews, to *spexv1.WatchResponse) {
 		return
 	}
 	delete(w.failures, n.shard)
-	w.at.at[n.shard-1] = n.through
+	w.at.at[n.shard] = n.through
 	if to != nil {
 		to.Reports, to.Gaps = append(to.Reports, n.reports...), append(to.Gaps, n.gaps...)
 	}
@@ -182,7 +183,8 @@ func (w *watch) takeMore(resp *spexv1.WatchResponse) {
 	}
 }
 
-// shardFollower reads the reports of one shard. It belongs to one goroutine.
+// shardFollower reads the reports of one shard, or of the catalog, which is 0. It
+// belongs to one goroutine.
 type shardFollower struct {
 	node  *Node
 	shard uint32
@@ -222,10 +224,10 @@ func (f *shardFollower) run(ctx context.Context, news chan<- watchNews) {
 // answer: which of them does makes no difference, since every replica has the
 // same reports under the same ids.
 func (f *shardFollower) read(ctx context.Context) (*peerv1.ReadReportsResponse, error) {
-	rep, refused := f.node.replica(f.shard)
-	err := f.node.notHere(f.shard, refused)
-	if rep != nil {
-		resp, failed := rep.serveReports(ctx, f.ask)
+	here, refused := f.node.reportSource(f.shard)
+	err := refused
+	if here != nil {
+		resp, failed := here.serve(ctx, f.ask)
 		if failed == nil {
 			return resp, nil
 		}
@@ -272,7 +274,13 @@ func (f *shardFollower) readFrom(ctx context.Context, to string, sources int) (*
 // sources lists the other nodes with a replica, the one that answered last first.
 func (f *shardFollower) sources() []string {
 	var list []string
-	for _, id := range f.node.catalog.machine.Placement(f.shard).GetReplicas() {
+	replicas := f.node.catalog.machine.Placement(f.shard).GetReplicas()
+	if f.shard == store.CatalogGroup {
+		for _, node := range f.node.catalog.machine.Nodes() { // every node has it
+			replicas = append(replicas, node.GetId())
+		}
+	}
+	for _, id := range replicas {
 		if id == f.node.cfg.Self.GetId() {
 			continue
 		}

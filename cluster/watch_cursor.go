@@ -17,7 +17,7 @@ const cursorVersion = 1
 
 var cursorSums = crc32.MakeTable(crc32.Castagnoli)
 
-// cursor says how far a watch has come in every shard. It is opaque to clients,
+// cursor says how far a watch has come in every group. It is opaque to clients,
 // and bound to its cluster: the ids of another one mean other reports.
 type cursor struct {
 	cluster [8]byte
@@ -25,13 +25,13 @@ type cursor struct {
 	// nothing. A watch from now on needs it for shards that do not answer when
 	// it begins.
 	since int64
-	// at holds by shard, from 1, the id of the last report that was looked at.
-	// Shards beyond it, of which there may be more one day, begin at 0.
+	// at holds by group, the catalog being 0, the id of the last report that was
+	// looked at. Shards beyond it, of which there may be more one day, begin at 0.
 	at []uint64
 }
 
 func newCursor(clusterID string, shards uint32) *cursor {
-	return &cursor{cluster: clusterTag(clusterID), at: make([]uint64, shards)}
+	return &cursor{cluster: clusterTag(clusterID), at: make([]uint64, shards+1)}
 }
 
 func clusterTag(id string) (tag [8]byte) {
@@ -79,7 +79,7 @@ func parseCursor(token, clusterID string, shards uint32) (*cursor, error) {
 	}
 	body = body[n:]
 	count, n := binary.Uvarint(body)
-	if n <= 0 || count > ring.MaxShards || count > uint64(shards) {
+	if n <= 0 || count > ring.MaxShards+1 || count > uint64(shards)+1 {
 		return bad("names more shards than there are")
 	}
 	body = body[n:]

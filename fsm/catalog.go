@@ -19,6 +19,7 @@ type Catalog struct {
 	clusterID, clusterName         string
 	shards, replicas, featureLevel uint32
 	settings                       Settings
+	reports                        reportLog
 	// slots covers 0..ring.Slots-1 in order. It is replaced, never changed.
 	slots []*statev1.SlotRange
 	// shardOf is slots spread out, for look-ups.
@@ -48,9 +49,10 @@ type CatalogResult struct {
 // NewCatalog returns the machine of a catalog before FormCluster.
 func NewCatalog() *Catalog {
 	return &Catalog{
-		nodes:  newTree(func(a, b *statev1.Node) bool { return a.GetId() < b.GetId() }),
-		specs:  newTree(func(a, b *specVersion) bool { return a.key.Compare(b.key) < 0 }),
-		models: newTree(func(a, b *catalogModel) bool { return a.key.Compare(b.key) < 0 }),
+		nodes:   newTree(func(a, b *statev1.Node) bool { return a.GetId() < b.GetId() }),
+		specs:   newTree(func(a, b *specVersion) bool { return a.key.Compare(b.key) < 0 }),
+		models:  newTree(func(a, b *catalogModel) bool { return a.key.Compare(b.key) < 0 }),
+		reports: newReportLog(),
 	}
 }
 
@@ -139,6 +141,7 @@ func (c *Catalog) applyForm(f *statev1.FormCluster) Result {
 	c.clusterID, c.clusterName = f.GetClusterId(), f.GetClusterName()
 	c.shards, c.replicas, c.featureLevel = f.GetShards(), f.GetReplicas(), f.GetFeatureLevel()
 	c.settings = SettingsOf(f.GetSettings())
+	c.reports.retention = c.settings.ReportRetention
 	c.slots, c.shardOf, c.placements = f.GetSlots(), shardOf, f.GetPlacements()
 	c.deadAfter = time.Duration(f.GetDeadAfterNanos())
 	for _, n := range f.GetNodes() {

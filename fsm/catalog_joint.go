@@ -87,6 +87,7 @@ func (c *Catalog) applyJudge(j *statev1.JudgeDeviation) Result {
 	d := *old
 	d.joint = j.GetJudgement()
 	m.deviations.Set(&d)
+	c.reportJoint(m, old, &d)
 	st.through = d.order
 	if verdict == typesv1.Verdict_VERDICT_DEVIATION_STILL_EQUIVALENT && st.pending.len() < MaxPending && st.pending.add(t, st.pendingVersion+1) {
 		st.pendingVersion++

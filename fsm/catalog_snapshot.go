@@ -17,10 +17,12 @@ func (c *Catalog) Snapshot() Snapshot {
 	header := &statev1.CatalogHeader{
 		AppliedIndex: c.applied, TimeUnixNano: c.now, LedTerm: c.ledTerm, ClusterId: c.clusterID, ClusterName: c.clusterName,
 		Shards: c.shards, Replicas: c.replicas, FeatureLevel: c.featureLevel, Slots: c.slots, Settings: c.settings.Proto(),
+		NextReport: c.reports.next, LostReports: c.reports.lost[attention],
 	}
 	header.PlacementPaused, header.DeadAfterNanos = c.paused, int64(c.deadAfter)
 	states := c.states
 	stage, placements, nodes, specs := c.stage.clone(), c.placements, c.nodes.Copy(), c.specs.Copy()
+	reports := c.reports.clone()
 	var models []*catalogModel
 	c.models.Scan(func(m *catalogModel) bool {
 		pinned := *m
@@ -63,7 +65,9 @@ func (c *Catalog) Snapshot() Snapshot {
 				return err
 			}
 		}
-		return nil
+		return reports.each(func(r *statev1.ReportRecord) error {
+			return emit(&statev1.Record{Kind: &statev1.Record_Report{Report: r}})
+		})
 	}}
 }
 
@@ -111,7 +115,7 @@ func (c *Catalog) Restore(r io.Reader) error {
 	c.applied, c.now, c.ledTerm, c.stage = next.applied, next.now, next.ledTerm, next.stage
 	c.clusterID, c.clusterName = next.clusterID, next.clusterName
 	c.shards, c.replicas, c.featureLevel = next.shards, next.replicas, next.featureLevel
-	c.settings = next.settings
+	c.settings, c.reports = next.settings, next.reports
 	c.slots, c.shardOf, c.nodes, c.placements = next.slots, next.shardOf, next.nodes, next.placements
 	c.specs, c.models = next.specs, next.models
 	c.placing = next.placing
@@ -131,6 +135,8 @@ func (b *catalogRestore) finish() error {
 		return errors.New("no header")
 	case b.clusterID == "" && len(b.placements) != 0, b.clusterID != "" && !placed(b.placements, b.shards):
 		return errors.New("the placements are not complete")
+	case b.reports.ahead():
+		return errors.New("the reports are ahead of their count")
 	}
 	b.models.Scan(func(m *catalogModel) bool {
 		m.recount()
@@ -159,6 +165,7 @@ func (b *catalogRestore) apply(r *statev1.Record) error {
 		b.clusterID, b.clusterName = h.GetClusterId(), h.GetClusterName()
 		b.shards, b.replicas, b.featureLevel = h.GetShards(), h.GetReplicas(), h.GetFeatureLevel()
 		b.settings = SettingsOf(h.GetSettings())
+		b.reports.retention, b.reports.next, b.reports.lost[attention] = b.settings.ReportRetention, max(h.GetNextReport(), 1), h.GetLostReports()
 		b.paused, b.deadAfter = h.GetPlacementPaused(), time.Duration(h.GetDeadAfterNanos())
 		if b.clusterID != "" {
 			var ok bool
@@ -209,6 +216,8 @@ func (b *catalogRestore) apply(r *statev1.Record) error {
 		}
 		b.model.deviations.Set(d)
 		b.model.arrivals.Set(arrival{d.order, d.t})
+	case *statev1.Record_Report:
+		b.reports.restore(kind.Report)
 	case *statev1.Record_Review, *statev1.Record_ModelEvent:
 		return b.restoreReview(r)
 	default:

@@ -40,7 +40,7 @@ func classOf(kind typesv1.ReportKind) reportClass {
 	return attention
 }
 
-// reportLog holds the reports of a shard, by class, numbered in one sequence.
+// reportLog holds the reports of a machine, by class, numbered in one sequence.
 type reportLog struct {
 	kept [reportClasses]*btree.BTreeG[*statev1.ReportRecord]
 	// lost has the newest id of each class that was dropped, 0 if none was.
@@ -69,11 +69,17 @@ func (l *reportLog) clone() reportLog {
 
 // report adds a report, which it numbers and dates, to the log of the shard.
 func (s *Shard) report(r *statev1.ReportRecord) {
-	r.Id, r.Time = s.reports.next, s.now
-	s.reports.next++
+	s.reports.add(r, s.now)
+}
+
+// add numbers and dates a report, and lets the oldest of its class go if there
+// are too many.
+func (l *reportLog) add(r *statev1.ReportRecord, now int64) {
+	r.Id, r.Time = l.next, now
+	l.next++
 	c := classOf(r.GetKind())
-	s.reports.kept[c].Set(r)
-	s.reports.trim(c)
+	l.kept[c].Set(r)
+	l.trim(c)
 }
 
 // ref names the last step of an instance.
@@ -87,6 +93,14 @@ func (l *reportLog) trim(c reportClass) {
 	for l.kept[c].Len() > limit {
 		old, _ := l.kept[c].PopMin()
 		l.lost[c] = old.GetId()
+	}
+}
+
+// retain changes how many reports are kept; 0 is the default.
+func (l *reportLog) retain(n uint64) {
+	l.retention = n
+	for c := range reportClasses {
+		l.trim(c)
 	}
 }
 
@@ -184,11 +198,16 @@ type ReportPage struct {
 func (s *Shard) Reports(after uint64, filter ReportFilter, limit int) ReportPage {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	page := ReportPage{Through: max(after, s.reports.next-1)}
+	return s.reports.page(after, filter, limit)
+}
+
+// page is what Reports finds.
+func (l *reportLog) page(after uint64, filter ReportFilter, limit int) ReportPage {
+	page := ReportPage{Through: max(after, l.next-1)}
 	if after >= page.Through {
 		return page
 	}
-	for c, tree := range s.reports.kept {
+	for c, tree := range l.kept {
 		if !filter.wants(reportClass(c)) {
 			continue
 		}
@@ -219,7 +238,7 @@ func (s *Shard) Reports(after uint64, filter ReportFilter, limit int) ReportPage
 		page.Through, page.More = page.Reports[end-1].GetId(), true
 	}
 	page.Reports = page.Reports[:end]
-	page.Gaps = s.reports.gaps(after, page.Through, &filter)
+	page.Gaps = l.gaps(after, page.Through, &filter)
 	return page
 }
 

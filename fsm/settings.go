@@ -118,6 +118,7 @@ func (c *Catalog) applySettings(g *statev1.ChangeSettings) Result {
 	}
 	changed := next != c.settings
 	c.settings = next
+	c.reports.retain(next.ReportRetention)
 	return c.done(0, changed)
 }
 
@@ -158,10 +159,7 @@ func (s *Shard) applyRetention(c *statev1.SetRetention) Result {
 	}
 	s.retention.forgotten = max(s.retention.forgotten, s.now-int64(s.retention.requestWindow()))
 	s.retention.window, s.retention.tombstones = set.RequestWindow, set.Tombstones
-	s.reports.retention = set.ReportRetention
-	for c := range reportClasses {
-		s.reports.trim(c)
-	}
+	s.reports.retain(set.ReportRetention)
 	return Result{}
 }
 

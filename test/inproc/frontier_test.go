@@ -103,6 +103,8 @@ func TestJointDeviations(t *testing.T) {
 	// The model has two copies of 1. With c from one of them there is a copy of 2 more.
 	sealedModel(t, cl, def, append(transitions("0 a 1", "0 a 1x", "0 a 2", "1 b 3", "1x b 3", "2 b 3", "2 c 3"), initialisation("0"))...)
 	first, second := inShard(t, shards, 1, "joint", 0), inShard(t, shards, 2, "joint", 0)
+	w := startWatch(t, cl, client.WatchOptions{Kinds: []typesv1.ReportKind{kindJoint}})
+	w.awaitBegun(t)
 	for i, id := range []string{first, second} {
 		mustInit(t, cl, "b2", id)
 		state := []string{"1", "1x"}[i]
@@ -139,6 +141,25 @@ func TestJointDeviations(t *testing.T) {
 	}
 	if why := joint.GetJoint().GetExplanation(); !strings.Contains(why, "1x --[c]-> 3 is allowed by itself, but not together with 1 --[c]-> 3") {
 		t.Errorf("%s", why)
+	}
+
+	// Whoever watches is told, once, and so is who comes later, through any node.
+	waitFor(t, w, kindJoint, []string{second})
+	for node := range 3 {
+		w := startWatch(t, c.Client(node), client.WatchOptions{Oldest: true, Kinds: []typesv1.ReportKind{kindJoint, kindInitialised}})
+		waitFor(t, w, kindJoint, []string{second})
+		waitFor(t, w, kindInitialised, []string{first, second})
+		w.stop()
+		if seen := w.instances(kindJoint); len(seen) != 1 || seen[second] != 1 || len(w.gaps) != 0 {
+			t.Errorf("node %d: joint deviations are reported of %v, gaps %v", node, seen, w.gaps)
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.reports[0]
+	if r.GetShard() != 0 || r.GetSpec() != "b2" || r.GetTransition().GetFrom() != "1x" || r.GetState() != "3" || r.GetSeq() != 3 ||
+		r.GetJoint().GetExplanation() != joint.GetJoint().GetExplanation() || len(r.GetJoint().GetWith()) != 1 {
+		t.Errorf("the report is %v", r)
 	}
 }
 

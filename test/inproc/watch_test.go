@@ -122,6 +122,7 @@ func waitFor(t testing.TB, c *collector, kind typesv1.ReportKind, ids []string) 
 const (
 	kindDeviation   = typesv1.ReportKind_REPORT_KIND_DEVIATION
 	kindInitialised = typesv1.ReportKind_REPORT_KIND_INITIALISED
+	kindJoint       = typesv1.ReportKind_REPORT_KIND_JOINT_DEVIATION
 	kindDeleted     = typesv1.ReportKind_REPORT_KIND_DELETED
 	kindModelMode   = typesv1.ReportKind_REPORT_KIND_MODEL_MODE
 )
