@@ -14,7 +14,6 @@ import (
 type cell struct {
 	live        bool
 	incarnation uint64
-	newest      uint64
 	steps       []RecordedStep
 	answers     map[string]Answer
 }

@@ -53,6 +53,7 @@ func startProcess(name string, args []string, log string) (*process, error) {
 		defer out.Close()
 		cmd.Stdout, cmd.Stderr = out, out
 	}
+	dieWithParent(cmd)
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
