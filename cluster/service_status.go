@@ -36,6 +36,7 @@ func (n *Node) Status(ctx context.Context, req *spexv1.GetStatusRequest) (*spexv
 	cluster := n.catalog.machine.Cluster()
 	resp := &spexv1.GetStatusResponse{
 		ClusterId: cluster.ID, ClusterName: cluster.Name, NodeId: n.cfg.Self.GetId(), FeatureLevel: cluster.FeatureLevel, ReplicasAsked: cluster.Replicas,
+		PlacementPaused: n.Placing().Paused,
 	}
 	nodes := n.catalog.machine.Nodes()
 	answers := n.askAll(ctx, nodes, req.GetStateHash())
@@ -52,7 +53,7 @@ func (n *Node) Status(ctx context.Context, req *spexv1.GetStatusRequest) (*spexv
 		st := &spexv1.NodeStatus{
 			Id: node.GetId(), Name: node.GetName(), ClientAddress: node.GetClientAddress(), PeerAddress: node.GetPeerAddress(),
 			Gossip: gossip[node.GetId()], Reachable: answers[i] != nil, Version: answers[i].GetVersion(),
-			Space: answers[i].GetSpace(), Alarms: answers[i].GetAlarms(),
+			Space: answers[i].GetSpace(), Alarms: answers[i].GetAlarms(), State: nodeStates[n.catalog.machine.NodeState(node.GetId())],
 		}
 		if answers[i] != nil && answers[i].ClockOffsetNanos != nil {
 			st.ClockOffset = durationpb.New(time.Duration(answers[i].GetClockOffsetNanos()))
@@ -154,11 +155,13 @@ func shardStatus(id uint32, replicas []string, groups map[groupKey]*peerv1.Group
 	}
 	st.LeaderName = names[st.Leader]
 	st.Instances, st.Awaiting = lead.GetInstances(), lead.GetAwaiting()
+	st.FailureTolerance = tolerance(lead, groups)
 	for _, node := range replicas {
 		g := groups[groupKey{node, id}]
 		r := &spexv1.ReplicaStatus{
 			NodeId: node, NodeName: names[node], State: g.GetState(), AppliedIndex: g.GetAppliedIndex(), CommitIndex: g.GetCommitIndex(),
 			StateHash: hex.EncodeToString(g.GetStateHash()), StateHashIndex: g.GetStateHashIndex(), Error: g.GetError(),
+			Voter: slices.Contains(lead.GetVoters(), node),
 		}
 		if g == nil {
 			r.State = "unreachable"

@@ -77,6 +77,13 @@ type Backend interface {
 	Settings(ctx context.Context, req *spexv1.GetSettingsRequest) (*spexv1.GetSettingsResponse, error)
 	// ChangeSettings has at least one setting, and all within their bounds.
 	ChangeSettings(ctx context.Context, req *spexv1.ChangeSettingsRequest) (*spexv1.ChangeSettingsResponse, error)
+	GetPlan(ctx context.Context, req *spexv1.GetPlanRequest) (*spexv1.GetPlanResponse, error)
+	// SetNodeState names a node, and a state that there is.
+	SetNodeState(ctx context.Context, req *spexv1.SetNodeStateRequest) (*spexv1.SetNodeStateResponse, error)
+	// SetPlacement changes something, within its bounds.
+	SetPlacement(ctx context.Context, req *spexv1.SetPlacementRequest) (*spexv1.SetPlacementResponse, error)
+	// Transfer names a possible shard, and perhaps a node.
+	Transfer(ctx context.Context, req *spexv1.TransferLeadershipRequest) (*spexv1.TransferLeadershipResponse, error)
 	// Version tells the release of this node. It does no I/O.
 	Version() *spexv1.GetVersionResponse
 }

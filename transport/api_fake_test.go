@@ -216,6 +216,22 @@ func (b *fakeBackend) ChangeSettings(ctx context.Context, r *spexv1.ChangeSettin
 	return fakeAnswer(b.enter(ctx, "ChangeSettings", r), &spexv1.ChangeSettingsResponse{Changed: true})
 }
 
+func (b *fakeBackend) GetPlan(ctx context.Context, r *spexv1.GetPlanRequest) (*spexv1.GetPlanResponse, error) {
+	return fakeAnswer(b.enter(ctx, "GetPlan", r), &spexv1.GetPlanResponse{Replicas: 3})
+}
+
+func (b *fakeBackend) SetNodeState(ctx context.Context, r *spexv1.SetNodeStateRequest) (*spexv1.SetNodeStateResponse, error) {
+	return fakeAnswer(b.enter(ctx, "SetNodeState", r), &spexv1.SetNodeStateResponse{NodeId: "n1-0001"})
+}
+
+func (b *fakeBackend) SetPlacement(ctx context.Context, r *spexv1.SetPlacementRequest) (*spexv1.SetPlacementResponse, error) {
+	return fakeAnswer(b.enter(ctx, "SetPlacement", r), &spexv1.SetPlacementResponse{Changed: true})
+}
+
+func (b *fakeBackend) Transfer(ctx context.Context, r *spexv1.TransferLeadershipRequest) (*spexv1.TransferLeadershipResponse, error) {
+	return fakeAnswer(b.enter(ctx, "Transfer", r), &spexv1.TransferLeadershipResponse{To: "n2-0001"})
+}
+
 func (b *fakeBackend) Version() *spexv1.GetVersionResponse {
 	return &spexv1.GetVersionResponse{Version: "v0", FeatureLevel: 1}
 }

@@ -169,6 +169,22 @@ var apiCalls = []apiCall{
 		r, err := h.cluster.ChangeSettings(ctx, &spexv1.ChangeSettingsRequest{RequestWindow: durationpb.New(time.Hour)})
 		return r.GetChanged(), err
 	}, true},
+	{"GetPlan", func(ctx context.Context, h *apiHarness) (any, error) {
+		r, err := h.cluster.GetPlan(ctx, &spexv1.GetPlanRequest{})
+		return r.GetReplicas(), err
+	}, uint32(3)},
+	{"SetNodeState", func(ctx context.Context, h *apiHarness) (any, error) {
+		r, err := h.cluster.SetNodeState(ctx, &spexv1.SetNodeStateRequest{Node: "n1", State: spexv1.NodeState_NODE_STATE_DRAINING})
+		return r.GetNodeId(), err
+	}, "n1-0001"},
+	{"SetPlacement", func(ctx context.Context, h *apiHarness) (any, error) {
+		r, err := h.cluster.SetPlacement(ctx, &spexv1.SetPlacementRequest{DeadAfter: durationpb.New(time.Hour)})
+		return r.GetChanged(), err
+	}, true},
+	{"Transfer", func(ctx context.Context, h *apiHarness) (any, error) {
+		r, err := h.cluster.TransferLeadership(ctx, &spexv1.TransferLeadershipRequest{Shard: 1})
+		return r.GetTo(), err
+	}, "n2-0001"},
 }
 
 // TestEveryCall walks every RPC: its answer, who and until when the backend is
@@ -222,7 +238,8 @@ func checkNamespace(t *testing.T, req any) {
 		namespace = r[0].Namespace
 	case interface{ GetNamespace() string }:
 		namespace = r.GetNamespace()
-	case *spexv1.GetStatusRequest, *spexv1.GetSettingsRequest, *spexv1.ChangeSettingsRequest:
+	case *spexv1.GetStatusRequest, *spexv1.GetSettingsRequest, *spexv1.ChangeSettingsRequest,
+		*spexv1.GetPlanRequest, *spexv1.SetNodeStateRequest, *spexv1.SetPlacementRequest, *spexv1.TransferLeadershipRequest:
 	default:
 		t.Errorf("unknown kind of request %T", req)
 	}
