@@ -184,6 +184,7 @@ type watchJSON struct {
 	Deadline     jsonTime          `json:"deadline"`
 	Rejected     bool              `json:"rejected"`
 	RunViolation *runViolationJSON `json:"run_violation"`
+	Joint        *jointJSON        `json:"joint"`
 	Gap          *gapJSON          `json:"gap"`
 	Cursor       string            `json:"cursor"`
 }
@@ -202,7 +203,8 @@ func reportToEvent(r client.Report) watchJSON {
 		Namespace: r.GetNamespace(), Spec: r.GetSpec(), SpecVersion: r.GetSpecVersion(),
 		Instance: r.GetInstance(), Incarnation: r.GetIncarnation(), Seq: r.GetSeq(), State: r.GetState(),
 		Judgement: judgementToJSON(r.GetJudgement()), ModeRevision: r.GetModeRevision(),
-		Deadline: timeJSON(r.GetDeadline()), Rejected: r.GetRejected(), RunViolation: runViolationToJSON(r.GetRunViolation()), Cursor: r.Cursor,
+		Deadline: timeJSON(r.GetDeadline()), Rejected: r.GetRejected(), RunViolation: runViolationToJSON(r.GetRunViolation()),
+		Joint: jointToJSON(r.GetJoint()), Cursor: r.Cursor,
 	}
 	if t := r.GetTransition(); t != nil {
 		j := transitionToJSON(t)
@@ -259,6 +261,8 @@ func drawEvent(e watchJSON, p painter) string {
 		style = verdictStyle(e.Judgement.Verdict)
 	case e.RunViolation != nil && e.Transition != nil:
 		what, style = showTransition(e.Transition.From, e.Transition.Action, e.Transition.To)+"  "+e.RunViolation.show(), styleWarn
+	case e.Joint != nil && e.Transition != nil:
+		what, style = showTransition(e.Transition.From, e.Transition.Action, e.Transition.To)+"  not equivalent together with others", styleBad
 	case e.Kind == "timeout":
 		what, style = fmt.Sprintf("still in %s, due %s", e.State, showSecond(time.Time(e.Deadline))), styleWarn
 	case e.Mode != nil:
@@ -276,6 +280,9 @@ func drawEvent(e watchJSON, p painter) string {
 		if why := showWhy(e.Judgement.Reason, e.Judgement.Explanation); why != "" {
 			text += "    " + p.paint(styleFaint, why) + "\n"
 		}
+	}
+	if e.Joint != nil && e.Joint.Explanation != "" {
+		text += "    " + p.paint(styleFaint, e.Joint.Explanation) + "\n"
 	}
 	return text
 }
