@@ -3,10 +3,14 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"syscall"
 	"time"
+
+	spexv1 "github.com/spexio/spex/proto/spex/v1"
 )
 
 // fault is something that breaks. Its moments are drawn from the seed; whom it
@@ -57,6 +61,8 @@ var faults = []fault{
 	{name: "kill-in-split", what: "a node cut off and another killed, so that nobody has a majority", inject: killInSplit, min: second, max: 2 * second, quorumless: true, network: true},
 	{name: "new-address", what: "a node comes back with another address", inject: newAddress, min: second / 2, max: second},
 	{name: "kill-in-seal", what: "SIGKILL of the leading node while a model is being sealed", inject: killInSeal, min: second / 2, max: second, moves: true},
+	{name: "kill-in-drain", what: "SIGKILL of a node while the leading one is drained", inject: killInDrain, min: second / 2, max: 2 * second, moves: true},
+	{name: "kill-in-transfer", what: "SIGKILL of the leading node while it hands all its shards over", inject: killInTransfer, min: second / 2, max: second, moves: true},
 	{name: "other-name", what: "a node of another cluster name tries to join", inject: otherName, min: 2 * second, max: 3 * second},
 	{name: "other-cluster", what: "a node of another cluster of the same name tries to join", inject: otherCluster, min: second, max: 2 * second},
 }
@@ -247,6 +253,52 @@ func newAddress(r *round, _ time.Duration) func() {
 	r.a.address(nd)
 	r.note("%s moved to %s", nd.name, to)
 	return back
+}
+
+// killInDrain kills the node that is drained, or any other one, while the leader
+// of the catalog moves leaderships away from it.
+func killInDrain(r *round, _ time.Duration) func() {
+	nd := r.leader()
+	ctx, cancel := context.WithTimeout(context.Background(), recovery)
+	defer cancel()
+	if _, err := r.a.admin.SetNodeState(ctx, nd.name, spexv1.NodeState_NODE_STATE_DRAINING); err != nil {
+		r.a.t.Fatalf("drain %s: %v", nd.name, err)
+	}
+	wait(time.Duration(r.rng.IntN(2500)) * time.Millisecond)
+	victim := nd
+	if r.rng.IntN(2) == 0 {
+		victim = r.pick(1)[0]
+	}
+	r.note("%s is drained", nd.name)
+	heal := r.killing(victim)
+	return func() {
+		heal()
+		ctx, cancel := context.WithTimeout(context.Background(), recovery)
+		defer cancel()
+		if _, err := r.a.admin.SetNodeState(ctx, nd.name, spexv1.NodeState_NODE_STATE_ACTIVE); err != nil {
+			r.a.t.Fatalf("activate %s: %v", nd.name, err)
+		}
+	}
+}
+
+// killInTransfer has the leading node hand over all its shards at once, and kills
+// it meanwhile. What the transfers answer does not matter.
+func killInTransfer(r *round, _ time.Duration) func() {
+	nd := r.leader()
+	ctx, cancel := context.WithTimeout(context.Background(), recovery)
+	var work sync.WaitGroup
+	for _, sh := range r.a.look().GetShards() {
+		if id := sh.GetLeader(); id != "" && r.a.byID(id) == nd {
+			work.Go(func() { _, _ = r.a.admin.TransferLeadership(ctx, sh.GetId(), "") })
+		}
+	}
+	wait(time.Duration(r.rng.IntN(60)) * time.Millisecond)
+	heal := r.killing(nd)
+	return func() {
+		heal()
+		cancel()
+		work.Wait()
+	}
 }
 
 func names(nodes []*node) string {
