@@ -42,6 +42,10 @@ func (n *Node) newest(ctx context.Context, minIndex uint64, namespace, name stri
 		// A specification that was deleted takes no new instances, of any version.
 		_, err = n.catalog.spec(ctx, namespace, name, 0)
 	}
+	if err == nil && view.Model.Retiring {
+		// Shards drop it one by one; none takes a new instance of it meanwhile.
+		err = fsm.Errorf(typesv1.Reason_REASON_SPECIFICATION_NOT_FOUND, "version %d of the specification %q is being retired: use a newer one", view.Key.Version, name)
+	}
 	return view.Key.Version, err
 }
 

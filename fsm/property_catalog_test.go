@@ -54,12 +54,20 @@ func catalogCommand(t *testing.T, rt *rapid.T) *statev1.Command {
 	key := SpecKey{"default", name, uint64(rapid.IntRange(1, 3).Draw(rt, "version"))}
 	tr := model.Transition{From: "s", Action: "a", To: rapid.SampledFrom([]string{"p", "q", "r"}).Draw(rt, "to")}
 	shard := uint32(rapid.IntRange(0, 3).Draw(rt, "shard"))
-	switch rapid.IntRange(0, 18).Draw(rt, "kind") {
+	switch rapid.IntRange(0, 22).Draw(rt, "kind") {
+	case 19:
+		versions := uint64(rapid.IntRange(0, 2).Draw(rt, "versions"))
+		return settingsCommand(&statev1.ChangeSettings{SpecVersions: &versions})
+	case 20, 21:
+		return retireCommand(key)
+	case 22:
+		return droppedCommand(shard, key)
 	case 16, 17, 18:
 		return placementOf(rt, rapid.SampledFrom([]string{"n1", "order", "loan"}).Draw(rt, "node"), shard)
 	case 13, 14, 15:
 		return judgeCommand(key, tr, &typesv1.JointJudgement{
 			Verdict:      rapid.SampledFrom([]typesv1.Verdict{still, still, not, ok}).Draw(rt, "joint verdict"),
+			Joint:        rapid.Bool().Draw(rt, "joint"),
 			ModelVersion: uint64(rapid.IntRange(0, 2).Draw(rt, "model")), PendingVersion: uint64(rapid.IntRange(0, 2).Draw(rt, "pending")),
 		})
 	case 0:
