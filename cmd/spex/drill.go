@@ -172,7 +172,9 @@ func (a *app) drill(ctx context.Context, f *drillFlags) (err error) {
 		return answerNo("the drill found %s; the instances are left for you to look at", plural(len(verdict.Violations), "violation"))
 	}
 	if !f.keep && f.dev == 0 {
-		if err := w.Clean(last); err != nil {
+		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.patience)
+		defer cancel()
+		if err := w.Clean(clean); err != nil {
 			a.warnf("%v", err)
 		}
 	}
