@@ -20,8 +20,8 @@ type fault struct {
 	name string
 	// what is the row of the table in docs/failure-modes.md.
 	what string
-	// least is how many nodes it needs.
-	least int
+	// least is how many nodes it needs, copies how many replicas of each shard.
+	least, copies int
 	// inject breaks something and returns what ends it. It is given how long it
 	// will last.
 	inject func(r *round, hold time.Duration) (heal func())
@@ -42,7 +42,7 @@ const second = time.Second
 var faults = []fault{
 	{name: "kill-leader", what: "SIGKILL of the node that leads most shards", inject: killLeader, min: second, max: 3 * second, frozen: true, moves: true},
 	{name: "kill-one", what: "SIGKILL of any node", inject: killOne, min: second / 2, max: 2 * second},
-	{name: "kill-minority", what: "SIGKILL of two nodes of five", least: 5, inject: killMinority, min: second, max: 3 * second, frozen: true, moves: true},
+	{name: "kill-minority", what: "SIGKILL of two nodes of five, five replicas", copies: 5, inject: killMinority, min: second, max: 3 * second, frozen: true, moves: true},
 	{name: "kill-majority", what: "SIGKILL of a majority", inject: killMajority, min: second / 2, max: second, quorumless: true},
 	{name: "kill-all", what: "SIGKILL of all nodes at once", inject: killAll, min: 0, max: second / 2, quorumless: true},
 	{name: "restart-loop", what: "one node killed and started again five times", inject: restartLoop, max: second / 2},
@@ -67,8 +67,10 @@ var faults = []fault{
 	{name: "other-cluster", what: "a node of another cluster of the same name tries to join", inject: otherCluster, min: second, max: 2 * second},
 }
 
-// able reports whether the fault can be had with so many nodes.
-func (f *fault) able(nodes int) bool { return f.least <= nodes && (separate() || !f.network) }
+// able reports whether the fault can be had with so many nodes and replicas.
+func (f *fault) able(nodes, copies int) bool {
+	return f.least <= nodes && f.copies <= copies && (separate() || !f.network)
+}
 
 func faultNamed(name string) (fault, bool) {
 	for _, f := range faults {
@@ -88,8 +90,8 @@ func (r *round) pick(n int) []*node {
 	return list
 }
 
-// minority is how many nodes may fail.
-func (r *round) minority() int { return (len(r.a.nodes) - 1) / 2 }
+// minority is how many nodes may fail without any shard losing its majority.
+func (r *round) minority() int { return (r.copies - 1) / 2 }
 
 func (r *round) leader() *node { return r.a.leading()[0] }
 
@@ -119,7 +121,9 @@ func killMinority(r *round, _ time.Duration) func() {
 	return r.killing(r.a.leading()[:r.minority()]...)
 }
 
-func killMajority(r *round, _ time.Duration) func() { return r.killing(r.pick(r.minority() + 1)...) }
+func killMajority(r *round, _ time.Duration) func() {
+	return r.killing(r.pick(len(r.a.nodes)/2 + 1)...)
+}
 
 func killAll(r *round, _ time.Duration) func() { return r.killing(r.a.nodes...) }
 
@@ -320,10 +324,10 @@ type strike struct {
 }
 
 // schedule draws the faults of a round: different ones, one at least that moves leaders.
-func schedule(rng *rand.Rand, nodes, length int) []strike {
+func schedule(rng *rand.Rand, nodes, copies, length int) []strike {
 	var able []fault
 	for _, f := range faults {
-		if f.able(nodes) {
+		if f.able(nodes, copies) {
 			able = append(able, f)
 		}
 	}

@@ -69,6 +69,8 @@ type round struct {
 	probe *probes
 	load  *chaosLoad
 	begin time.Time
+	// copies is how many replicas each shard has.
+	copies int
 	// walkers learn a model that is sealed in between; nil when nothing was.
 	walkers *walkers
 	// stranger is the host of nodes of other clusters, of which there were so many.
@@ -84,21 +86,26 @@ func (r *round) note(format string, args ...any) {
 
 func chaosRound(t *testing.T, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 0))
-	nodes, shards := 3, 3
-	if rng.IntN(3) == 0 {
+	// Three nodes and three replicas, or five nodes and three or five.
+	nodes, shards, copies := 3, 3, 3
+	switch rng.IntN(6) {
+	case 0:
 		nodes, shards = 5, 5
+	case 1:
+		nodes, shards, copies = 5, 3, 5
 	}
-	r := &round{seed: seed, rng: rng, begin: time.Now(), terms: map[uint32]uint64{}}
-	list := schedule(rng, nodes, chaosLength)
-	last := frozenStrike(rng, nodes)
+	r := &round{seed: seed, rng: rng, begin: time.Now(), copies: copies, terms: map[uint32]uint64{}}
+	list := schedule(rng, nodes, copies, chaosLength)
+	last := frozenStrike(rng, nodes, copies)
 	if only, ok := faultNamed(*chaosFault); ok {
 		for i := range list {
 			list[i] = newStrike(rng, only)
 		}
-		nodes = max(nodes, only.least)
+		r.copies = max(copies, only.copies)
+		nodes = max(nodes, only.least, r.copies)
 	}
-	r.a = newArena(t, nodes, "--shards", fmt.Sprint(shards))
-	r.note("%d nodes and %d shards serve", nodes, shards)
+	r.a = newArena(t, nodes, "--shards", fmt.Sprint(shards), "--replicas", fmt.Sprint(r.copies))
+	r.note("%d nodes and %d shards of %d replicas serve", nodes, shards, r.copies)
 	applyText(t, r.a.servers, chaosSpec)
 	r.probe = startProbes(r.a, "probe", shards)
 	r.load = startChaosLoad(r.a, seed)
@@ -159,10 +166,10 @@ func (r *round) freeze(s strike) {
 	r.look()
 }
 
-func frozenStrike(rng *rand.Rand, nodes int) strike {
+func frozenStrike(rng *rand.Rand, nodes, copies int) strike {
 	var able []fault
 	for _, f := range faults {
-		if f.frozen && f.able(nodes) {
+		if f.frozen && f.able(nodes, copies) {
 			able = append(able, f)
 		}
 	}
