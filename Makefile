@@ -19,8 +19,8 @@ test: ## run the tests
 race: ## run the tests of packages with goroutines under the race detector
 	go test -race ./shard/... ./cluster ./transport/... ./client ./fsm
 
-e2e: ## run the end-to-end tests, about 10 minutes
-	go test -tags e2e -count=1 ./test/e2e/ -v
+e2e: ## run the end-to-end tests, about half an hour
+	go test -tags e2e -count=1 -timeout 2h ./test/e2e/ -v
 
 lint: ## gofmt, go vet, staticcheck, buf lint
 	gofmt -l .
