@@ -178,6 +178,9 @@ func (c Config) withDefaults() (Config, error) {
 	case c.Transport == nil:
 		return c, errors.New("shard: Config.Transport is nil")
 	}
+	if _, ok := c.Transport.(raft.WithPreVote); !ok {
+		return c, errors.New("shard: the transport does not support pre-vote")
+	}
 	if addr := string(c.Transport.LocalAddr()); addr != c.NodeID {
 		return c, fmt.Errorf("shard: the transport's address is %q, but must be the node id %q", addr, c.NodeID)
 	}

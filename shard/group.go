@@ -87,7 +87,9 @@ func Open(cfg Config) (*Group, error) {
 		loseTail(cfg)
 	}
 	r := newReplica(cfg)
-	node, err := raft.NewRaft(raftConfig(cfg), r, cfg.Stores.Logs, cfg.Stores.Stable, cfg.Stores.Snapshots, cfg.Transport)
+	stall := newStall()
+	node, err := raft.NewRaft(raftConfig(cfg), r, stallLog{cfg.Stores.Logs, stall}, cfg.Stores.Stable, cfg.Stores.Snapshots,
+		stallTransport{cfg.Transport, cfg.Transport.(raft.WithPreVote), stall})
 	if err != nil {
 		if cause := r.haltCause(); cause != nil {
 			err = errors.Join(err, cause)

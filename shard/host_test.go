@@ -77,6 +77,7 @@ func TestConfigIsChecked(t *testing.T) {
 		"no machine":           func(c *Config) { c.Machine = nil },
 		"no log store":         func(c *Config) { c.Stores.Logs = nil },
 		"no transport":         func(c *Config) { c.Transport = nil },
+		"no pre-vote":          func(c *Config) { c.Transport = struct{ raft.Transport }{c.Transport} },
 		"another address":      func(c *Config) { c.NodeID = "m" },
 		"entries too small":    func(c *Config) { c.MaxEntryBytes = 10 },
 		"lease over heartbeat": func(c *Config) { c.Timing.LeaderLease = time.Hour },

@@ -14,7 +14,7 @@ import (
 )
 
 // As in hashicorp/raft#697: snapshots come in, and entries never do.
-func TestSnapshotsWithoutProgressAreStuck(t *testing.T) {
+func TestRaft697SnapshotsWithoutProgressAreStuck(t *testing.T) {
 	cfg, err := single(1).withDefaults()
 	if err != nil {
 		t.Fatal(err)

@@ -171,9 +171,9 @@ func TestSnapshotFromStalledSender(t *testing.T) {
 	}
 }
 
-// Operations, item 6: stopping a node must not wait for a stalled installation,
+// hashicorp/raft#585, #268, #312: stopping a node must not wait for a stalled installation,
 // on either side.
-func TestShutdownDuringStalledInstall(t *testing.T) {
+func TestRaft585ShutdownDuringStalledInstall(t *testing.T) {
 	const size = 256 << 20
 	stops := map[string]func(a, b *RaftTransport, na, nb *meshNode){
 		"sender's group":   func(a, _ *RaftTransport, _, _ *meshNode) { _ = a.Close() },

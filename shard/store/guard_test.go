@@ -48,7 +48,7 @@ func (f *faultyLog) DeleteRange(from, to uint64) error {
 
 // The nth write of one group fails: it is the last write of all groups and all
 // kinds, the owner is told once, and what was acknowledged is there afterwards.
-func TestNthWriteFailsForGood(t *testing.T) {
+func TestRaft614NthWriteFailsForGood(t *testing.T) {
 	for _, nth := range []int64{1, 2, 5} {
 		eachKind(t, func(t *testing.T, id uint32) {
 			dir := t.TempDir()
@@ -102,7 +102,7 @@ func TestNthWriteFailsForGood(t *testing.T) {
 // A write that hangs: the owner is told at the deadline, writes of others fail
 // at once, and when the hung write comes through after all, its caller is not
 // told that it succeeded, nor can anything follow it.
-func TestHungWriteIsFatalAtItsDeadline(t *testing.T) {
+func TestRaft503HungWriteIsFatalAtItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dead, release := &fatals{}, make(chan struct{})
 		l := &latch{log: slog.New(slog.DiscardHandler), onFatal: dead.on, deadline: 10 * time.Second}

@@ -184,7 +184,7 @@ type hidden struct{ raft.LogStore }
 // the leader's snapshot. After the install raft still has the tail's end in
 // memory and refuses every append. With a monotonic store the log was emptied,
 // and a restart of raft alone heals; without, the tail outlives every restart.
-func TestConflictingTailAfterInstallHealsByRestart(t *testing.T) {
+func TestRaft697ConflictingTailAfterInstallHealsByRestart(t *testing.T) {
 	run := func(t *testing.T, id uint32, monotonic bool) (healed bool) {
 		s := mustOpen(t, t.TempDir(), opts(t))
 		g := mustGroup(t, s, id)
