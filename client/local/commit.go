@@ -108,7 +108,7 @@ func (e *engine) apply(to target, sync bool, cmds ...*statev1.Command) ([]fsm.Re
 		return nil, e.fail(fmt.Errorf("apply entry %d: %w", index, err))
 	}
 	e.tell(results)
-	if last := e.shard.LastReport(); last != e.lastReport {
+	if last := (position{e.catalog.LastReport(), e.shard.LastReport()}); last != e.lastReport {
 		e.lastReport = last
 		e.reported.Fire()
 	}

@@ -52,8 +52,8 @@ type engine struct {
 	logBytes int64  // since the last snapshot
 	// snapshotting is taken while a snapshot is being written.
 	snapshotting chan struct{}
-	lastReport   uint64 // that the watches were woken for
-	failed       error  // never changes once broken is closed
+	lastReport   position // that the watches were woken for
+	failed       error    // never changes once broken is closed
 
 	cache *model.Cache[modelKey, uint64]
 	// queries keeps the expressions of lists and deletions.

@@ -48,85 +48,92 @@ func (e *engine) Watch(ctx context.Context, req *spexv1.WatchRequest, send func(
 }
 
 // news waits for reports, or for the heartbeat, and says how far it has looked.
-func (e *engine) news(ctx context.Context, after uint64, filter fsm.ReportFilter, beat <-chan time.Time) (*spexv1.WatchResponse, uint64, error) {
+func (e *engine) news(ctx context.Context, at position, filter fsm.ReportFilter, beat <-chan time.Time) (*spexv1.WatchResponse, position, error) {
 	for {
 		if err := e.open(); err != nil {
-			return nil, after, out(err)
+			return nil, at, out(err)
 		}
 		if err := ctx.Err(); err != nil {
-			return nil, after, err
+			return nil, at, err
 		}
 		changed := e.reported.Changed()
-		page := e.shard.Reports(after, filter, watchPage)
-		after = page.Through
-		if len(page.Reports) > 0 || len(page.Gaps) > 0 {
-			return e.watchResponse(page), after, nil
+		catalog, shard := e.catalog.Reports(at.catalog, filter, watchPage), e.shard.Reports(at.shard, filter, watchPage)
+		at = position{catalog.Through, shard.Through}
+		resp := &spexv1.WatchResponse{}
+		e.tellPage(resp, 0, catalog)
+		e.tellPage(resp, shardID, shard)
+		if len(resp.Reports) > 0 || len(resp.Gaps) > 0 {
+			return resp, at, nil
 		}
-		if page.More {
+		if catalog.More || shard.More {
 			continue
 		}
 		select {
 		case <-changed:
 		case <-beat:
-			return &spexv1.WatchResponse{}, after, nil
+			return resp, at, nil
 		case <-ctx.Done():
 		case <-e.stop:
 		case <-e.broken:
-			return nil, after, out(e.failed)
+			return nil, at, out(e.failed)
 		}
 	}
 }
 
-// watchStart finds the id of the report to go on after.
-func (e *engine) watchStart(req *spexv1.WatchRequest) (uint64, error) {
-	last := e.shard.LastReport()
+// position is how far a watch has come: the ids of the last reports of the
+// catalog and of the shard that it has taken care of.
+type position struct{ catalog, shard uint64 }
+
+// watchStart finds where to begin.
+func (e *engine) watchStart(req *spexv1.WatchRequest) (position, error) {
+	last := position{e.catalog.LastReport(), e.shard.LastReport()}
 	if req.GetCursor() == "" {
 		if req.GetFrom() == spexv1.WatchRequest_FROM_OLDEST {
-			return 0, nil
+			return position{}, nil
 		}
 		return last, nil
 	}
 	after, err := e.parseCursor(req.GetCursor())
-	if err == nil && after > last {
+	if err == nil && (after.shard > last.shard || after.catalog > last.catalog) {
 		// Reports are on disk before they are shown, so that only an older copy has fewer.
 		err = fsm.Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT,
-			"the cursor is after report %d, and the newest here is %d: the directory is an older copy; give no cursor, and say where to begin", after, last)
+			"the cursor is after report %d, and the newest here is %d: the directory is an older copy; give no cursor, and say where to begin",
+			max(after.shard, after.catalog), max(last.shard, last.catalog))
 	}
 	return after, err
 }
 
-func (e *engine) watchResponse(page fsm.ReportPage) *spexv1.WatchResponse {
-	resp := &spexv1.WatchResponse{}
+// tellPage adds to a response what one of the two has reported.
+func (e *engine) tellPage(resp *spexv1.WatchResponse, shard uint32, page fsm.ReportPage) {
 	for _, g := range page.Gaps {
-		resp.Gaps = append(resp.Gaps, &spexv1.ReportGap{Shard: shardID, AfterId: g.After, ThroughId: g.Through, Kinds: g.Kinds})
+		resp.Gaps = append(resp.Gaps, &spexv1.ReportGap{Shard: shard, AfterId: g.After, ThroughId: g.Through, Kinds: g.Kinds})
 	}
 	for _, r := range page.Reports {
-		m := api.Report(shardID, r)
+		m := api.Report(shard, r)
 		m.RunViolation = proto.CloneOf(e.shard.RunViolation(fsm.SpecKeyOf(r.GetSpec()), r.GetRunViolation()))
 		resp.Reports = append(resp.Reports, m)
 	}
-	return resp
 }
 
-// A cursor is a version, an identity, the id of a report, and a checksum. It
+// A cursor is a version, an identity, the ids of two reports, and a checksum. It
 // begins like that of a cluster, so that each refuses the other's for what it is.
 const cursorVersion = 1
 
 var cursorSums = crc32.MakeTable(crc32.Castagnoli)
 
-// cursor is where a watch goes on that has taken care of all up to a report.
-func (e *engine) cursor(after uint64) string {
+// cursor is where a watch goes on that has taken care of all up to a position.
+func (e *engine) cursor(after position) string {
 	raw := append([]byte{cursorVersion}, e.identity[:]...)
-	raw = binary.AppendUvarint(raw, after)
+	raw = binary.AppendUvarint(binary.AppendUvarint(raw, after.shard), after.catalog)
 	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32(raw, crc32.Checksum(raw, cursorSums)))
 }
 
-func (e *engine) parseCursor(token string) (uint64, error) {
-	bad := func(what string) (uint64, error) {
-		return 0, fsm.Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT, "the cursor %s: give the whole cursor of an earlier report, or none and say where to begin", what)
+func (e *engine) parseCursor(token string) (position, error) {
+	bad := func(what string) (position, error) {
+		return position{}, fsm.Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT, "the cursor %s: give the whole cursor of an earlier report, or none and say where to begin", what)
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil || len(raw) < 1+len(e.identity)+1+4 {
+	if err != nil || len(raw) < 1+len(e.identity)+2+4 {
 		return bad("is not one that a watch gave out")
 	}
 	if raw[0] != cursorVersion {
@@ -141,9 +148,13 @@ func (e *engine) parseCursor(token string) (uint64, error) {
 		return bad("is from another manager, whose reports are not here")
 	}
 	body = body[len(e.identity):]
-	after, n := binary.Uvarint(body)
-	if n <= 0 || n != len(body) {
+	shard, n := binary.Uvarint(body)
+	if n <= 0 {
 		return bad("is damaged")
 	}
-	return after, nil
+	catalog, m := binary.Uvarint(body[n:])
+	if m <= 0 || n+m != len(body) {
+		return bad("is damaged")
+	}
+	return position{catalog, shard}, nil
 }

@@ -279,9 +279,11 @@ func TestWatchTellsWhatWasDropped(t *testing.T) {
 	if g := gaps[0].Gaps[0]; g.GetAfterId() != 1 || g.GetThroughId() != 21 || g.GetShard() != shardID || !slices.Equal(g.GetKinds(), kinds) {
 		t.Errorf("the gap is %v, want the ids 2 to 21", g)
 	}
-	err = endOf(t, m, ctx, client.WatchOptions{Cursor: e.cursor(e.shard.LastReport() + 1)})
-	if !errors.Is(err, client.ErrInvalidArgument) || !strings.Contains(err.Error(), "older copy") {
-		t.Errorf("a cursor that is ahead: %v", err)
+	for _, ahead := range []position{{shard: e.shard.LastReport() + 1}, {catalog: e.catalog.LastReport() + 1}} {
+		err = endOf(t, m, ctx, client.WatchOptions{Cursor: e.cursor(ahead)})
+		if !errors.Is(err, client.ErrInvalidArgument) || !strings.Contains(err.Error(), "older copy") {
+			t.Errorf("a cursor that is ahead at %v: %v", ahead, err)
+		}
 	}
 }
 
@@ -289,15 +291,16 @@ func TestWatchTellsWhatWasDropped(t *testing.T) {
 func FuzzCursor(f *testing.F) {
 	e := &engine{identity: newIdentity()}
 	for _, id := range []uint64{0, 1, 127, 128, 1<<64 - 1} {
-		f.Add(e.cursor(id))
+		f.Add(e.cursor(position{shard: id}))
+		f.Add(e.cursor(position{id, 3}))
 	}
 	f.Add("")
 	f.Add("AQ")
 	f.Fuzz(func(t *testing.T, token string) {
-		id, err := e.parseCursor(token)
+		at, err := e.parseCursor(token)
 		// Line ends do not count.
-		if err == nil && e.cursor(id) != strings.NewReplacer("\r", "", "\n", "").Replace(token) {
-			t.Errorf("%q reads as report %d, whose cursor is %q", token, id, e.cursor(id))
+		if err == nil && e.cursor(at) != strings.NewReplacer("\r", "", "\n", "").Replace(token) {
+			t.Errorf("%q reads as %v, whose cursor is %q", token, at, e.cursor(at))
 		}
 	})
 }

@@ -20,8 +20,9 @@ import (
 func (b *bench) together(spec string, n int) []string {
 	b.Helper()
 	shards := map[uint32][]string{}
-	for i := 0; ; i++ {
-		id := fmt.Sprint(spec, i)
+	for {
+		b.begun++
+		id := fmt.Sprint(spec, "#", b.begun)
 		shard := b.init(spec, id, "ok").GetShard()
 		if shards[shard] = append(shards[shard], id); len(shards[shard]) == n {
 			return shards[shard]

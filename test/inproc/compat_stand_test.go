@@ -18,9 +18,9 @@ import (
 // stand is a manager to be tested, with a clock that only the tests set forward.
 type stand struct {
 	m client.Manager
-	// restart ends the process of the manager and begins another one that goes on
-	// with its state; nil for a manager in memory.
-	restart func(testing.TB)
+	// stopped ends the process of the manager, calls the function, and begins
+	// another one that goes on with its state; nil for a manager in memory.
+	stopped func(testing.TB, func())
 
 	now atomic.Int64 // Unix nanoseconds
 
@@ -29,6 +29,11 @@ type stand struct {
 	handle func(*client.Event) error
 	// events are what the handler saw, and failures what OnError was told.
 	events, failures []client.Event
+}
+
+func (s *stand) restart(t testing.TB) {
+	t.Helper()
+	s.stopped(t, func() {})
 }
 
 // reset forgets what the case before has left.
@@ -112,11 +117,12 @@ func inProcess(t *testing.T, dir string) *stand {
 	}
 	open(t)
 	if dir != "" {
-		s.restart = func(t testing.TB) {
+		s.stopped = func(t testing.TB, meanwhile func()) {
 			t.Helper()
 			if err := s.m.Close(); err != nil {
 				t.Fatal(err)
 			}
+			meanwhile()
 			open(t)
 		}
 	}
@@ -138,9 +144,10 @@ func onCluster(t *testing.T) *stand {
 		t.Fatal(err)
 	}
 	s.m = m
-	s.restart = func(t testing.TB) {
+	s.stopped = func(t testing.TB, meanwhile func()) {
 		t.Helper()
 		c.MustStop(0)
+		meanwhile()
 		c.Relaunch(0)
 		c.AwaitReady(0)
 	}

@@ -54,6 +54,7 @@ type bench struct {
 	testing.TB
 	*stand
 	prefix string
+	begun  int // by together
 }
 
 func (b *bench) spec(name string) string { return b.prefix + name }
@@ -250,7 +251,7 @@ func TestCompatibility(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := start(t)
 			for i, tt := range compatibility {
-				if tt.restarts && s.restart == nil {
+				if tt.restarts && s.stopped == nil {
 					continue // nothing of a manager in memory is left to go on with
 				}
 				t.Run(tt.name, func(t *testing.T) {

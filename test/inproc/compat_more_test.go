@@ -1,3 +1,0 @@
-package inproc
-
-var instanceCases, timeCases []compatCase
