@@ -146,11 +146,7 @@ func OpenNode(cfg NodeConfig) (*Node, error) {
 		_ = n.Close(context.Background())
 		return nil, fmt.Errorf("list the groups of the data directory: %w", err)
 	}
-	for _, id := range groups {
-		if id != store.CatalogGroup {
-			n.openReplica(id)
-		}
-	}
+	n.openReplicas(groups)
 	n.task(n.placeLoop)
 	n.task(n.placer.run)
 	n.task(n.loseLoop)

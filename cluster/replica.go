@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,7 @@ import (
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	"github.com/spexio/spex/shard"
+	"github.com/spexio/spex/shard/store"
 )
 
 // bootstrapPatience is how long a replica that is not the owner waits for the
@@ -53,6 +55,24 @@ type replica struct {
 
 	stop context.CancelFunc
 	done chan struct{}
+}
+
+// openReplicas opens the shards among groups, several at a time: what takes the
+// time is reading their snapshots.
+func (n *Node) openReplicas(groups []uint32) {
+	var work sync.WaitGroup
+	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for _, id := range groups {
+		if id == store.CatalogGroup {
+			continue
+		}
+		slots <- struct{}{}
+		work.Go(func() {
+			n.openReplica(id)
+			<-slots
+		})
+	}
+	work.Wait()
 }
 
 // openReplica opens a shard on this node and keeps it, or keeps why it could not.

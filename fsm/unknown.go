@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"slices"
+
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
@@ -11,6 +13,9 @@ import (
 // that looking for it does not visit every string of every command.
 type shape struct {
 	messages, enums []protoreflect.FieldDescriptor
+	// oneofs hold messages: asking which one is there is one question, not one
+	// for each kind of command.
+	oneofs []protoreflect.OneofDescriptor
 }
 
 // shapes holds what entries and payloads are made of. It is never changed after
@@ -34,6 +39,11 @@ func addShape(all map[protoreflect.FullName]shape, d protoreflect.MessageDescrip
 	for i := range d.Fields().Len() {
 		switch f := d.Fields().Get(i); {
 		case f.IsMap(): // of scalars: what is unknown in an entry of a map is lost in decoding
+		case f.Message() != nil && f.ContainingOneof() != nil:
+			if o := f.ContainingOneof(); !slices.Contains(s.oneofs, o) {
+				s.oneofs = append(s.oneofs, o)
+			}
+			addShape(all, f.Message())
 		case f.Message() != nil:
 			s.messages = append(s.messages, f)
 			addShape(all, f.Message())
@@ -56,6 +66,13 @@ func unknownIn(m protoreflect.Message) string {
 	for _, f := range s.enums {
 		if n := m.Get(f).Enum(); f.Enum().Values().ByNumber(n) == nil {
 			return "a value of " + string(f.FullName())
+		}
+	}
+	for _, o := range s.oneofs {
+		if f := m.WhichOneof(o); f != nil && f.Message() != nil {
+			if what := unknownIn(m.Get(f).Message()); what != "" {
+				return what
+			}
 		}
 	}
 	for _, f := range s.messages {

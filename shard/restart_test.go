@@ -1,0 +1,260 @@
+//go:build unix
+
+package shard
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/spexio/spex/fsm"
+	statev1 "github.com/spexio/spex/proto/spex/state/v1"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+	"github.com/spexio/spex/shard/store"
+)
+
+var (
+	restartInstances = flag.Int("restart-instances", 16_000, "instances of the restart test, over all groups")
+	restartSteps     = flag.Int("restart-steps", 2, "steps of each instance of the restart test")
+	restartProfile   = flag.String("restart-profile", "", "prefix of processor profiles of the restart test, none if empty")
+	restartGroups    = flag.Int("restart-groups", 16, "groups of the restart test")
+)
+
+// manyInstances fills a directory with the logs of groups that hold many
+// instances, as a node leaves them that has never taken a snapshot.
+type manyInstances struct {
+	t       *testing.T
+	dir     string
+	spec    *statev1.Payload
+	entries int
+}
+
+func (m *manyInstances) open() *store.Store {
+	m.t.Helper()
+	st, err := store.Open(m.dir, store.Options{NodeID: "a", ClusterID: "c", OnFatal: func(err error) { m.t.Errorf("store: %v", err) }})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return st
+}
+
+var manySpec = &statev1.SpecKey{Namespace: "default", Name: "order", Version: 1}
+
+func (m *manyInstances) fill(groups, instances, steps int) {
+	m.t.Helper()
+	st := m.open()
+	defer st.Close()
+	per := instances / groups
+	var work sync.WaitGroup
+	for id := range groups {
+		g, err := st.Group(uint32(id + 1))
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		work.Go(func() { m.fillGroup(g, per, steps) })
+	}
+	work.Wait()
+}
+
+// fillGroup writes the log of one group with itself as the only voter.
+func (m *manyInstances) fillGroup(g *store.Group, instances, steps int) {
+	if err := g.Stable().SetUint64([]byte("CurrentTerm"), 1); err != nil {
+		m.t.Error(err)
+		return
+	}
+	index := uint64(0)
+	add := func(kind raft.LogType, data []byte) {
+		index++
+		if err := g.Logs().StoreLog(&raft.Log{Index: index, Term: 1, Type: kind, Data: data}); err != nil {
+			m.t.Error(err)
+		}
+	}
+	add(raft.LogConfiguration, raft.EncodeConfiguration(raft.Configuration{Servers: []raft.Server{{ID: "a", Address: "a"}}}))
+	var batch [][]byte
+	size := 0
+	flush := func() {
+		if len(batch) > 0 {
+			add(raft.LogCommand, encodeEntry(fsm.FeatureLevel, int64(index+1)*1e6, batch))
+		}
+		batch, size = nil, 0
+	}
+	put := func(cmd *statev1.Command) {
+		data, err := proto.Marshal(cmd)
+		if err != nil {
+			m.t.Error(err)
+			return
+		}
+		if batch = append(batch, data); len(batch) == MaxEntryCommands || size+len(data) > 200<<10 {
+			flush()
+		}
+		size += len(data)
+	}
+	put(&statev1.Command{Kind: &statev1.Command_InstallSpecification{InstallSpecification: &statev1.InstallSpecification{
+		Spec: manySpec, Payload: m.spec, Mode: typesv1.ModelMode_MODEL_MODE_LEARNING, ModeRevision: 1}}})
+	key := func(n int) *statev1.Key {
+		return &statev1.Key{Namespace: "default", Id: fmt.Sprintf("order-%d-%08d", g.ID(), n)}
+	}
+	request := func(n, step int) string { return fmt.Sprintf("0194f3a0-%04x-7000-8000-%012x", step, n) }
+	for n := range instances {
+		put(&statev1.Command{Principal: "tester", Kind: &statev1.Command_InitInstance{InitInstance: &statev1.InitInstance{
+			Key: key(n), Spec: "order", SpecVersion: 1, RequestId: request(n, 0)}}})
+	}
+	for s := range steps {
+		action, state := "ping", "right"
+		if s%2 == 1 {
+			action, state = "pong", "left"
+		}
+		for n := range instances {
+			put(&statev1.Command{Principal: "tester", Kind: &statev1.Command_Step{Step: &statev1.Step{
+				Key: key(n), Action: action, ToState: state, ExpectedSeq: uint64(s + 2), RequestId: request(n, s+1)}}})
+		}
+	}
+	flush()
+}
+
+// start opens all groups, as many at a time as a node does, and waits until
+// each of them has applied its log and leads.
+func (m *manyInstances) start(st *store.Store, groups int) (open []*Group, machines []*fsm.Shard) {
+	m.t.Helper()
+	open, machines = make([]*Group, groups), make([]*fsm.Shard, groups)
+	var work sync.WaitGroup
+	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for id := range groups {
+		slots <- struct{}{}
+		work.Go(func() {
+			open[id], machines[id] = m.startGroup(st, uint32(id+1))
+			<-slots
+		})
+	}
+	work.Wait()
+	if m.t.Failed() {
+		m.t.FailNow()
+	}
+	for _, g := range open {
+		if _, err := g.awaitLeader(m.t); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	return open, machines
+}
+
+func (m *manyInstances) startGroup(st *store.Store, id uint32) (*Group, *fsm.Shard) {
+	g, err := st.Group(id)
+	if err != nil {
+		m.t.Error(err)
+		return nil, nil
+	}
+	_, trans := raft.NewInmemTransport("a")
+	machine := fsm.NewShard()
+	group, err := Open(Config{ID: g.ID(), NodeID: "a", Machine: machine, Timing: LAN(), Transport: testTransport{InmemTransport: trans},
+		Stores: Stores{Logs: g.Logs(), Stable: g.Stable(), Snapshots: g.Snapshots(), LogSize: func() (int64, uint64) {
+			bytes, entries := g.LogBytes()
+			return int64(bytes), entries
+		}}})
+	if err != nil {
+		m.t.Error(err)
+	}
+	return group, machine
+}
+
+// awaitLeader waits until this group leads.
+func (g *Group) awaitLeader(t *testing.T) (uint64, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	for {
+		changed := g.Changes()
+		if term, ok := g.Leading(); ok {
+			return term, nil
+		}
+		select {
+		case <-changed:
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// cpuTime is what the process has used, which other processes hardly disturb.
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Round(time.Millisecond)
+}
+
+// profile writes a profile of one phase if asked to.
+func profile(t *testing.T, phase string) (stop func()) {
+	t.Helper()
+	if *restartProfile == "" {
+		return func() {}
+	}
+	f, err := os.Create(*restartProfile + "." + phase)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = f.Close()
+	}
+}
+
+// TestRestartWithManyInstances measures how long a node takes from opening its
+// storage until all its groups serve, from logs alone and from snapshots. How long is in
+// docs/benchmarks.md; here the instances are counted.
+func TestRestartWithManyInstances(t *testing.T) {
+	payload, _, err := fsm.NewPayload(&statev1.SpecificationContent{Specification: &typesv1.Specification{Name: "order", InitialState: "left",
+		Transitions: []*typesv1.Transition{{From: "left", Action: "ping", To: "right"}, {From: "right", Action: "pong", To: "left"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &manyInstances{t: t, dir: t.TempDir(), spec: payload}
+	m.fill(*restartGroups, *restartInstances, *restartSteps)
+	for _, from := range []string{"logs", "snapshots"} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		stop := profile(t, from)
+		cpu, begin := cpuTime(t), time.Now()
+		st := m.open()
+		groups, machines := m.start(st, *restartGroups)
+		took, cpu := time.Since(begin), cpuTime(t)-cpu
+		stop()
+		runtime.ReadMemStats(&after)
+		total := 0
+		for _, machine := range machines {
+			total += machine.Stats().Instances
+		}
+		if want := *restartInstances / *restartGroups * *restartGroups; total != want {
+			t.Errorf("%d instances, want %d", total, want)
+		}
+		t.Logf("from %s: %d instances in %d groups serve after %v and %v of processor time, with %d MiB of heap",
+			from, total, *restartGroups, took.Round(time.Millisecond), cpu, after.HeapAlloc>>20)
+		for _, g := range groups {
+			if err := g.Snapshot(context.Background()); err != nil {
+				t.Error(err)
+			}
+			if err := g.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := st.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
