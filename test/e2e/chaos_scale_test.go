@@ -33,6 +33,7 @@ func TestChaosScale(t *testing.T) {
 	applyText(t, r.a.servers, chaosSpec)
 	r.probe = startProbes(r.a, "probe", 5)
 	r.load = startChaosLoad(r.a, seed)
+	r.timers = startTimers(r.a)
 	r.look()
 
 	for range 2 {

@@ -68,7 +68,9 @@ type round struct {
 	rng   *rand.Rand
 	probe *probes
 	load  *chaosLoad
-	begin time.Time
+	// timers have deadlines that pass meanwhile.
+	timers *timers
+	begin  time.Time
 	// copies is how many replicas each shard has.
 	copies int
 	// walkers learn a model that is sealed in between; nil when nothing was.
@@ -109,6 +111,7 @@ func chaosRound(t *testing.T, seed uint64) {
 	applyText(t, r.a.servers, chaosSpec)
 	r.probe = startProbes(r.a, "probe", shards)
 	r.load = startChaosLoad(r.a, seed)
+	r.timers = startTimers(r.a)
 	r.look()
 	for _, s := range list {
 		r.strike(s)
@@ -136,6 +139,7 @@ func chaosRound(t *testing.T, seed uint64) {
 // strike injects a fault, waits until it is over and every shard writes again.
 func (r *round) strike(s strike) {
 	r.a.t.Helper()
+	r.timers.add(r.a.t, 3)
 	wait(s.pause)
 	from := time.Now()
 	r.note("%s for %s", s.fault.name, s.hold.Round(time.Millisecond))
@@ -152,6 +156,7 @@ func (r *round) strike(s strike) {
 // that all is well again afterwards.
 func (r *round) freeze(s strike) {
 	r.a.t.Helper()
+	r.timers.add(r.a.t, 3)
 	wait(s.pause)
 	from := time.Now()
 	r.note("%s, and it stays", s.fault.name)
@@ -209,6 +214,7 @@ func (r *round) check() *drill.Verdict {
 	if r.walkers != nil {
 		r.walkers.check(t)
 	}
+	r.timers.check(t)
 	r.checkOneCluster()
 	r.a.checkAlive()
 	// A node that is asked to stop does: nothing hangs after all that.

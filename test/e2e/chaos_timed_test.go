@@ -1,0 +1,128 @@
+//go:build e2e && linux
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spexio/spex/client"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+)
+
+// timers has instances that time out and are pruned while things break, and a
+// watch that tells of it for the whole time (I5, I10).
+type timers struct {
+	c    *client.Client
+	stop context.CancelFunc
+	done chan struct{} // closed when the watch has ended
+
+	// want are the reports that are due, by kind, instance, incarnation and step;
+	// only the test's goroutine uses it.
+	want map[string]bool
+	made int
+
+	mu   sync.Mutex // guards the fields below
+	seen map[string]string
+	err  error
+}
+
+func startTimers(a *arena) *timers {
+	a.t.Helper()
+	applyText(a.t, a.servers, timed)
+	ctx, stop := context.WithCancel(context.Background())
+	w := &timers{c: a.connect(a.nodes...), stop: stop, done: make(chan struct{}), want: map[string]bool{}, seen: map[string]string{}}
+	a.t.Cleanup(w.end)
+	go func() {
+		defer close(w.done)
+		for r, err := range w.c.Watch(ctx, client.WatchOptions{Specs: []string{"timed"}, Oldest: true, Heartbeat: time.Second, Kinds: []typesv1.ReportKind{
+			typesv1.ReportKind_REPORT_KIND_TIMEOUT, typesv1.ReportKind_REPORT_KIND_PRUNED,
+		}}) {
+			w.take(ctx, r, err)
+		}
+	}()
+	return w
+}
+
+// take notes a report. One that comes twice has the same id both times.
+func (w *timers) take(ctx context.Context, r client.Report, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil {
+		if ctx.Err() == nil {
+			w.err = errors.Join(w.err, err)
+		}
+		return
+	}
+	key, id := reportKey(r), fmt.Sprint(r.GetShard(), "/", r.GetId())
+	if first, again := w.seen[key]; again && first != id {
+		w.err = errors.Join(w.err, fmt.Errorf("%s was reported as %s and as %s", key, first, id))
+	}
+	w.seen[key] = id
+	if r.GetTime().AsTime().Before(r.GetDeadline().AsTime()) {
+		w.err = errors.Join(w.err, fmt.Errorf("%s at %v, before its deadline %v", key, r.GetTime().AsTime(), r.GetDeadline().AsTime()))
+	}
+}
+
+// add makes instances that take no step: each has one timeout, and is pruned.
+func (w *timers) add(t *testing.T, n int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), recovery)
+	defer cancel()
+	for range n {
+		w.made++
+		id := fmt.Sprintf("timed-%d", w.made)
+		resp, err := w.c.Init(ctx, "timed", id)
+		if err != nil {
+			t.Fatalf("init %s: %v", id, err)
+		}
+		for _, kind := range []string{"TIMEOUT", "PRUNED"} {
+			w.want[fmt.Sprintf("%s %s#%d/1", kind, id, resp.GetIncarnation())] = true
+		}
+	}
+}
+
+// check waits until all that is due was reported, and wants nothing else.
+func (w *timers) check(t *testing.T) {
+	t.Helper()
+	deadline := time.Now().Add(recovery)
+	for {
+		w.mu.Lock()
+		missing := ""
+		for key := range w.want {
+			if w.seen[key] == "" {
+				missing = key
+			}
+		}
+		odd := w.err
+		for key := range w.seen {
+			if !w.want[key] {
+				odd = errors.Join(odd, fmt.Errorf("%s was reported and is not due", key))
+			}
+		}
+		w.mu.Unlock()
+		if odd != nil {
+			t.Error(odd)
+			return
+		}
+		if missing == "" {
+			t.Logf("%d timeouts and prunes were due, and reported once each", len(w.want))
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("%s is due and was not reported", missing)
+			return
+		}
+		wait(20 * time.Millisecond)
+	}
+}
+
+// end ends the watch; it may be called twice.
+func (w *timers) end() {
+	w.stop()
+	<-w.done
+}
