@@ -132,6 +132,12 @@ func (p *placer) gather(ctx context.Context) (plan.State, []plan.Change) {
 	for _, pl := range placements {
 		look(pl.GetShard(), slices.Clone(pl.GetReplicas()))
 	}
+	// Who was forgotten may be a member of the catalog still, so that it hears of it.
+	for _, r := range state.Groups[0].Replicas {
+		if p.node.catalog.machine.NodeState(r.Node) == statev1.NodeState_NODE_STATE_GONE {
+			state.Nodes = append(state.Nodes, plan.Node{ID: r.Node, State: plan.Removed})
+		}
+	}
 	p.mark, p.caught = marks, caught
 	running := make([]plan.Change, 0, len(begun))
 	for _, id := range slices.Sorted(maps.Keys(begun)) {

@@ -113,27 +113,30 @@ func (p *planner) catalogMembers() (step, bool) {
 	return step{}, false
 }
 
-// forget lets go of a node that was sent away and holds nothing any more: first
-// its replica of the catalog, from which it learns what it has to delete, then
-// what the catalog knows of it.
+// forget lets go of a node that was sent away and holds no shard any more. The
+// catalog forgets it while it still gets the catalog's log, so that it learns of
+// that; then it leaves the catalog.
 func (p *planner) forget() (step, bool) {
-	ids := make([]string, 0, len(p.nodes))
-	for id := range p.nodes {
-		if p.leaves(id) && !p.holdsShards(id) {
-			if r := p.catalog.replica(id); r == nil || !r.Voter {
-				ids = append(ids, id)
-			}
+	var known, gone []string
+	for id, n := range p.nodes {
+		r := p.catalog.replica(id)
+		switch {
+		case r != nil && r.Voter || !p.leaves(id) || p.holdsShards(id):
+		case n.State != Removed:
+			known = append(known, id)
+		case r != nil:
+			gone = append(gone, id)
 		}
 	}
-	if len(ids) == 0 {
-		return step{}, false
+	slices.Sort(known)
+	slices.Sort(gone)
+	switch {
+	case len(gone) > 0:
+		return p.change(p.catalog, rankGoOn, Remove, gone[0], p.label(gone[0])+" is forgotten"), true
+	case len(known) > 0:
+		return p.change(p.catalog, rankGoOn, RemoveNode, known[0], p.label(known[0])+" "+p.condition(known[0])+" and holds no shard any more"), true
 	}
-	slices.Sort(ids)
-	id := ids[0]
-	if p.catalog.replica(id) != nil {
-		return p.change(p.catalog, rankGoOn, Remove, id, p.label(id)+" "+p.condition(id)+" and holds no shard any more"), true
-	}
-	return p.change(p.catalog, rankGoOn, RemoveNode, id, p.label(id)+" "+p.condition(id)+" and holds nothing any more"), true
+	return step{}, false
 }
 
 // holdsShards tells whether a node holds, or may hold, a replica of a shard.

@@ -14,10 +14,11 @@ const (
 	// Draining nodes keep their replicas, get no new ones, and lose their
 	// leaderships: what comes before maintenance.
 	Draining
-	// Decommissioning nodes lose everything, and are then forgotten.
+	// Decommissioning nodes lose everything, and are then forgotten: they go, or are
+	// lost for good.
 	Decommissioning
-	// Removed nodes are those of which an operator says that they are lost and do
-	// not come back: they are replaced at once, and then forgotten.
+	// Removed nodes are those that the catalog has forgotten. One that is a member of
+	// a group still, as it is of the catalog when it is forgotten, leaves it.
 	Removed
 )
 
@@ -118,7 +119,8 @@ const (
 	// Unplace takes Node out of the placement table; the node then closes the
 	// replica and deletes its state.
 	Unplace
-	// RemoveNode makes the catalog forget Node, which holds nothing any more.
+	// RemoveNode makes the catalog forget Node, which holds no shard any more. It is
+	// a member of the catalog until afterwards, so that it learns of it.
 	RemoveNode
 	// Demote takes the vote of Node, which stays a member of the group. Only the
 	// catalog needs it: every node has a replica of it.

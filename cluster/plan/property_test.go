@@ -50,11 +50,8 @@ func (w *world) disturb(kind int) {
 			n.State = Active
 		}
 	case 8:
-		if w.remaining() > 1 {
+		if w.remaining() > 1 && n.State != Removed {
 			n.State = Decommissioning
-			if !n.Alive && w.rng.IntN(2) == 0 {
-				n.State = Removed
-			}
 		}
 	case 9:
 		w.s.Settings.Replicas = 1 + w.rng.IntN(5)
@@ -113,6 +110,12 @@ func (w *world) checkGoal(t rapid.TB) {
 	t.Helper()
 	held := map[string]int{}
 	for _, n := range w.s.Nodes {
+		if n.State == Removed && member0(w, n.ID) {
+			t.Fatalf("%s is forgotten and still a member of the catalog\n%s", n.ID, w)
+		}
+	}
+	w.s.Nodes = slices.DeleteFunc(w.s.Nodes, func(n Node) bool { return n.State == Removed })
+	for _, n := range w.s.Nodes {
 		if n.State != Active {
 			t.Fatalf("%s is still %v\n%s", n.ID, n.State, w)
 		}
@@ -150,6 +153,12 @@ func (w *world) checkGoal(t rapid.TB) {
 		t.Fatalf("the shards are spread unevenly: %v\n%s", held, w)
 	}
 	w.checkLeaders(t)
+}
+
+// member0 tells whether a node is a member of the catalog's group.
+func member0(w *world, id string) bool {
+	_, in := member(w.group(0), id)
+	return in
 }
 
 // checkLeaders compares the most and the fewest shards that a node leads with

@@ -335,6 +335,9 @@ func (c *stage) show(out *strings.Builder) {
 		fmt.Fprintf(out, "%s: %s\n", groupName(g.ID), strings.Join(words, " "))
 	}
 	for _, n := range c.Nodes {
+		if n.State == Removed {
+			continue
+		}
 		fmt.Fprintf(out, "%s holds %d leads %d\n", n.ID, load[n.ID], led[n.ID])
 	}
 }

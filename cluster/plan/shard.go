@@ -2,6 +2,7 @@ package plan
 
 import (
 	"slices"
+	"strings"
 )
 
 // step is what one group is up to: at most one change or, if it cannot be taken
@@ -64,13 +65,16 @@ func (p *planner) shardStep(g *Group, target []string, lead string) step {
 	}
 	coming, going := p.pending(g, target)
 	voters, _ := g.quorum()
-	if len(going) > 0 && voters > len(target) {
+	if len(going) > 0 && voters > p.wanted() {
 		if st := p.dropVoter(g, target, going, lead); st.change != nil || len(coming) == 0 {
 			return st
 		}
 	}
 	if len(coming) > 0 {
 		return p.bring(g, target, coming[0], going, lead)
+	}
+	if len(going) > 0 && len(target) < p.wanted() && g.replica(going[0]).Reachable {
+		return p.waitAlike(g, going[0], "keeps a replica on "+p.label(going[0])+" ("+p.reason(going[0])+") until another node can take it: "+p.closed(target))
 	}
 	if len(going) > 0 {
 		return p.dropVoter(g, target, going, lead)
@@ -81,10 +85,27 @@ func (p *planner) shardStep(g *Group, target []string, lead string) step {
 	if lead != "" && lead != g.Leader {
 		return p.transfer(g, rankBalance, lead, "the leaders are spread evenly over the nodes that hold the shards")
 	}
+	if len(target) < p.wanted() {
+		return p.waitAlike(g, "", "should have "+count(p.asked, "replica")+", and no node can take another: "+p.closed(target))
+	}
 	if len(target) < p.asked && len(g.Replicas) < p.asked {
 		return p.waitAlike(g, "", "should have "+count(p.asked, "replica")+", and there are only "+count(len(p.eligible), "node")+" to hold one: add a node")
 	}
 	return step{group: g}
+}
+
+// closed says why the nodes that could hold a shard, and do not, get no replica.
+func (p *planner) closed(target []string) string {
+	var why []string
+	for _, id := range p.eligible {
+		if !p.open(id) && !slices.Contains(target, id) {
+			why = append(why, p.label(id)+" "+p.condition(id))
+		}
+	}
+	if len(why) == 0 {
+		return "add a node"
+	}
+	return strings.Join(why, ", ") + ", and gets nothing new"
 }
 
 // leaveLeader moves the leadership away from a node that goes or drains.

@@ -64,7 +64,11 @@ func (sim *simulation) catchUp(g *Group) {
 
 func (sim *simulation) apply(c Change) {
 	if c.Kind == RemoveNode {
-		sim.state.Nodes = slices.DeleteFunc(sim.state.Nodes, func(n Node) bool { return n.ID == c.Node })
+		for i := range sim.state.Nodes {
+			if n := &sim.state.Nodes[i]; n.ID == c.Node {
+				n.State = Removed
+			}
+		}
 		return
 	}
 	i := slices.IndexFunc(sim.state.Groups, func(g Group) bool { return g.ID == c.Group })

@@ -287,11 +287,11 @@ func (w *world) unsafe(c Change) string {
 }
 
 func (w *world) unsafeRemoveNode(n *Node) string {
-	if n.State != Decommissioning && n.State != Removed {
-		return "is not sent away"
+	if n.State != Decommissioning {
+		return "is not sent away, or forgotten already"
 	}
 	for _, g := range w.s.Groups {
-		if _, in := member(&g, n.ID); in || slices.Contains(g.Placed, n.ID) {
+		if r, in := member(&g, n.ID); in && (g.ID != 0 || r.Voter) || slices.Contains(g.Placed, n.ID) {
 			return fmt.Sprintf("holds group %d", g.ID)
 		}
 	}
@@ -309,6 +309,9 @@ func (w *world) unsafeLoss(g *Group, id string, asked int) string {
 	}
 	if id == g.Leader {
 		return "leads"
+	}
+	if g.ID != 0 && r.Reachable && w.node(id).State == Decommissioning && len(g.Replicas) <= min(asked, w.holders()) {
+		return "is alive, and nobody has taken its place"
 	}
 	voters, up := votes(g.Replicas)
 	left := slices.DeleteFunc(slices.Clone(g.Replicas), func(r Replica) bool { return r.Node == id })
@@ -342,7 +345,7 @@ func (w *world) holders() int {
 // apply carries a change out, as Raft and the catalog would.
 func (w *world) apply(c Change) {
 	if c.Kind == RemoveNode {
-		w.s.Nodes = slices.DeleteFunc(w.s.Nodes, func(n Node) bool { return n.ID == c.Node })
+		w.node(c.Node).State = Removed
 		return
 	}
 	g := w.group(c.Group)
@@ -369,6 +372,9 @@ func (w *world) apply(c Change) {
 	case Remove:
 		if at >= 0 && g.Leader != c.Node {
 			g.Replicas = slices.Delete(g.Replicas, at, at+1)
+			if n := w.node(c.Node); g.ID == 0 && n.State == Removed {
+				w.s.Nodes = slices.DeleteFunc(w.s.Nodes, func(n Node) bool { return n.ID == c.Node })
+			}
 		}
 	case Transfer:
 		if at >= 0 && g.Replicas[at].Reachable {
