@@ -43,6 +43,9 @@ type NodeConfig struct {
 	Timing  shard.Timing
 	// Placement is how fast replicas are moved while this node leads the catalog.
 	Placement PlacementTiming
+	// OnRemoved is called once, from a goroutine of the node, when the cluster has
+	// removed the node: it is of no use any more. It must not wait for the node.
+	OnRemoved func(error)
 	Logger    *slog.Logger
 	// Now is the clock; the default is time.Now.
 	Now func() time.Time
@@ -77,6 +80,9 @@ func (c *NodeConfig) defaults() {
 	}
 	if c.Members == nil {
 		c.Members = func() []Member { return nil }
+	}
+	if c.OnRemoved == nil {
+		c.OnRemoved = func(error) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -150,6 +156,7 @@ func OpenNode(cfg NodeConfig) (*Node, error) {
 	n.task(n.placeLoop)
 	n.task(n.placer.run)
 	n.task(n.loseLoop)
+	n.task(n.belongLoop)
 	n.task(n.catalog.leadLoop)
 	n.task(n.catalog.jointLoop)
 	n.task(n.catalog.retireLoop)
@@ -217,9 +224,7 @@ func (n *Node) AwaitCatalog(ctx context.Context) error {
 func (n *Node) Register(ctx context.Context) error {
 	for {
 		call, cancel := context.WithTimeout(ctx, n.cfg.RouteBudget)
-		_, err := n.catalog.propose(call, &statev1.Command{
-			Principal: "node/" + n.cfg.Self.GetId(), Kind: &statev1.Command_RegisterNode{RegisterNode: &statev1.RegisterNode{Node: n.cfg.Self}},
-		})
+		_, err := n.catalog.propose(call, n.registration())
 		cancel()
 		if err == nil || ctx.Err() != nil || fsm.ReasonOf(err) == typesv1.Reason_REASON_NODE_REMOVED {
 			return err

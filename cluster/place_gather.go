@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/spexio/spex/cluster/plan"
+	"github.com/spexio/spex/fsm"
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	"github.com/spexio/spex/shard"
 	"github.com/spexio/spex/shard/store"
 )
 
-// Defaults of PlacementTiming.
+// Defaults and bounds of what placement goes by.
 const (
 	// DefaultPlaceEvery is how often the leader of the catalog looks for something to move.
 	DefaultPlaceEvery = time.Second
@@ -22,6 +23,10 @@ const (
 	DefaultStabilise = 10 * time.Second
 	// DefaultPlaceConcurrent is how many groups are in change at the same time.
 	DefaultPlaceConcurrent = 4
+	// DefaultDeadAfter, MinDeadAfter and MaxDeadAfter: see fsm.
+	DefaultDeadAfter = fsm.DefaultDeadAfter
+	MinDeadAfter     = fsm.MinDeadAfter
+	MaxDeadAfter     = fsm.MaxDeadAfter
 	// aliveFor is how long a node that does not answer still counts as alive: one
 	// lost question must not change where replicas should be.
 	aliveFor = 5 * time.Second

@@ -7,13 +7,18 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spexio/spex/fsm"
 	"github.com/spexio/spex/internal/failpoint"
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
+	statev1 "github.com/spexio/spex/proto/spex/state/v1"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 )
 
 const (
 	// formEvery is how often a node looks at shards that are being formed.
 	formEvery = 100 * time.Millisecond
+	// belongEvery is how often a node looks whether it belongs to the cluster still.
+	belongEvery = 5 * time.Second
 	// loseEvery is how often a node tries again to give up replicas that it lost.
 	loseEvery = time.Second
 )
@@ -227,4 +232,41 @@ func (n *Node) closeStores(id uint32) error {
 		return nil
 	}
 	return st.Close()
+}
+
+// belongLoop finds out that the cluster has removed this node, which is not told:
+// whoever is removed from the catalog's group hears nothing of it any more. A
+// node that is no member of the group as far as it knows, or that has no leader
+// in it, asks the others.
+func (n *Node) belongLoop(ctx context.Context) {
+	ticker := time.NewTicker(belongEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		voters, nonvoters := n.catalog.group.Members()
+		self := n.cfg.Self.GetId()
+		_, led := n.catalog.group.Leader()
+		if n.ClusterID() == "" || led && (slices.Contains(voters, self) || slices.Contains(nonvoters, self)) {
+			continue
+		}
+		call, cancel := context.WithTimeout(ctx, n.cfg.RouteBudget)
+		_, err := n.catalog.send(call, n.registration())
+		cancel()
+		if fsm.ReasonOf(err) == typesv1.Reason_REASON_NODE_REMOVED {
+			n.log.Error("the cluster has removed this node: its server can be stopped, and its data directory deleted", "error", err)
+			n.cfg.OnRemoved(err)
+			return
+		}
+	}
+}
+
+// registration tells the catalog this node's present addresses.
+func (n *Node) registration() *statev1.Command {
+	return &statev1.Command{
+		Principal: "node/" + n.cfg.Self.GetId(), Kind: &statev1.Command_RegisterNode{RegisterNode: &statev1.RegisterNode{Node: n.cfg.Self}},
+	}
 }

@@ -108,7 +108,8 @@ type Server struct {
 
 	ready  chan struct{} // closed when the node serves
 	ran    chan struct{} // closed when run has returned
-	failed chan struct{} // closed when run failed with err
+	failed chan struct{} // closed when run failed with err, or the node was removed from the cluster
+	fail   sync.Once     // guards err and failed
 	err    error
 
 	closing sync.Once
@@ -204,8 +205,7 @@ func (s *Server) start() (err error) {
 	s.task(func() {
 		defer close(s.ran)
 		if err := s.run(); err != nil && s.ctx.Err() == nil {
-			s.err = err
-			close(s.failed)
+			s.failWith(err)
 		}
 	})
 	return nil
@@ -262,7 +262,7 @@ func (s *Server) run() error {
 		Self: s.self.Node(), Version: s.cfg.Version, Store: st, Peers: s.net.Peers(), Members: s.members, Timing: s.cfg.Timing, Logger: s.log,
 		Campaign: s.net.Campaign, Gone: s.net.Gone,
 		Attach: s.attach, RouteBudget: s.cfg.RouteBudget, JudgeBudget: s.cfg.JudgeBudget, BeforeJudge: s.cfg.Hooks.Judge, Now: s.cfg.Hooks.Now, BeforeDeadlines: s.cfg.Hooks.Deadlines,
-		BeforeDelete: s.cfg.Hooks.Delete, Space: space, Placement: s.cfg.Placement,
+		BeforeDelete: s.cfg.Hooks.Delete, Space: space, Placement: s.cfg.Placement, OnRemoved: s.failWith,
 	})
 	if err != nil {
 		return err
@@ -275,6 +275,15 @@ func (s *Server) run() error {
 	s.lifecycle.SetServing(true)
 	close(s.ready)
 	return nil
+}
+
+// failWith ends the service of the node; only the first cause is kept.
+func (s *Server) failWith(err error) {
+	s.fail.Do(func() {
+		s.err = err
+		s.lifecycle.SetServing(false)
+		close(s.failed)
+	})
 }
 
 // attach gives a group the transport between nodes.
@@ -335,8 +344,19 @@ func (s *Server) Ready(ctx context.Context) error {
 	}
 }
 
-// Failed is closed when the node could not be brought into service.
+// Failed is closed when the node could not be brought into service, or when the
+// cluster has removed it; Err says why.
 func (s *Server) Failed() <-chan struct{} { return s.failed }
+
+// Err is why the node failed, nil while Failed is open.
+func (s *Server) Err() error {
+	select {
+	case <-s.failed:
+		return s.err
+	default:
+		return nil
+	}
+}
 
 // Node is the node behind the listeners, nil before it has found its cluster.
 func (s *Server) Node() *cluster.Node {

@@ -41,6 +41,8 @@ type serverOptions struct {
 	settings   transport.Settings
 	timing     string
 	space      cluster.SpaceLimits
+	deadAfter  time.Duration
+	stabilise  time.Duration
 	log        logOptions
 }
 
@@ -96,6 +98,8 @@ when the storage has failed: the node then has to be looked at.`,
 	space := cluster.DefaultSpaceLimits()
 	f.Float64Var(&o.space.Low, "space-low", space.Low, "`percent` of the disk: with less free, the node hands its leaderships away and writes may be refused; 0: never")
 	f.Float64Var(&o.space.Stop, "space-stop", space.Stop, "`percent` of the disk: with less free, the node stops its shards")
+	f.DurationVar(&o.deadAfter, "dead-after", cluster.DefaultDeadAfter, "`time` of silence after which a new cluster replaces the replicas of a node")
+	f.DurationVar(&o.stabilise, "stabilise", cluster.DefaultStabilise, "`time` for which a new replica has to keep up before it gets a vote")
 	o.log.flags(cmd)
 	return cmd
 }
@@ -142,6 +146,10 @@ func (o *serverOptions) validate() error {
 		return usagef("--expect %d: use 0 to %d", o.expect, ring.MaxMembers)
 	case o.shards < 1 || o.shards > ring.MaxShards:
 		return usagef("--shards %d: use 1 to %d", o.shards, ring.MaxShards)
+	case o.deadAfter < cluster.MinDeadAfter || o.deadAfter > cluster.MaxDeadAfter:
+		return usagef("--dead-after %s: use %s to %s", o.deadAfter, cluster.MinDeadAfter, cluster.MaxDeadAfter)
+	case o.stabilise < time.Millisecond || o.stabilise > time.Hour:
+		return usagef("--stabilise %s: use 1ms to 1h", o.stabilise)
 	case o.replicas < 1 || o.replicas > ring.MaxMembers:
 		return usagef("--replicas %d: use 1 to %d; 3 survives the loss of one node", o.replicas, ring.MaxMembers)
 	}
@@ -191,6 +199,7 @@ func (a *app) runServer(ctx context.Context, o *serverOptions) error {
 	s, err := transport.StartServer(transport.ServerConfig{
 		Name: o.name, ClusterName: o.cluster, DataDir: o.dataDir, Listen: o.listen, HTTPListen: o.httpListen, PeerListen: o.peerListen, Gossip: o.gossip, Join: o.join,
 		Expect: o.expect, Shards: o.shards, Replicas: o.replicas, Settings: o.settings, Timing: raftTiming, GossipTimings: gossipTimings, Space: o.space,
+		DeadAfter: o.deadAfter, Placement: cluster.PlacementTiming{Stabilise: o.stabilise},
 		Version: buildVersion().Version, Logger: logger, OnFatal: fatal(logger),
 	})
 	if err != nil {
@@ -199,7 +208,11 @@ func (a *app) runServer(ctx context.Context, o *serverOptions) error {
 	err = s.Ready(ctx)
 	if err == nil {
 		a.sayReady(s)
-		<-ctx.Done()
+		select {
+		case <-ctx.Done():
+		case <-s.Failed():
+			err = s.Err()
+		}
 	}
 	if ctx.Err() != nil {
 		logger.Info("stopping")

@@ -111,27 +111,24 @@ func (s *steppers) end(t *testing.T, ask int) {
 	}
 }
 
-// settled waits until the leader of the catalog has nothing left to move, cond
-// holds for the status, and all replicas of a shard agree.
+// settled waits until the leader of the catalog has nothing left to move and cond
+// holds for the status. Moves take many elections and looks at the cluster: on a
+// loaded machine longer than anything else that is waited for.
 func settled(t *testing.T, c *Cluster, ask int, what string, cond func(*spexv1.GetStatusResponse) bool) {
 	t.Helper()
-	var last string
-	Eventually(t, what, func() bool {
-		defer func() {
-			if t.Failed() {
-				t.Log(last)
-			}
-		}()
+	deadline := time.Now().Add(3 * Patience)
+	for {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
 		p, err := c.Server(ask).Node().Plan(ctx)
-		if err != nil {
-			last = err.Error()
-			return false
+		cancel()
+		if err == nil && len(p.Steps) == 0 && len(p.Running) == 0 && cond(c.Status(ask)) {
+			return
 		}
-		last = fmt.Sprintf("left: %v, under way: %v, waiting: %v", p.Steps, p.Running, p.Waiting)
-		return len(p.Steps) == 0 && len(p.Running) == 0 && cond(c.Status(ask))
-	})
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %v in vain for: %s: %v, plan %+v, status %v", 3*Patience, what, err, p, c.Status(ask))
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // spread tells whether all nodes of a status hold and lead equally much, and nobody else
@@ -261,6 +258,36 @@ func TestDeadNodeIsReplaced(t *testing.T) {
 	c.AwaitReady(3)
 	settled(t, c, 0, "the node that came back to hold its share", func(st *spexv1.GetStatusResponse) bool { return spread(st, 4, 3) })
 	s.end(t, 3)
+	sameStates(t, c, 0)
+}
+
+// TestRemovedNodeIsTold: a node is cut off, and somebody says that it does not come
+// back: its replicas are made anew at once. When it can be heard again it learns
+// that it was removed, and gives up.
+func TestRemovedNodeIsTold(t *testing.T) {
+	t.Parallel()
+	c := Start(t, Options{Nodes: 4, Shards: 4, Configure: quickPlacement})
+	settled(t, c, 0, "four nodes to hold 3 replicas each", func(st *spexv1.GetStatusResponse) bool { return spread(st, 4, 3) })
+	s := newSteppers(t, c, 0, 1, 2)
+	ctx := testContext(t)
+	if _, err := c.Server(0).Node().RemoveNode(ctx, "n3"); err == nil || !strings.Contains(err.Error(), "answers") {
+		t.Fatalf("a node that answers: %v", err)
+	}
+	c.Partition([]int{0, 1, 2})
+	if _, err := c.Server(0).Node().RemoveNode(ctx, "n3"); err != nil {
+		t.Fatal(err)
+	}
+	settled(t, c, 0, "three nodes to hold everything, and no other to be listed", func(st *spexv1.GetStatusResponse) bool { return spread(st, 3, 3) })
+	c.Heal()
+	select {
+	case <-c.Server(3).Failed():
+	case <-ctx.Done():
+		t.Fatal("the node does not find out that it was removed")
+	}
+	if err := c.Server(3).Err(); err == nil || !strings.Contains(err.Error(), "was removed from the cluster") {
+		t.Errorf("it failed with: %v", err)
+	}
+	s.end(t, 0)
 	sameStates(t, c, 0)
 }
 
