@@ -112,11 +112,11 @@ func TestScheduleValidate(t *testing.T) {
 
 func TestConfigDefaults(t *testing.T) {
 	for want, c := range map[string]Config{
-		"Addresses is empty":  {},
-		"Groups is 1000":      {Addresses: []string{"a:1"}, Groups: 1000},
-		"leave one that can":  {Addresses: []string{"a:1"}, Clients: 3, Pinned: 3},
-		"Think is negative":   {Addresses: []string{"a:1"}, Think: -1},
-		"InstanceOps is 1000": {Addresses: []string{"a:1"}, InstanceOps: 1000},
+		"Addresses is empty":              {},
+		"Groups is 1000":                  {Addresses: []string{"a:1"}, Groups: 1000},
+		"leave one that can":              {Addresses: []string{"a:1"}, Clients: 3, Pinned: 3},
+		"Think or ProbeSteps is negative": {Addresses: []string{"a:1"}, Think: -1},
+		"InstanceOps is 1000":             {Addresses: []string{"a:1"}, InstanceOps: 1000},
 	} {
 		if _, err := NewWorkload(c); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)

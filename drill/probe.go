@@ -26,14 +26,12 @@ func (w *Workload) probe(ctx context.Context) {
 	var work sync.WaitGroup
 	found := map[uint32]bool{}
 	for n := 0; len(found) < shards && n < maxProbeTries*shards && ctx.Err() == nil; n++ {
-		o := w.send(ctx, c, w.probeWrite(Operation{Client: -1 - n, Instance: fmt.Sprintf("%s-probe-%d", w.cfg.Prefix, n), Kind: Init}))
-		w.addProbe(o)
-		w.knows(o.Instance)
+		o := w.probeInit(ctx, c, -1-n)
 		if o.Outcome != OK || found[o.Answer.Shard] {
 			continue
 		}
 		found[o.Answer.Shard] = true
-		work.Go(func() { w.probeShard(ctx, c, o) })
+		work.Go(func() { w.probeShard(ctx, c, o, shards) })
 	}
 	if len(found) < shards && ctx.Err() == nil {
 		w.cfg.Logger.Warn("not every shard has a probe", "shards", shards, "probes", len(found))
@@ -61,11 +59,26 @@ func (w *Workload) probeWrite(o Operation) Operation {
 	return o
 }
 
+// probeInit begins an instance in some shard.
+func (w *Workload) probeInit(ctx context.Context, c *client.Client, number int) Operation {
+	o := w.probeWrite(Operation{Client: number, Instance: fmt.Sprintf("%s-probe-%d", w.cfg.Prefix, w.probed.Add(1)), Kind: Init})
+	o = w.send(ctx, c, o)
+	w.addProbe(o)
+	w.knows(o.Instance)
+	return o
+}
+
 // probeShard writes to the instance of one shard. A write whose outcome is not
 // known is sent again, so that it counts when it is answered.
-func (w *Workload) probeShard(ctx context.Context, c *client.Client, first Operation) {
-	for n := 0; ctx.Err() == nil; n++ {
+func (w *Workload) probeShard(ctx context.Context, c *client.Client, first Operation, shards int) {
+	for n := 1; ctx.Err() == nil; n++ {
 		pause(ctx, w.cfg.ProbeEvery)
+		for tries := maxProbeTries * shards; n%w.cfg.ProbeSteps == 0 && tries > 0 && ctx.Err() == nil; tries-- {
+			if o := w.probeInit(ctx, c, first.Client); o.Outcome == OK && o.Answer.Shard == first.Answer.Shard {
+				first = o
+				break
+			}
+		}
 		o := w.probeWrite(Operation{Client: first.Client, Instance: first.Instance, Kind: Step, Action: actionName(0, n), State: stateName(n)})
 		for {
 			done := w.send(ctx, c, o)

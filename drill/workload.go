@@ -27,6 +27,7 @@ const (
 	DefaultCallTimeout = 4 * time.Second
 	DefaultThink       = 5 * time.Millisecond
 	DefaultProbeEvery  = 50 * time.Millisecond
+	DefaultProbeSteps  = 20_000
 )
 
 // Limits of Config: with more, the search for a linearization takes too long.
@@ -68,6 +69,9 @@ type Config struct {
 	// ProbeEvery is how often each shard is written to by its probe, which measures
 	// outages; 0 means DefaultProbeEvery, a negative value means no probes.
 	ProbeEvery time.Duration
+	// ProbeSteps is how many steps a probe takes before it goes on with another
+	// instance; 0 means DefaultProbeSteps, far below what a history keeps.
+	ProbeSteps int
 	// Dial makes the clients; nil means client.Dial. Options is what they get
 	// beside addresses, namespace and timeouts, for example TLS.
 	Dial    func(context.Context, client.Options) (*client.Client, error)
@@ -89,6 +93,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.CallTimeout = cmp.Or(c.CallTimeout, DefaultCallTimeout)
 	c.Think = cmp.Or(c.Think, DefaultThink)
 	c.ProbeEvery = cmp.Or(c.ProbeEvery, DefaultProbeEvery)
+	c.ProbeSteps = cmp.Or(c.ProbeSteps, DefaultProbeSteps)
 	for _, l := range []struct {
 		name        string
 		value, most int
@@ -103,8 +108,8 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Pinned >= c.Clients && c.Clients > 1 {
 		return c, fmt.Errorf("drill: Config.Pinned is %d of %d clients: leave one that can go elsewhere", c.Pinned, c.Clients)
 	}
-	if c.Operations < 0 || c.CallTimeout < 0 || c.Think < 0 {
-		return c, errors.New("drill: Config.Operations, CallTimeout or Think is negative")
+	if c.Operations < 0 || c.CallTimeout < 0 || c.Think < 0 || c.ProbeSteps < 0 {
+		return c, errors.New("drill: Config.Operations, CallTimeout, Think or ProbeSteps is negative")
 	}
 	if c.Dial == nil {
 		c.Dial = client.Dial
@@ -123,9 +128,10 @@ type Workload struct {
 	// control applies the specification and reads the end.
 	control *client.Client
 
-	mark  atomic.Int64
-	calls atomic.Int64
-	acked atomic.Int64
+	mark   atomic.Int64
+	calls  atomic.Int64
+	acked  atomic.Int64
+	probed atomic.Int64 // identifiers of probes
 
 	mu         sync.Mutex // guards the fields below
 	operations []Operation

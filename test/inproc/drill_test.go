@@ -13,7 +13,7 @@ import (
 func TestDrill(t *testing.T) {
 	t.Parallel()
 	c := Start(t, Options{Shards: 2})
-	cfg := drill.Config{Seed: 1, CallTimeout: 2 * time.Second, Groups: 3}
+	cfg := drill.Config{Seed: 1, CallTimeout: 2 * time.Second, Groups: 3, ProbeSteps: 25}
 	for i := range 3 {
 		cfg.Addresses = append(cfg.Addresses, c.Server(i).Addr())
 	}
@@ -58,6 +58,13 @@ func TestDrill(t *testing.T) {
 	if err := v.Err(); err != nil {
 		t.Error(err)
 	}
+	probed := map[string]bool{}
+	for _, o := range h.Probes {
+		probed[o.Instance] = true
+	}
+	if len(probed) < 4 {
+		t.Errorf("the probes of 2 shards stayed with %d instances", len(probed))
+	}
 	if n := v.Counts; n.Acknowledged < 1000 || n.Retries == 0 || n.Instances < 5 {
 		t.Errorf("the workload did too little to say anything: %+v", n)
 	}
@@ -67,5 +74,11 @@ func TestDrill(t *testing.T) {
 func moreWrites(t *testing.T, w *drill.Workload, more int64) {
 	t.Helper()
 	goal := w.Acknowledged() + more
+	began := w.Acknowledged()
+	defer func() {
+		if t.Failed() {
+			t.Logf("%d writes were acknowledged before, %d are now, %d are the goal", began, w.Acknowledged(), goal)
+		}
+	}()
 	Eventually(t, "the workload to write", func() bool { return w.Acknowledged() >= goal })
 }
