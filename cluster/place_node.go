@@ -250,6 +250,12 @@ func (n *Node) belongLoop(ctx context.Context) {
 		voters, nonvoters := n.catalog.group.Members()
 		self := n.cfg.Self.GetId()
 		_, led := n.catalog.group.Leader()
+		if n.catalog.machine.NodeState(self) == statev1.NodeState_NODE_STATE_GONE {
+			err := fsm.Errorf(typesv1.Reason_REASON_NODE_REMOVED, "the node %s was removed from the cluster", self)
+			n.log.Error("the cluster has removed this node: its server can be stopped, and its data directory deleted")
+			n.cfg.OnRemoved(err)
+			return
+		}
 		if n.ClusterID() == "" || led && (slices.Contains(voters, self) || slices.Contains(nonvoters, self)) {
 			continue
 		}

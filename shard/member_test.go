@@ -81,3 +81,38 @@ func TestOneChangeAtATime(t *testing.T) {
 		wantError(t, leader.group.Change(short(), MemberChange{Kind: RemoveChange, Node: c.others(leader.id)[0], Voters: three}), typesv1.Reason_REASON_UNAVAILABLE, true)
 	})
 }
+
+// TestSettledConfiguration: a leader says that its configuration is committed only
+// when it is: not while a change is under way, and not when it does not lead.
+func TestSettledConfiguration(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newCluster(t, nil, "a", "b", "c", "d")
+		three := []string{"a", "b", "c"}
+		c.bootstrap(three, nil)
+		leader := c.leader()
+		c.put(leader, "x")
+		if s := leader.group.Status(); !s.Settled || len(s.Voters) != 3 {
+			t.Fatalf("a leader with nothing under way: %+v", s)
+		}
+		other := c.others(leader.id, "d")[0]
+		if c.nodes[other].group.Status().Settled {
+			t.Error("a follower cannot know")
+		}
+		// Followers that do not hear the leader keep the change from being committed.
+		c.isolate(leader.id)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		wantError(t, leader.group.Change(ctx, MemberChange{Kind: RemoveChange, Node: other, Voters: three}), typesv1.Reason_REASON_OUTCOME_UNKNOWN, false)
+		if s := leader.group.Status(); s.Settled || len(s.Voters) != 2 {
+			t.Errorf("a change that is logged here alone: %+v", s)
+		}
+		time.Sleep(5 * time.Second) // the others elect a leader, without the change
+		c.heal()
+		next := c.leader()
+		c.put(next, "y")
+		c.eventually("the leader to be sure of its configuration again", func() bool {
+			s := c.leader().group.Status()
+			return s.Settled && len(s.Voters) == 3
+		})
+	})
+}
