@@ -37,12 +37,13 @@ func (n *Node) Propose(ctx context.Context, req *peerv1.ProposeRequest) (*peerv1
 	return n.catalog.proposeHere(ctx, req.GetCommand())
 }
 
-// ReadIndex answers for the catalog if this node leads it.
+// ReadIndex answers for a group that this node leads.
 func (n *Node) ReadIndex(ctx context.Context, req *peerv1.ReadIndexRequest) (*peerv1.ReadIndexResponse, error) {
-	if req.GetTarget().GetGroup() != store.CatalogGroup {
+	g, ok := n.host.Get(req.GetTarget().GetGroup())
+	if !ok {
 		return nil, n.notHere(req.GetTarget().GetGroup(), nil)
 	}
-	index, err := n.catalog.group.ReadIndex(ctx)
+	index, err := g.ReadIndex(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -241,12 +241,17 @@ func (n *Node) ClusterID() string { return n.catalog.machine.Cluster().ID }
 
 // Ready waits until the node can serve: the catalog is known, every shard has
 // been formed, and every replica that is placed here has been opened, or was
-// refused, and knows its leader.
+// refused, knows its leader, and has applied that leader's commit index once.
 func (n *Node) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	caught := newCaughtUp(n)
+	defer caught.tasks.Wait()
+	defer cancel()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
 	for {
-		missing := n.missing()
+		missing := n.missing(ctx, caught)
 		if missing == "" {
 			return nil
 		}
@@ -259,12 +264,16 @@ func (n *Node) Ready(ctx context.Context) error {
 }
 
 // missing says what the node waits for before it is ready, "" if for nothing.
-func (n *Node) missing() string {
+func (n *Node) missing(ctx context.Context, caught *caughtUp) string {
 	if n.ClusterID() == "" {
 		return "it does not have the catalog yet"
 	}
 	if _, ok := n.catalog.group.Leader(); !ok {
 		return "the catalog has no leader"
+	}
+	behind := ""
+	if !caught.up(ctx, n.catalog.group) {
+		behind = "the catalog has not caught up with its leader yet"
 	}
 	for _, p := range n.catalog.machine.Placements() {
 		if !p.GetFormed() {
@@ -286,8 +295,11 @@ func (n *Node) missing() string {
 		if _, ok := r.group.Leader(); !ok {
 			return fmt.Sprintf("shard %d has no leader", p.GetShard())
 		}
+		if !caught.up(ctx, r.group) {
+			behind = fmt.Sprintf("shard %d has not caught up with its leader yet", p.GetShard())
+		}
 	}
-	return ""
+	return behind
 }
 
 // replica returns the replica of a shard on this node, or why it could not be opened.

@@ -61,24 +61,26 @@ type Timing struct {
 	Refused time.Duration
 	// Silent is how long a majority of the voters hears nothing before one of them
 	// campaigns although the leader's process may still run. It should be well
-	// above what a busy machine makes a healthy leader wait.
+	// above what a busy machine makes a healthy leader wait, and a little less than
+	// Heartbeat: a voter whose own timer was first waits an election timeout for
+	// those who still believe in the leader.
 	Silent time.Duration
 }
 
 // LAN returns the timing for nodes of one site. A leader whose process ended is
-// replaced in about half a second, one that hangs or was cut off in about two;
+// replaced in about half a second, one that hangs or was cut off in less than two;
 // a node may be starved of its processors for a second without consequences.
 func LAN() Timing {
 	return Timing{
-		Heartbeat:   time.Second,
-		Election:    time.Second,
-		LeaderLease: time.Second,
+		Heartbeat:   1500 * time.Millisecond,
+		Election:    1500 * time.Millisecond,
+		LeaderLease: 1500 * time.Millisecond,
 		Commit:      500 * time.Millisecond,
 		Enqueue:     2 * time.Second,
 		Confirm:     time.Second,
 		Drain:       2 * time.Second,
-		Refused:     250 * time.Millisecond,
-		Silent:      1500 * time.Millisecond,
+		Refused:     350 * time.Millisecond,
+		Silent:      1400 * time.Millisecond,
 	}
 }
 
@@ -86,30 +88,30 @@ func LAN() Timing {
 // and back, over links that lose packets.
 func WAN() Timing {
 	return Timing{
-		Heartbeat:   4 * time.Second,
-		Election:    4 * time.Second,
-		LeaderLease: 4 * time.Second,
+		Heartbeat:   6 * time.Second,
+		Election:    6 * time.Second,
+		LeaderLease: 5 * time.Second,
 		Commit:      time.Second,
 		Enqueue:     5 * time.Second,
 		Confirm:     3 * time.Second,
 		Drain:       5 * time.Second,
 		Refused:     1500 * time.Millisecond,
-		Silent:      6 * time.Second,
+		Silent:      5500 * time.Millisecond,
 	}
 }
 
 // Test returns a timing for tests with all nodes in one process.
 func Test() Timing {
 	return Timing{
-		Heartbeat:   300 * time.Millisecond,
-		Election:    300 * time.Millisecond,
-		LeaderLease: 300 * time.Millisecond,
+		Heartbeat:   600 * time.Millisecond,
+		Election:    600 * time.Millisecond,
+		LeaderLease: 500 * time.Millisecond,
 		Commit:      20 * time.Millisecond,
 		Enqueue:     time.Second,
 		Confirm:     500 * time.Millisecond,
 		Drain:       500 * time.Millisecond,
-		Refused:     100 * time.Millisecond,
-		Silent:      500 * time.Millisecond,
+		Refused:     150 * time.Millisecond,
+		Silent:      550 * time.Millisecond,
 	}
 }
 

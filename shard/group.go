@@ -26,6 +26,8 @@ type Group struct {
 	// It only says something together with Raft's present term: see Leading.
 	leadTerm     atomic.Uint64
 	featureLevel atomic.Uint32
+	// led is when this node was last seen to lead, in unix nanoseconds.
+	led atomic.Int64
 	// noGrowth is why the group must not grow, nil if it may.
 	noGrowth atomic.Pointer[string]
 

@@ -88,14 +88,19 @@ func (g *Group) lastEntry() (term, index uint64) {
 	return term, index
 }
 
-// silence is how long this node, as a follower, has not heard of a leader; 0 when
-// it does not follow or never heard of one.
+// silence is how long this node has not heard of a leader; 0 when it leads or never
+// heard of one.
 func (g *Group) silence() time.Duration {
 	last := g.raft.LastContact()
-	if g.raft.State() != raft.Follower || last.IsZero() || g.replica.haltCause() != nil {
+	state := g.raft.State()
+	if state == raft.Leader {
+		g.led.Store(time.Now().UnixNano())
+	}
+	if state != raft.Follower && state != raft.Candidate || last.IsZero() || g.replica.haltCause() != nil {
 		return 0
 	}
-	return time.Since(last)
+	// A leader that stepped down has not heard of one for as long as it led.
+	return min(time.Since(last), time.Since(time.Unix(0, g.led.Load())))
 }
 
 // lost reports whether the leader is lost for this node. It may take as long as a
@@ -139,16 +144,27 @@ func (g *Group) suspectLoop() {
 		return
 	}
 	var s suspicion
+	for g.pauseWatch(&s, g.watch(&s)) {
+	}
+}
+
+// pauseWatch waits for d, or until a voter asks about the leader; but for that once
+// in a while only, as whoever looks asks the others. It reports false at the end.
+func (g *Group) pauseWatch(s *suspicion, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
 	for {
-		timer := time.NewTimer(g.watch(&s))
 		select {
 		case <-timer.C:
+			return true
 		case <-g.suspectWake:
+			if time.Since(s.woken) >= g.cfg.Timing.Refused {
+				s.woken = time.Now()
+				return true
+			}
 		case <-g.ctx.Done():
-			timer.Stop()
-			return
+			return false
 		}
-		timer.Stop()
 	}
 }
 
@@ -159,6 +175,9 @@ type suspicion struct {
 	leader string
 	// until is when this node campaigns although another one should have.
 	until time.Time
+	// campaigned is when this node campaigned last, in any term, and woken when a
+	// voter made it look last.
+	campaigned, woken time.Time
 }
 
 // watch looks at the leader once, and campaigns if it is lost and this node is
@@ -168,12 +187,15 @@ func (g *Group) watch(s *suspicion) time.Duration {
 	voters, _ := g.members()
 	silence, term := g.silence(), g.raft.CurrentTerm()
 	if term != s.term {
-		*s = suspicion{term: term}
+		*s = suspicion{term: term, campaigned: s.campaigned, woken: s.woken}
 	}
 	if leader, known := g.Leader(); known {
 		s.leader = leader
 	}
-	if silence < step || !slices.Contains(voters, g.cfg.NodeID) {
+	// A candidate of a term that had a leader is one whose own timers were first,
+	// and who gets no votes from those who still believe in that leader.
+	voting := g.raft.State() == raft.Candidate && s.leader == ""
+	if silence < step || voting || !slices.Contains(voters, g.cfg.NodeID) {
 		// At most a beat later than due, however short the rest is.
 		return max(step-silence, step/10)
 	}
@@ -186,7 +208,11 @@ func (g *Group) watch(s *suspicion) time.Duration {
 	if len(lost)+1 < len(voters)/2+1 {
 		return step/2 + rand.N(step/2)
 	}
-	if before := g.better(lost, voters); before > 0 {
+	before, votes := g.standing(lost, voters)
+	if votes < len(voters)/2+1 {
+		return step // somebody with a longer log has to do it
+	}
+	if before > 0 {
 		if s.until.IsZero() {
 			s.until = time.Now().Add(time.Duration(before) * step)
 		}
@@ -194,9 +220,13 @@ func (g *Group) watch(s *suspicion) time.Duration {
 			return rest
 		}
 	}
-	if g.silence() < step || g.raft.CurrentTerm() != term {
-		return step
+	// Where everything is too slow for an election, more of them make it worse:
+	// then Raft's own timers, with their pre-votes, are the better judge.
+	rest := 2*(g.cfg.Timing.Heartbeat+g.cfg.Timing.Election) - time.Since(s.campaigned)
+	if g.silence() < step || g.raft.CurrentTerm() != term || rest > 0 {
+		return max(step, rest)
 	}
+	s.campaigned = time.Now()
 	g.cfg.Logger.Info("the leader is lost; this node campaigns", "leader", s.leader, "term", term, "silence", silence.Round(time.Millisecond), "agreeing", len(lost)+1)
 	if err := g.cfg.Failover.Campaign(ctx, g.cfg.ID); err != nil {
 		g.cfg.Logger.Warn("the election could not be begun", "error", err)
@@ -246,20 +276,24 @@ func (g *Group) askAll(ctx context.Context, voters []string, leader string, term
 	return answers
 }
 
-// better counts the voters that should campaign before this node: those with a
-// longer log, and of those with the same one the earlier in rank.
-func (g *Group) better(others map[string]Lost, voters []string) int {
+// standing counts the voters that should campaign before this node, those with a
+// longer log, and of those with the same one the earlier in rank; and the votes that
+// this node can get, its own included.
+func (g *Group) standing(others map[string]Lost, voters []string) (before, votes int) {
 	order := slices.Sorted(slices.Values(voters))
 	mine := Lost{}
 	mine.LastTerm, mine.LastIndex = g.lastEntry()
-	count := 0
+	votes = 1
 	for voter, theirs := range others {
-		if cmp.Or(cmp.Compare(theirs.LastTerm, mine.LastTerm), cmp.Compare(theirs.LastIndex, mine.LastIndex),
-			cmp.Compare(g.rank(order, g.cfg.NodeID), g.rank(order, voter))) > 0 {
-			count++
+		longer := cmp.Or(cmp.Compare(theirs.LastTerm, mine.LastTerm), cmp.Compare(theirs.LastIndex, mine.LastIndex))
+		if longer <= 0 {
+			votes++
+		}
+		if cmp.Or(longer, cmp.Compare(g.rank(order, g.cfg.NodeID), g.rank(order, voter))) > 0 {
+			before++
 		}
 	}
-	return count
+	return before, votes
 }
 
 // rank is the place of a voter in an order that differs between groups, so that

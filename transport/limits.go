@@ -85,7 +85,7 @@ type Timing struct {
 	// Connect bounds one attempt to connect. Default 2 s.
 	Connect time.Duration
 	// ConnectBackoff bounds the wait between two attempts, which begins at a
-	// tenth of it. Default 1 s.
+	// tenth of it. Default 500 ms.
 	ConnectBackoff time.Duration
 }
 
@@ -102,6 +102,6 @@ func (t Timing) withDefaults() Timing {
 	set(&t.SnapshotInstall, 5*time.Minute)
 	set(&t.Request, DefaultRequestTimeout)
 	set(&t.Connect, 2*time.Second)
-	set(&t.ConnectBackoff, time.Second)
+	set(&t.ConnectBackoff, 500*time.Millisecond)
 	return t
 }

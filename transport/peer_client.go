@@ -39,7 +39,7 @@ func (p *Peers) Propose(ctx context.Context, to string, req *peerv1.ProposeReque
 	return peerCall(ctx, p, to, req, peerv1.PeerServiceClient.Propose)
 }
 
-// ReadIndex asks the leader of the catalog for the index of a linearizable read.
+// ReadIndex asks the leader of a group for the index of a linearizable read.
 func (p *Peers) ReadIndex(ctx context.Context, to string, req *peerv1.ReadIndexRequest) (*peerv1.ReadIndexResponse, error) {
 	return peerCall(ctx, p, to, req, peerv1.PeerServiceClient.ReadIndex)
 }

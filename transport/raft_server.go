@@ -131,6 +131,7 @@ func (s *raftServer) stopping() error {
 // deliverSnapshot is deliver with a bound on how long raft may take to begin:
 // its main loop may be stuck, and there is no deadline on the whole.
 func (t *RaftTransport) deliverSnapshot(ctx context.Context, command *raft.InstallSnapshotRequest, reader io.Reader) (any, error) {
+	t.sawTerm(command)
 	answers := make(chan raft.RPCResponse, 1)
 	begin, cancel := context.WithTimeout(ctx, t.net.timing.SnapshotProgress)
 	defer cancel()

@@ -23,6 +23,10 @@ func (t *RaftTransport) InstallSnapshot(_ raft.ServerID, to raft.ServerAddress, 
 	if t.ctx.Err() != nil {
 		return raft.ErrTransportShutdown
 	}
+	t.sawTerm(args)
+	if t.failuresInARow(to) > awaitAfter {
+		t.awaitPeer(to, args.Term)
+	}
 	cc, err := t.net.conn(string(to))
 	if err != nil {
 		return t.failed("install snapshot", to, err)
@@ -36,6 +40,7 @@ func (t *RaftTransport) InstallSnapshot(_ raft.ServerID, to raft.ServerAddress, 
 	defer watch.Stop()
 
 	answer, err := t.streamSnapshot(ctx, watch, cc, to, args, data)
+	t.count(to, err)
 	if err != nil {
 		// The cause says more than the "context canceled" that the stream saw.
 		if cause := context.Cause(ctx); cause != nil && t.ctx.Err() == nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -30,9 +31,14 @@ type RaftTransport struct {
 	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
 
-	// mu guards heartbeat.
+	// term is the latest one that a request of the group carried; see awaitPeer.
+	term atomic.Uint64
+
+	// mu guards the fields below.
 	mu        sync.RWMutex
 	heartbeat func(raft.RPC)
+	// failures counts the replication calls to each peer that failed in a row.
+	failures map[raft.ServerAddress]int
 }
 
 var (
@@ -46,7 +52,7 @@ var (
 // with WRONG_TARGET. A transport of the group that is still open is closed. On a
 // network that is closed the transport is closed from the beginning.
 func (n *PeerNet) Raft(group uint32) *RaftTransport {
-	t := &RaftTransport{net: n, group: group, consumer: make(chan raft.RPC)}
+	t := &RaftTransport{net: n, group: group, consumer: make(chan raft.RPC), failures: map[raft.ServerAddress]int{}}
 	t.ctx, t.cancel = context.WithCancel(n.ctx)
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -114,8 +120,10 @@ func (t *RaftTransport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress)
 	return nil, raft.ErrPipelineReplicationNotSupported
 }
 
-// AppendEntries sends entries, or a heartbeat on the call of its own.
+// AppendEntries sends entries, or a heartbeat on the call of its own. After a few failures in
+// a row one returns only when the peer answers again; see awaitPeer.
 func (t *RaftTransport) AppendEntries(_ raft.ServerID, to raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	t.sawTerm(args)
 	req := func(tg *peerv1.Target) *peerv1.AppendEntriesRequest { return raftAppendToProto(args, tg) }
 	if isHeartbeat(args) {
 		return raftCall(t, "heartbeat", to, t.net.timing.Heartbeat, req, peerv1.RaftServiceClient.Heartbeat, raftAppendRespFromProto, resp)
@@ -123,11 +131,17 @@ func (t *RaftTransport) AppendEntries(_ raft.ServerID, to raft.ServerAddress, ar
 	if broken.Enabled && broken.Is(broken.AckBeforeCommit) {
 		return appendEarly(t, to, args, resp)
 	}
-	return raftCall(t, "append entries", to, t.net.timing.AppendEntries, req, peerv1.RaftServiceClient.AppendEntries, raftAppendRespFromProto, resp)
+	err := raftCall(t, "append entries", to, t.net.timing.AppendEntries, req, peerv1.RaftServiceClient.AppendEntries, raftAppendRespFromProto, resp)
+	if t.count(to, err); t.failuresInARow(to) > awaitAfter {
+		args.Entries = nil // Raft looks at them after a success only; they may be many.
+		t.awaitPeer(to, args.Term)
+	}
+	return err
 }
 
 // RequestVote asks a member for its vote.
 func (t *RaftTransport) RequestVote(_ raft.ServerID, to raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
+	t.sawTerm(args)
 	req := func(tg *peerv1.Target) *peerv1.RequestVoteRequest { return raftVoteToProto(args, tg) }
 	return raftCall(t, "request vote", to, t.net.timing.Vote, req, peerv1.RaftServiceClient.RequestVote, raftVoteRespFromProto, resp)
 }
@@ -188,6 +202,7 @@ func isHeartbeat(r *raft.AppendEntriesRequest) bool {
 // or the transport ends. The answer has a place to go even when nobody waits
 // for it any longer, so that it never holds up raft.
 func (t *RaftTransport) deliver(ctx context.Context, command any, reader io.Reader) (any, error) {
+	t.sawTerm(command)
 	answers := make(chan raft.RPCResponse, 1)
 	select {
 	case t.consumer <- raft.RPC{Command: command, Reader: reader, RespChan: answers}:
@@ -207,6 +222,7 @@ func (t *RaftTransport) deliverHeartbeat(ctx context.Context, command *raft.Appe
 	if handle == nil {
 		return t.deliver(ctx, command, nil)
 	}
+	t.sawTerm(command)
 	answers := make(chan raft.RPCResponse, 1)
 	handle(raft.RPC{Command: command, RespChan: answers})
 	return t.await(ctx, answers)

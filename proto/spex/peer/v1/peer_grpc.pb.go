@@ -43,7 +43,7 @@ type PeerServiceClient interface {
 	Forward(ctx context.Context, in *ForwardRequest, opts ...grpc.CallOption) (*ForwardResponse, error)
 	// Propose hands a command to the leader of the catalog.
 	Propose(ctx context.Context, in *ProposeRequest, opts ...grpc.CallOption) (*ProposeResponse, error)
-	// ReadIndex asks the leader of the catalog for the index that a linearizable read must wait for.
+	// ReadIndex asks the leader of a group for the index that a linearizable read must wait for.
 	ReadIndex(ctx context.Context, in *ReadIndexRequest, opts ...grpc.CallOption) (*ReadIndexResponse, error)
 	// Confirm asks a voter whether its current term in a group is still the given
 	// one, and perhaps whether that term's leader is lost.
@@ -169,7 +169,7 @@ type PeerServiceServer interface {
 	Forward(context.Context, *ForwardRequest) (*ForwardResponse, error)
 	// Propose hands a command to the leader of the catalog.
 	Propose(context.Context, *ProposeRequest) (*ProposeResponse, error)
-	// ReadIndex asks the leader of the catalog for the index that a linearizable read must wait for.
+	// ReadIndex asks the leader of a group for the index that a linearizable read must wait for.
 	ReadIndex(context.Context, *ReadIndexRequest) (*ReadIndexResponse, error)
 	// Confirm asks a voter whether its current term in a group is still the given
 	// one, and perhaps whether that term's leader is lost.

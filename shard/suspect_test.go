@@ -1,0 +1,159 @@
+package shard
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// testFailover is the way of one node to the others' Lost, to their processes
+// and to its own Raft.
+type testFailover struct {
+	c    *testCluster
+	from string
+}
+
+func (f testFailover) AskLost(ctx context.Context, to string, group uint32, leader string, term uint64) (Lost, error) {
+	f.c.mu.Lock()
+	cut := f.c.cut[[2]string{f.from, to}] || f.c.cut[[2]string{to, f.from}]
+	f.c.mu.Unlock()
+	if cut {
+		return Lost{}, errors.New("cut off")
+	}
+	return f.c.nodes[to].group.Lost(ctx, leader, term), nil
+}
+
+// Gone is true for a node whose group was closed: its machine would refuse.
+func (f testFailover) Gone(_ context.Context, id string) bool {
+	return f.c.nodes[id].group.ctx.Err() != nil
+}
+
+func (f testFailover) Campaign(context.Context, uint32) error {
+	self, trans := raft.ServerAddress(f.from), f.c.nodes[f.from].trans.InmemTransport
+	trans.Connect(self, trans)
+	return trans.TimeoutNow(raft.ServerID(f.from), self, &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
+		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(f.from), Addr: []byte(f.from),
+	}}, &raft.TimeoutNowResponse{})
+}
+
+// withFailover gives every node of a cluster a Failover.
+func withFailover(c **testCluster) func(*Config) {
+	return func(cfg *Config) { cfg.Failover = testFailover{*c, cfg.NodeID} }
+}
+
+// formedWithFailover is newFormed with Failover.
+func formedWithFailover(t *testing.T, ids ...string) *testCluster {
+	t.Helper()
+	c := emptyCluster(t, nil, ids...)
+	c.configure = withFailover(&c)
+	for _, id := range ids {
+		c.nodes[id] = &testNode{id: id, stores: memoryStores()}
+	}
+	for _, id := range ids {
+		c.start(id)
+	}
+	c.bootstrap(ids, nil)
+	return c
+}
+
+// replaced is how long it takes until another node than the old leader leads.
+func (c *testCluster) replaced(old string) time.Duration {
+	c.t.Helper()
+	begin := time.Now()
+	c.leader(c.others(old)...)
+	return time.Since(begin)
+}
+
+// A leader whose process ended is replaced within twice Timing.Refused, round
+// after round, by the node with the longest log; one that only fell silent
+// soon after Timing.Silent. Raft alone would take up to three heartbeat timeouts,
+// and one more for each split vote.
+func TestALostLeaderIsReplacedSoon(t *testing.T) {
+	for name, tc := range map[string]struct {
+		lose func(c *testCluster, id string)
+		min  time.Duration
+		max  time.Duration
+	}{
+		"its process ended": {(*testCluster).crash, 0, 2 * LAN().Refused},
+		"it fell silent":    {(*testCluster).isolate, LAN().Silent - LAN().Heartbeat/5, LAN().Silent + LAN().Refused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 10 {
+				bubble(t, func(t *testing.T) {
+					c := formedWithFailover(t, "a", "b", "c")
+					old := c.leader()
+					c.put(old, "x")
+					time.Sleep(5 * time.Second)
+					// One follower misses what the other has.
+					behind := c.others(old.id)[0]
+					c.block(old.id, behind)
+					c.put(old, "y")
+					begin := time.Now()
+					tc.lose(c, old.id)
+					closed := time.Since(begin) // closing is not the loss of the leader
+					took := c.replaced(old.id) + closed
+					if took > tc.max+closed || took < tc.min {
+						t.Errorf("a new leader took %v, want %v to %v", took, tc.min, tc.max)
+					}
+					if next := c.leader(c.others(old.id)...); next.id == behind {
+						t.Errorf("%s leads although it lacks an entry", next.id)
+					} else if got := next.machine.values(); !slices.Equal(got, []string{"x", "y"}) {
+						t.Errorf("the new leader has %v", got)
+					}
+				})
+			}
+		})
+	}
+}
+
+// A follower that hears nothing while the others do leaves the leader alone; and
+// so does one that is cut off from everybody, however long.
+func TestAHeardLeaderIsLeftAlone(t *testing.T) {
+	for name, cut := range map[string]func(c *testCluster, leader, follower string){
+		"one follower does not hear the leader": func(c *testCluster, leader, follower string) { c.block(leader, follower) },
+		"one follower is cut off":               func(c *testCluster, _, follower string) { c.isolate(follower) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				c := formedWithFailover(t, "a", "b", "c")
+				old := c.leader()
+				term, _ := old.group.Leading()
+				cut(c, old.id, c.others(old.id)[0])
+				time.Sleep(time.Minute)
+				c.heal()
+				time.Sleep(10 * time.Second)
+				if now, leads := old.group.Leading(); !leads || now != term {
+					t.Errorf("the leader of term %d leads: %t, term %d", term, leads, now)
+				}
+			})
+		})
+	}
+}
+
+// Handing over waits for what is in flight, holds what comes meanwhile, and picks
+// a voter that answers.
+func TestHandOverPicksAVoterThatAnswers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := formedWithFailover(t, "a", "b", "c")
+		old := c.leader()
+		c.put(old, "x")
+		away := c.others(old.id)[0]
+		c.isolate(away)
+		begin := time.Now()
+		if err := old.group.HandOver(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		next := c.leader(c.others(old.id, away)...)
+		if took := time.Since(begin); took > LAN().Heartbeat {
+			t.Errorf("it took %v", took)
+		}
+		c.put(next, "y")
+		if err := old.group.HandOver(context.Background()); err != nil {
+			t.Errorf("on a node that does not lead: %v", err)
+		}
+	})
+}
