@@ -14,6 +14,7 @@ import (
 // documentedTypes are the JSON documents of the commands, by the heading of their
 // section in docs/json.md.
 var documentedTypes = map[string]any{
+	"spex recover":                 recoverJSON{},
 	"spex spec apply":              []specAppliedJSON{},
 	"spex spec get":                specJSON{},
 	"spex spec discover":           specJSON{},

@@ -61,6 +61,7 @@ func commands(a *app) []*cobra.Command {
 		newDrillCommand(a),
 		newServerCommand(a),
 		newDevCommand(a),
+		newRecoverCommand(a),
 		newVersionCommand(a),
 		newDocsCommand(a),
 	}
