@@ -144,12 +144,11 @@ func (w *world) checkGoal(t rapid.TB) {
 			}
 		}
 	}
-	lo, hi := w.s.Groups[0].ID, 0
-	lo = 1 << 30
+	lo, hi := 1<<30, 0
 	for _, k := range held {
-		lo, hi = min(lo, uint32(k)), max(hi, k)
+		lo, hi = min(lo, k), max(hi, k)
 	}
-	if hi-int(lo) > 1 {
+	if hi-lo > 1 {
 		t.Fatalf("the shards are spread unevenly: %v\n%s", held, w)
 	}
 	w.checkLeaders(t)
