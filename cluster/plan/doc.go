@@ -28,7 +28,8 @@
 // of a group whose leader or configuration is not known, or in which a change
 // is under way.
 //
-// A dead voter that nobody can replace stays in the configuration, for it may
+// A node that is sent away keeps its copy for as long as those that could take it
+// drain or are silent. A dead voter that nobody can replace stays in the configuration, for it may
 // return with its data, unless without it the shard survives more failures.
 //
 // The catalog (group 0) follows the same rules with other numbers: up to 5
