@@ -63,9 +63,6 @@ func TestFailpointMoving(t *testing.T) {
 			m.arm(t, joins)
 			m.start(joins)
 			m.settle(t, "the join", 4)
-			if m.deaths == 0 {
-				t.Fatalf("nobody came to %s while a node joined", w.name)
-			}
 			load.await(t, 200, 30*time.Second)
 
 			m.deaths = 0
@@ -77,12 +74,10 @@ func TestFailpointMoving(t *testing.T) {
 				m.start(nd)
 				m.awaitReady(nd, 60*time.Second)
 			}
+			m.spexUntil(t, "model", "seal", "walk")
 			m.spexUntil(t, "cluster", "decommission", "n2")
 			m.settle(t, "the decommissioning", 3)
-			if m.deaths == 0 {
-				t.Fatalf("nobody came to %s while a node was sent away", w.name)
-			}
-			load.await(t, 200, 30*time.Second)
+			load.await(t, 400, 60*time.Second)
 			load.end(t)
 			load.check(t)
 			m.awaitAgreement(30 * time.Second)
@@ -156,15 +151,19 @@ func (m *moving) reviveDead(t *testing.T) {
 	}
 }
 
-// settle waits until so many nodes are listed, nothing is left to move, and nobody is dead.
+// settle waits until so many nodes are listed, nothing is left to move, nobody is dead,
+// and somebody was.
 func (m *moving) settle(t *testing.T, what string, nodes int) {
 	t.Helper()
 	deadline := time.Now().Add(3 * time.Minute)
 	for {
 		m.reviveDead(t)
 		left := m.left(t, nodes)
-		if left == "" {
+		if left == "" && m.deaths > 0 {
 			return
+		}
+		if left == "" { // a node deletes what it lost a moment later
+			left = "nobody came to " + m.window
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("%s does not come to its end: %s", what, left)
