@@ -11,6 +11,9 @@ import (
 	"github.com/spexio/spex/shard/store"
 )
 
+// Recovery is what was done for one group, or would be.
+type Recovery = store.Recovery
+
 // RecoverOptions say what RecoverGroups does.
 type RecoverOptions struct {
 	// Dir is the data directory of a node that does not run.
@@ -27,7 +30,7 @@ type RecoverOptions struct {
 // is lost. Groups of which it is the only voter, or no member, are left out
 // when all groups are meant, and an error when they were named. It is for the
 // hands of an operator alone.
-func RecoverGroups(o RecoverOptions) (nodeID string, done []*store.Recovery, err error) {
+func RecoverGroups(o RecoverOptions) (nodeID string, done []*Recovery, err error) {
 	raw, err := os.ReadFile(filepath.Join(o.Dir, identityFile))
 	if err != nil {
 		return "", nil, fmt.Errorf("%s is not the data directory of a node: %w", o.Dir, err)
@@ -72,7 +75,7 @@ func RecoverGroups(o RecoverOptions) (nodeID string, done []*store.Recovery, err
 	return id.NodeID(), done, nil
 }
 
-func recoverGroup(st *store.Store, id uint32, dry bool) (*store.Recovery, error) {
+func recoverGroup(st *store.Store, id uint32, dry bool) (*Recovery, error) {
 	here, err := st.Groups()
 	if err != nil {
 		return nil, err

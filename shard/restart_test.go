@@ -33,10 +33,9 @@ var (
 // manyInstances fills a directory with the logs of groups that hold many
 // instances, as a node leaves them that has never taken a snapshot.
 type manyInstances struct {
-	t       *testing.T
-	dir     string
-	spec    *statev1.Payload
-	entries int
+	t    *testing.T
+	dir  string
+	spec *statev1.Payload
 }
 
 func (m *manyInstances) open() *store.Store {

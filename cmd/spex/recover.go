@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spexio/spex/cluster"
-	"github.com/spexio/spex/shard/store"
 )
 
 // recoverJSON is what `spex recover` did, or would do.
@@ -78,7 +77,7 @@ term, and then last index, is highest. The page docs/recovery.md has the steps.`
 	return cmd
 }
 
-func recoverToJSON(id string, done bool, list []*store.Recovery) recoverJSON {
+func recoverToJSON(id string, done bool, list []*cluster.Recovery) recoverJSON {
 	out := recoverJSON{NodeID: id, Done: done, Groups: []recoverGroupJSON{}}
 	for _, r := range list {
 		out.Groups = append(out.Groups, recoverGroupJSON{ID: r.Group, Voters: r.Voters, LastTerm: r.LastTerm, LastIndex: r.LastIndex, SnapshotIndex: r.SnapshotIndex})
