@@ -40,6 +40,16 @@ func LANTimings() GossipTimings {
 	}
 }
 
+// WANTimings suit servers that are far from each other: a dead node is noticed in
+// 20 to 40 s.
+func WANTimings() GossipTimings {
+	return GossipTimings{
+		Probe: 5 * time.Second, ProbeTimeout: 3 * time.Second,
+		Gossip: 500 * time.Millisecond, PushPull: 30 * time.Second,
+		Stream: 15 * time.Second, Rejoin: 60 * time.Second, FirstContact: 3 * time.Second,
+	}
+}
+
 // TestTimings suit nodes in one process.
 func TestTimings() GossipTimings {
 	return GossipTimings{

@@ -181,7 +181,7 @@ func (s *Server) start() (err error) {
 		}
 		membership = s.gossip
 	}
-	if s.net, err = NewPeerNet(NetConfig{NodeID: s.self.ID, Address: s.self.PeerAddress, ClusterID: s.currentClusterID, Resolver: resolver{s}, Dial: cfg.Hooks.Dial, Logger: s.log}); err != nil {
+	if s.net, err = NewPeerNet(NetConfig{NodeID: s.self.ID, Address: s.self.PeerAddress, ClusterID: s.currentClusterID, Resolver: resolver{s}, Timing: peerTiming(cfg.Timing), Dial: cfg.Hooks.Dial, Logger: s.log}); err != nil {
 		return err
 	}
 	s.boot, err = cluster.NewBootstrap(s.identity, cluster.BootstrapConfig{
@@ -457,6 +457,16 @@ func (s *Server) retire(ctx context.Context) {
 	defer cancel()
 	if err := s.gate.Node.Retire(ctx); err != nil {
 		s.log.Warn("not every leadership was moved before the stop", "error", err)
+	}
+}
+
+// peerTiming fits the deadlines of a node's requests to the pace of its groups: a
+// lost heartbeat can be repeated before a follower misses it.
+func peerTiming(t shard.Timing) Timing {
+	return Timing{
+		Heartbeat: max(t.Heartbeat/3, 500*time.Millisecond),
+		Vote:      max(t.Election/2, 2*time.Second),
+		Connect:   max(t.Heartbeat/2, 2*time.Second),
 	}
 }
 

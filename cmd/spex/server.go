@@ -94,7 +94,7 @@ when the storage has failed: the node then has to be looked at.`,
 	f.IntVar(&o.shards, "shards", 16, "`number` of shards of a new cluster, for its whole life")
 	f.IntVar(&o.replicas, "replicas", 3, "`number` of replicas of each shard of a new cluster")
 	settingsFlags(f, &o.settings)
-	f.StringVar(&o.timing, "timing", "lan", "`preset` of Raft's and gossip's timings: lan or test")
+	f.StringVar(&o.timing, "timing", "lan", "`preset` of Raft's and gossip's timings: lan, wan or test")
 	space := cluster.DefaultSpaceLimits()
 	f.Float64Var(&o.space.Low, "space-low", space.Low, "`percent` of the disk: with less free, the node hands its leaderships away and writes may be refused; 0: never")
 	f.Float64Var(&o.space.Stop, "space-stop", space.Stop, "`percent` of the disk: with less free, the node stops its shards")
@@ -130,10 +130,12 @@ func timings(preset string) (shard.Timing, cluster.GossipTimings, error) {
 	switch preset {
 	case "lan":
 		return shard.LAN(), cluster.LANTimings(), nil
+	case "wan":
+		return shard.WAN(), cluster.WANTimings(), nil
 	case "test":
 		return shard.Test(), cluster.TestTimings(), nil
 	}
-	return shard.Timing{}, cluster.GossipTimings{}, usagef("--timing %q: use lan or test", preset)
+	return shard.Timing{}, cluster.GossipTimings{}, usagef("--timing %q: use lan, wan or test", preset)
 }
 
 func (o *serverOptions) validate() error {
