@@ -86,8 +86,12 @@ func (e *engine) computeTogether(m fsm.ModelStatus, task fsm.JointTask) (judged 
 		}
 	}()
 	m.Version = task.ModelVersion
-	if checker := e.checker(fsm.SpecView{Key: m.Key, Definition: task.Definition, Model: m}); checker != nil {
-		judged = task.Judge(checker)
+	checker := e.checker(fsm.SpecView{Key: m.Key, Definition: task.Definition, Model: m})
+	if checker != nil {
+		return task.Judge(checker), nil
 	}
-	return judged, nil
+	if now, ok := e.catalog.Model(m.Key); ok && now.Version == task.ModelVersion {
+		return nil, fmt.Errorf("%d deviations by version %d of %q cannot be judged", len(task.Next), m.Key.Version, m.Key.Name)
+	}
+	return nil, nil
 }

@@ -33,6 +33,8 @@ func (e *engine) runTimers() {
 			continue
 		case <-e.stop:
 			return
+		case <-e.broken:
+			return // nothing can be recorded any more
 		}
 		timer.Reset(e.fireDue())
 	}
