@@ -191,6 +191,9 @@ func (g *Group) watch(s *suspicion) time.Duration {
 	}
 	if leader, known := g.Leader(); known {
 		s.leader = leader
+		if silence < step {
+			s.campaigned = time.Time{} // the last election gave a leader that is heard
+		}
 	}
 	// A candidate of a term that had a leader is one whose own timers were first,
 	// and who gets no votes from those who still believe in that leader.
