@@ -11,6 +11,7 @@ import (
 	"github.com/spexio/spex/fsm"
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	"github.com/spexio/spex/shard"
 	"github.com/spexio/spex/shard/store"
 )
@@ -122,7 +123,7 @@ func (p *placer) gather(ctx context.Context) (plan.State, []plan.Change) {
 		Replicas: placing.Replicas, DeadAfter: placing.DeadAfter, Stabilise: p.timing.Stabilise, MaxConcurrent: p.timing.Concurrent, Paused: placing.Paused,
 	}}
 	for i, node := range nodes {
-		state.Nodes = append(state.Nodes, p.nodeLocked(node, answers[i] != nil, now))
+		state.Nodes = append(state.Nodes, p.nodeLocked(node, answers[i], now))
 	}
 	facts := groupsByID(nodes, answers)
 	marks := map[uint32]leaderMark{}
@@ -153,13 +154,15 @@ func (p *placer) gather(ctx context.Context) (plan.State, []plan.Change) {
 
 // nodeLocked describes a node. Only what it answers itself counts: gossip that
 // says it is dead moves nothing.
-func (p *placer) nodeLocked(node *statev1.Node, answered bool, now time.Time) plan.Node {
-	id := node.GetId()
+func (p *placer) nodeLocked(node *statev1.Node, answer *peerv1.StatusResponse, now time.Time) plan.Node {
+	id, answered := node.GetId(), answer != nil
 	if _, asked := p.heard[id]; !asked || answered {
 		p.heard[id] = now
 	}
 	silent := now.Sub(p.heard[id])
-	out := plan.Node{ID: id, Name: node.GetName(), State: planState(p.node.catalog.machine.NodeState(id)), Alive: answered || silent < aliveFor}
+	out := plan.Node{ID: id, Name: node.GetName(), State: planState(p.node.catalog.machine.NodeState(id)), Alive: answered || silent < aliveFor,
+		// Leaderships that it gives away must not be given back.
+		Short: answer.GetSpace().GetLevel() > typesv1.SpaceLevel_SPACE_LEVEL_OK}
 	if !out.Alive {
 		out.SilentFor = silent
 	}

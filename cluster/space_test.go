@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -137,26 +138,28 @@ func TestANodeWithoutRoomWaitsAndGivesUpItsReserve(t *testing.T) {
 		if err := store.HoldReserve(dir, 4096); err != nil {
 			t.Fatal(err)
 		}
-		free, released := uint64(1), false
+		var free atomic.Uint64
+		var released atomic.Bool
+		free.Store(1)
 		c := SpaceConfig{Dir: dir, Limits: DefaultSpaceLimits(), Measure: func() (store.Usage, error) {
 			_, err := os.Stat(filepath.Join(dir, "reserve"))
-			released = errors.Is(err, os.ErrNotExist)
-			return store.Usage{FreeBytes: free, TotalBytes: 100}, nil
+			released.Store(errors.Is(err, os.ErrNotExist))
+			return store.Usage{FreeBytes: free.Load(), TotalBytes: 100}, nil
 		}}
 		log := slog.New(slog.NewTextHandler(io.Discard, nil))
 		done := make(chan error, 1)
 		go func() { done <- AwaitSpace(context.Background(), c, log) }()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if len(done) != 0 || !released {
-			t.Fatalf("done %v, reserve released %v", len(done), released)
+		if len(done) != 0 || !released.Load() {
+			t.Fatalf("done %v, reserve released %v", len(done), released.Load())
 		}
-		free = 6
+		free.Store(6)
 		time.Sleep(2 * time.Second)
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
-		free = 1
+		free.Store(1)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := AwaitSpace(ctx, c, log); !errors.Is(err, context.DeadlineExceeded) {

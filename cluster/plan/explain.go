@@ -70,6 +70,8 @@ func (p *planner) condition(id string) string {
 		return "is decommissioned"
 	case p.dead(n):
 		return "has been silent for " + length(n.SilentFor) + ", longer than dead-after " + length(p.s.Settings.DeadAfter)
+	case n.State == Draining && n.Short:
+		return "has too little room on its disk"
 	case n.State == Draining:
 		return "is draining"
 	case !n.Alive:

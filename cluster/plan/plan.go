@@ -46,6 +46,9 @@ type Node struct {
 	// it was not: 0 while it is alive.
 	Alive     bool
 	SilentFor time.Duration
+	// Short tells that the disk of the node has too little room: as long as that is
+	// so, an Active node is treated as a Draining one.
+	Short bool
 }
 
 // Replica is one member of a group's Raft configuration.

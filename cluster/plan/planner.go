@@ -43,6 +43,11 @@ func newPlanner(s State) *planner {
 	named := make(map[string]int, len(s.Nodes))
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
+		if n.Short && n.State == Active {
+			drained := *n
+			drained.State = Draining
+			n = &drained
+		}
 		p.nodes[n.ID] = n
 		named[n.Name]++
 	}

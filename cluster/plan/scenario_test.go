@@ -163,7 +163,7 @@ func (c *stage) set(args map[string]string) (err error) {
 }
 
 func (c *stage) setNode(words []string, args map[string]string) (err error) {
-	n := Node{ID: words[0], Name: words[0], Alive: true}
+	n := Node{ID: words[0], Name: words[0], Alive: true, Short: slices.Contains(words, "short")}
 	for _, w := range words[1:] {
 		for _, s := range []NodeState{Active, Draining, Decommissioning, Removed} {
 			if w == s.String() {

@@ -29,8 +29,12 @@ func smallDisk(t *testing.T, nd *node) {
 	if err := os.MkdirAll(nd.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mount("tmpfs", nd.dir, "tmpfs", 0, fmt.Sprintf("size=%dm", diskMiB)); err != nil {
-		t.Fatalf("mount a tmpfs, which needs root: %v", err)
+	err := syscall.Mount("tmpfs", nd.dir, "tmpfs", 0, fmt.Sprintf("size=%dm", diskMiB))
+	if errors.Is(err, syscall.EPERM) {
+		t.Skip("a disk that can be filled cannot be made: mounting needs root, and a container that lets it")
+	}
+	if err != nil {
+		t.Fatalf("mount a tmpfs: %v", err)
 	}
 }
 
@@ -174,10 +178,7 @@ func (l *diskLoad) end(t *testing.T, cl *client.Client) {
 // TestFullDisks fills the disks of real nodes, each a small tmpfs, under load:
 // first one disk to below each limit and to the last byte with a restart, then most of them.
 func TestFullDisks(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Fatal("this test mounts file systems: run it as root")
-	}
-	s := newServers(t, 3, "--shards", "4")
+	s := newServers(t, 3, "--shards", "4", "--space-low", "15", "--space-stop", "5")
 	for _, nd := range s.nodes {
 		smallDisk(t, nd)
 	}

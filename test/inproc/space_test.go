@@ -72,10 +72,8 @@ func TestANodeWithoutRoomLeadsNothing(t *testing.T) {
 	})
 	write(10)
 	d.set(50, full)
-	Eventually(t, "the replicas to run and agree", func() bool {
-		write(1)
-		return agree(c.Status(ask))
-	})
+	// Without writes: a follower hears of the last one a moment later.
+	Eventually(t, "the replicas to run and agree", func() bool { return agree(c.Status(ask)) })
 	for i := 1; i <= n; i++ {
 		if _, err := cl.Get(testContext(t), fmt.Sprintf("room-%d", i)); err != nil {
 			t.Fatalf("room-%d: %v", i, err)
