@@ -28,7 +28,7 @@ const (
 	// chaosOperations is how many operations a round has to have to count.
 	chaosOperations = 2000
 	// chaosShort is how many seeds there are in the selection of CI.
-	chaosShort = 3
+	chaosShort = 2
 	// chaosLength is how many faults a round has, the frozen one at the end not counted.
 	chaosLength = 4
 	// maxExtra is how many more faults a round gets that has not had what makes it count.
