@@ -59,6 +59,9 @@ func TestFailpointMoving(t *testing.T) {
 			load := startWalkers(m.dial(), 6, uint64(time.Now().UnixNano()))
 			defer load.stop()
 
+			// Not later: a machine that is not busy would have learned all that there is.
+			load.await(t, 200, 30*time.Second)
+			m.spexUntil(t, "model", "seal", "walk")
 			joins := m.grow(t)
 			m.arm(t, joins)
 			m.start(joins)
@@ -74,7 +77,6 @@ func TestFailpointMoving(t *testing.T) {
 				m.start(nd)
 				m.awaitReady(nd, 60*time.Second)
 			}
-			m.spexUntil(t, "model", "seal", "walk")
 			m.spexUntil(t, "cluster", "decommission", "n2")
 			m.settle(t, "the decommissioning", 3)
 			load.await(t, 400, 60*time.Second)
