@@ -14,7 +14,6 @@ import (
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
-	"github.com/spexio/spex/shard"
 	"github.com/spexio/spex/shard/store"
 )
 
@@ -22,7 +21,7 @@ import (
 type catalog struct {
 	node    *Node
 	machine *fsm.Catalog
-	group   *shard.Group
+	group   group
 	// changes fires after every applied entry.
 	changes signal.Broadcast
 }
@@ -31,16 +30,11 @@ func newCatalog(n *Node) *catalog {
 	return &catalog{node: n, machine: fsm.NewCatalog()}
 }
 
-func (c *catalog) open() error {
-	st, err := c.node.openStores(store.CatalogGroup)
-	if err != nil {
-		return err
-	}
-	cfg := c.node.groupConfig(store.CatalogGroup, st)
+func (c *catalog) open() (err error) {
+	cfg := c.node.groupConfig(store.CatalogGroup)
 	cfg.Machine = c.machine
 	cfg.OnApply = func(uint64, []byte, []fsm.Result) { c.changes.Fire() }
 	cfg.OnRestore = func(uint64) { c.changes.Fire() }
-	c.node.cfg.Attach(store.CatalogGroup, &cfg)
 	c.group, err = c.node.host.Open(cfg)
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -66,6 +67,12 @@ type NodeConfig struct {
 	// BeforeDelete is called by the leader of a shard between finding the
 	// instances that match and proposing their deletion. For tests: it may block.
 	BeforeDelete func(matched []*fsm.InstanceView)
+
+	// groups replaces the Raft groups, and whoever sets it does by hand what the
+	// loops of a leader do, and says how long the router pauses of at most d. It
+	// is for the deterministic simulation; then Store and Attach are not needed.
+	groups groups
+	jitter func(d time.Duration) time.Duration
 }
 
 func (c *NodeConfig) defaults() {
@@ -87,6 +94,9 @@ func (c *NodeConfig) defaults() {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if c.jitter == nil {
+		c.jitter = rand.N[time.Duration]
+	}
 }
 
 // Node is one member of a cluster: it holds a replica of the catalog and of the
@@ -97,7 +107,7 @@ type Node struct {
 	log     *slog.Logger
 	catalog *catalog
 	clock   *clock
-	host    *shard.Host
+	host    groups
 	router  *router
 	placer  *placer
 	// judge computes verdicts for all shards that this node leads.
@@ -132,17 +142,7 @@ type Node struct {
 // serves once the catalog says which cluster it belongs to; see Ready.
 func OpenNode(cfg NodeConfig) (*Node, error) {
 	cfg.defaults()
-	n := &Node{
-		cfg: cfg, log: cfg.Logger, host: &shard.Host{}, judge: newJudge(cfg.BeforeJudge, cfg.Logger),
-		replicas: map[uint32]*replica{}, stores: map[uint32]*store.Group{}, refused: map[uint32]error{},
-		stuck: make(chan uint32, 16),
-	}
-	n.ctx, n.stop = context.WithCancel(context.Background())
-	n.space = newSpace(n)
-	n.catalog = newCatalog(n)
-	n.clock = n.newClock()
-	n.router = newRouter(n)
-	n.placer = newPlacer(n, cfg.Placement, time.Now)
+	n := newNode(cfg)
 	if err := n.catalog.open(); err != nil {
 		n.stop()
 		return nil, fmt.Errorf("open the catalog: %w", err)
@@ -163,6 +163,25 @@ func OpenNode(cfg NodeConfig) (*Node, error) {
 	n.task(n.clock.run)
 	n.task(n.space.run)
 	return n, nil
+}
+
+// newNode makes a node that has nothing open and does nothing by itself.
+func newNode(cfg NodeConfig) *Node {
+	n := &Node{
+		cfg: cfg, log: cfg.Logger, host: cfg.groups, judge: newJudge(cfg.BeforeJudge, cfg.Logger),
+		replicas: map[uint32]*replica{}, stores: map[uint32]*store.Group{}, refused: map[uint32]error{},
+		stuck: make(chan uint32, 16),
+	}
+	if n.host == nil {
+		n.host = &raftGroups{node: n}
+	}
+	n.ctx, n.stop = context.WithCancel(context.Background())
+	n.space = newSpace(n)
+	n.catalog = newCatalog(n)
+	n.clock = n.newClock()
+	n.router = newRouter(n)
+	n.placer = newPlacer(n, cfg.Placement, time.Now)
+	return n
 }
 
 // task runs f until the node closes.
@@ -353,14 +372,10 @@ func (n *Node) openStores(id uint32) (*store.Group, error) {
 }
 
 // groupConfig fills what the catalog's group and the shards' groups share.
-func (n *Node) groupConfig(id uint32, st *store.Group) shard.Config {
+func (n *Node) groupConfig(id uint32) shard.Config {
 	cfg := shard.Config{
 		ID: id, NodeID: n.cfg.Self.GetId(), Confirmer: confirmer{n.cfg.Peers}, Timing: n.cfg.Timing,
 		Logger: slog.New(raftLog{n.log.Handler()}), Now: n.clock.Now, FeatureLevel: fsm.FeatureLevel,
-		Stores: shard.Stores{Logs: st.Logs(), Stable: st.Stable(), Snapshots: st.Snapshots(), LogSize: func() (int64, uint64) {
-			bytes, entries := st.LogBytes()
-			return int64(bytes), entries
-		}},
 	}
 	if n.cfg.Campaign != nil {
 		cfg.Failover = failover{n}

@@ -209,7 +209,7 @@ func (n *Node) deleteReplica(ctx context.Context, id uint32) error {
 	}
 	if err == nil {
 		failpoint.Hit("cluster/replica-closed")
-		err = n.cfg.Store.Remove(id)
+		err = n.host.Remove(id)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -8,7 +8,6 @@ import (
 	"github.com/spexio/spex/fsm"
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
-	"github.com/spexio/spex/shard"
 )
 
 // catchUpAsk bounds one question for a leader's commit index, and catchUpWait how
@@ -33,7 +32,7 @@ type caughtUp struct {
 func newCaughtUp(n *Node) *caughtUp { return &caughtUp{node: n, done: map[uint32]bool{}} }
 
 // up reports whether a replica has caught up, and begins to find out if nobody does.
-func (c *caughtUp) up(ctx context.Context, g *shard.Group) bool {
+func (c *caughtUp) up(ctx context.Context, g group) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if done, begun := c.done[g.ID()]; begun {
@@ -54,7 +53,7 @@ func (c *caughtUp) up(ctx context.Context, g *shard.Group) bool {
 // ask has the leader of a group name its commit index and waits until this node
 // has applied it. A replica that cannot apply anything any more is taken for caught
 // up: the node has others to serve, and its status tells of this one.
-func (c *caughtUp) ask(ctx context.Context, g *shard.Group) bool {
+func (c *caughtUp) ask(ctx context.Context, g group) bool {
 	if _, leads := g.Leading(); leads {
 		return true
 	}

@@ -32,7 +32,7 @@ type replica struct {
 	node    *Node
 	log     *slog.Logger
 	machine *fsm.Shard
-	group   *shard.Group
+	group   group
 
 	judgeWake, syncWake wake
 	// reported wakes those who wait for reports; lastReport, which belongs to the
@@ -98,12 +98,8 @@ func (n *Node) openReplica(id uint32) {
 	n.replicas[id] = r
 }
 
-func (r *replica) open() error {
-	st, err := r.node.openStores(r.id)
-	if err != nil {
-		return err
-	}
-	cfg := r.node.groupConfig(r.id, st)
+func (r *replica) open() (err error) {
+	cfg := r.node.groupConfig(r.id)
 	cfg.Machine = r.machine
 	cfg.OnApply = r.applied
 	cfg.OnHalt = func(err error) { r.log.Error("the shard halted on this node", "error", err) }
@@ -114,11 +110,14 @@ func (r *replica) open() error {
 		}
 	}
 	r.ctx, r.stop = context.WithCancel(r.node.ctx)
-	r.node.cfg.Attach(r.id, &cfg)
 	r.timers = r.newTimers(cfg.Now)
 	if r.group, err = r.node.host.Open(cfg); err != nil {
 		r.stop()
 		return err
+	}
+	if r.node.cfg.groups != nil {
+		close(r.done)
+		return nil
 	}
 	go func() {
 		defer close(r.done)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-
-	"github.com/spexio/spex/shard"
 )
 
 // handOvers is how many leaderships are moved at a time. Each costs its group a
@@ -40,7 +38,7 @@ func (n *Node) Retire(ctx context.Context) error {
 }
 
 // retire moves the leadership of one group.
-func retire(ctx context.Context, g *shard.Group) error {
+func retire(ctx context.Context, g group) error {
 	if err := g.HandOver(ctx); err != nil {
 		return err
 	}

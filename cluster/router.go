@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -93,7 +92,7 @@ func (r *router) toLeader(ctx context.Context, group uint32, what effect, f func
 		if ctx.Err() != nil {
 			return r.exhausted(group, last, certain)
 		}
-		found := r.pause(ctx, group, asked, pause/2+rand.N(pause/2))
+		found := r.pause(ctx, group, asked, pause/2+r.node.cfg.jitter(pause/2))
 		if ctx.Err() != nil {
 			return r.exhausted(group, last, certain)
 		}
@@ -310,8 +309,10 @@ func (r *router) read(ctx context.Context, id uint32, stale bool, req *peerv1.Fo
 		return r.onReplica(ctx, id, req)
 	}
 	if broken.Enabled {
-		if rep, _ := r.node.replica(id); rep != nil && shard.LedLately(rep.group) {
-			return rep.serve(ctx, req)
+		if rep, _ := r.node.replica(id); rep != nil {
+			if g, ok := rep.group.(*shard.Group); ok && shard.LedLately(g) {
+				return rep.serve(ctx, req)
+			}
 		}
 	}
 	return r.onShard(ctx, id, req)

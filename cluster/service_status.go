@@ -15,7 +15,6 @@ import (
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
-	"github.com/spexio/spex/shard"
 	"github.com/spexio/spex/shard/store"
 )
 
@@ -207,7 +206,7 @@ func (n *Node) localStatus(hash bool, groups ...uint32) *peerv1.StatusResponse {
 	return resp
 }
 
-func groupStatus(g *shard.Group, stats fsm.Stats, hash bool, stateHash func() (uint64, [sha256.Size]byte, error)) *peerv1.GroupStatus {
+func groupStatus(g group, stats fsm.Stats, hash bool, stateHash func() (uint64, [sha256.Size]byte, error)) *peerv1.GroupStatus {
 	s := g.Status()
 	st := &peerv1.GroupStatus{
 		Group: s.Group, State: s.State, Term: s.Term, Leader: s.Leader, AppliedIndex: s.Applied, CommitIndex: s.Commit, LastIndex: s.Last,

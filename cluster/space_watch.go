@@ -11,7 +11,6 @@ import (
 
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
-	"github.com/spexio/spex/shard"
 	"github.com/spexio/spex/shard/store"
 )
 
@@ -176,7 +175,7 @@ func (s *space) keepReserve() {
 
 // relieveGroups does for every group that this node leads what relieve says.
 func (s *space) relieveGroups(ctx context.Context) {
-	voters := map[*shard.Group][]string{}
+	voters := map[group][]string{}
 	var others []string
 	for _, g := range s.node.host.Groups() {
 		if _, leading := g.Leading(); !leading {

@@ -13,7 +13,6 @@ import (
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
-	"github.com/spexio/spex/shard"
 	"github.com/spexio/spex/shard/store"
 )
 
@@ -33,7 +32,7 @@ const (
 type reportSource struct {
 	id      uint32
 	node    *Node
-	group   *shard.Group
+	group   group
 	machine interface {
 		Reports(after uint64, filter fsm.ReportFilter, limit int) fsm.ReportPage
 		LastReport() uint64
