@@ -227,15 +227,21 @@ func (c *catalog) leadLoop(ctx context.Context) {
 				pinned = true
 			}
 		}
-		if _, leading := c.group.Leading(); !leading || !c.node.clock.reliable() {
-			continue
-		}
-		for _, m := range c.machine.Models() {
-			c.withdraw(ctx, m)
-			if m.Mode == typesv1.ModelMode_MODEL_MODE_SEALING && c.node.clock.Now().After(m.SealDeadline) {
-				if err := c.abortSeal(ctx, m); err != nil {
-					c.node.log.Warn("could not give up a seal", "spec", m.Key.Name, "error", err)
-				}
+		c.endInTime(ctx)
+	}
+}
+
+// endInTime gives up seals and withdraws what was accepted whose time is over, if
+// this node leads the catalog and its clock can be trusted.
+func (c *catalog) endInTime(ctx context.Context) {
+	if _, leading := c.group.Leading(); !leading || !c.node.clock.reliable() {
+		return
+	}
+	for _, m := range c.machine.Models() {
+		c.withdraw(ctx, m)
+		if m.Mode == typesv1.ModelMode_MODEL_MODE_SEALING && c.node.clock.Now().After(m.SealDeadline) {
+			if err := c.abortSeal(ctx, m); err != nil {
+				c.node.log.Warn("could not give up a seal", "spec", m.Key.Name, "error", err)
 			}
 		}
 	}

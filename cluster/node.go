@@ -141,7 +141,6 @@ type Node struct {
 // here already: they work also while the catalog has no quorum. The node
 // serves once the catalog says which cluster it belongs to; see Ready.
 func OpenNode(cfg NodeConfig) (*Node, error) {
-	cfg.defaults()
 	n := newNode(cfg)
 	if err := n.catalog.open(); err != nil {
 		n.stop()
@@ -167,6 +166,7 @@ func OpenNode(cfg NodeConfig) (*Node, error) {
 
 // newNode makes a node that has nothing open and does nothing by itself.
 func newNode(cfg NodeConfig) *Node {
+	cfg.defaults()
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, host: cfg.groups, judge: newJudge(cfg.BeforeJudge, cfg.Logger),
 		replicas: map[uint32]*replica{}, stores: map[uint32]*store.Group{}, refused: map[uint32]error{},

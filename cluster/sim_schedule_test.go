@@ -1,0 +1,429 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spexio/spex/cluster/plan"
+	"github.com/spexio/spex/fsm"
+	"github.com/spexio/spex/internal/callctx"
+	statev1 "github.com/spexio/spex/proto/spex/state/v1"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+)
+
+// goodSkew is how far good clocks are off at most.
+const goodSkew = 2 * time.Second
+
+// simMove is something that can happen, as often as its weight says.
+type simMove struct {
+	weight int
+	do     func()
+}
+
+// step lets one thing happen.
+func (w *world) step() {
+	if w.broken != "" {
+		return
+	}
+	actions := []simMove{
+		{30, w.clients.act},
+		{25, w.workOfShard},
+		{8, w.workOfCatalog},
+		{12, w.replicate},
+		{6, w.workOfNode},
+		{4, w.snapshot},
+		{6, w.pass},
+		{5, w.electSome},
+	}
+	if w.faults {
+		actions = append(actions, []simMove{
+			{2, w.crashSome}, {3, w.startSome}, {2, w.cutSome}, {2, w.mendSome}, {2, w.jump}, {2, w.deliver}, {1, w.loseLeader}, {1, w.operate},
+		}...)
+	}
+	total := 0
+	for _, a := range actions {
+		total += a.weight
+	}
+	n := w.rng.IntN(total)
+	for _, a := range actions {
+		if n -= a.weight; n < 0 {
+			a.do()
+			return
+		}
+	}
+}
+
+func (w *world) someProc() *worldProc {
+	if up := w.up(); len(up) > 0 {
+		return pick(w, up).proc
+	}
+	return nil
+}
+
+// workOfShard is a round of one of the loops of a shard's leader.
+func (w *world) workOfShard() {
+	if p := w.someProc(); p != nil {
+		w.leaderRound(p, uint32(1+w.rng.IntN(int(w.shards))), w.rng.IntN(4))
+	}
+}
+
+func (w *world) leaderRound(p *worldProc, shard uint32, what int) {
+	r, _ := p.node.replica(shard)
+	if r == nil || p.replicas[shard] == nil || !p.replicas[shard].leads {
+		return
+	}
+	switch what {
+	case 0:
+		w.once(p, shard, "judge", func(ctx context.Context) { _ = r.judgeAll(ctx) })
+	case 1:
+		w.once(p, shard, "sync", func(ctx context.Context) {
+			if w.rng.IntN(8) == 0 {
+				r.inStep.Store(0)
+			}
+			_, _ = r.syncOnce(ctx)
+		})
+	case 2:
+		w.once(p, shard, "timers", func(ctx context.Context) { r.timers.pass(ctx) })
+	case 3:
+		if !p.node.catalog.machine.Placement(shard).GetFormed() {
+			w.once(p, shard, "form", func(ctx context.Context) { r.markFormed(ctx) })
+		}
+	}
+}
+
+// workOfCatalog is a round of one of the loops of the catalog's leader.
+func (w *world) workOfCatalog() {
+	if p := w.someProc(); p != nil {
+		w.catalogRound(p, w.rng.IntN(3))
+	}
+}
+
+func (w *world) catalogRound(p *worldProc, what int) {
+	term, leading := p.replicas[0].Leading()
+	if !leading {
+		return
+	}
+	c := p.node.catalog
+	switch what {
+	case 0:
+		w.once(p, 0, "end in time", func(ctx context.Context) { c.endInTime(ctx) })
+	case 1:
+		w.once(p, 0, "judge together", func(ctx context.Context) {
+			for _, m := range c.machine.Models() {
+				_, _ = c.judgeTogether(ctx, m)
+			}
+		})
+	case 2:
+		w.once(p, 0, "place", func(ctx context.Context) {
+			if placing := p.node.placer; p.placed != term {
+				placing.forget()
+				p.placed = term
+			}
+			var changes sync.WaitGroup
+			p.node.placer.round(ctx, term, &changes)
+			changes.Wait()
+		})
+	}
+}
+
+// workOfNode is a round of one of the loops that every node has.
+func (w *world) workOfNode() {
+	if p := w.someProc(); p != nil {
+		w.nodeRound(p, w.rng.IntN(3))
+	}
+}
+
+func (w *world) nodeRound(p *worldProc, what int) {
+	switch what {
+	case 0:
+		w.once(p, 0, "open", func(ctx context.Context) {
+			if p.current = p.current || p.node.catalogCurrent(ctx); p.current && !p.dead {
+				p.node.openPlaced(p.since)
+			}
+		})
+	case 1:
+		w.once(p, 0, "lose", func(ctx context.Context) {
+			lost := p.node.lost()
+			slices.Sort(lost)
+			for _, id := range lost {
+				_ = p.node.lose(ctx, id)
+			}
+		})
+	case 2:
+		w.once(p, 0, "measure", func(ctx context.Context) { p.node.clock.measure(ctx) })
+	}
+	if n := w.nodes[p.id]; n.proc == p && w.isGone(p.id) && p.node.catalog.machine.NodeState(p.id) == statev1.NodeState_NODE_STATE_GONE {
+		n.gone = true
+		w.crash(n)
+	}
+}
+
+// replicate has a leader send what it has to somebody.
+func (w *world) replicate() {
+	l := w.log(uint32(w.rng.IntN(int(w.shards) + 1)))
+	if l.leader == nil {
+		return
+	}
+	others := l.reachable(l.leader, append(slices.Clone(l.voters), l.nonvoters...))
+	to := pick(w, others)
+	if to != l.leader {
+		l.send(l.leader, to, to.disk.has+w.rng.IntN(len(l.entries)-to.disk.has+1))
+	}
+}
+
+func (w *world) snapshot() {
+	if p := w.someProc(); p != nil {
+		if r := p.replicas[uint32(w.rng.IntN(int(w.shards)+1))]; r != nil {
+			_ = r.Snapshot(p.node.ctx)
+		}
+	}
+}
+
+// pass lets time pass.
+func (w *world) pass() {
+	d := time.Duration(w.rng.IntN(500)) * time.Millisecond
+	switch w.rng.IntN(12) {
+	case 0:
+		d = time.Duration(w.rng.IntN(40)) * time.Second
+	case 1:
+		d = specTimeout + time.Duration(w.rng.IntN(3)-1)*time.Millisecond
+	case 2:
+		if w.rng.IntN(5) == 0 {
+			d = specPrune + time.Second
+		}
+	}
+	time.Sleep(d)
+}
+
+// electSome lets somebody stand for an election, where nobody leads above all.
+func (w *world) electSome() {
+	l := w.log(uint32(w.rng.IntN(int(w.shards) + 1)))
+	if l.leader != nil && w.rng.IntN(10) > 0 || len(l.voters) == 0 {
+		return
+	}
+	w.stand(l, pick(w, l.voters))
+}
+
+func (w *world) stand(l *abstractLog, id string) bool {
+	r := l.replicaOn(id)
+	if r == nil || l.leader == r {
+		return false
+	}
+	// An election takes longer than a look at the clocks of others.
+	r.proc.node.clock.measure(r.proc.node.ctx)
+	return l.elect(r)
+}
+
+func (w *world) crashSome() {
+	if up := w.up(); len(up) > 1 {
+		w.crash(pick(w, up))
+	}
+}
+
+func (w *world) startSome() {
+	id := pick(w, w.order)
+	if n := w.nodes[id]; n.proc == nil && !n.gone {
+		w.start(n)
+	}
+}
+
+// cutSome cuts a node off, or one direction between two.
+func (w *world) cutSome() {
+	a, b := pick(w, w.order), pick(w, w.order)
+	w.trace("cut %s and %s", a, b)
+	if a != b {
+		w.cut[[2]string{a, b}] = true
+		return
+	}
+	for _, id := range w.order {
+		if id != a {
+			w.cut[[2]string{a, id}] = true
+		}
+	}
+}
+
+func (w *world) mendSome() {
+	w.trace("mend")
+	clear(w.cut)
+}
+
+// jump sets the clock of a node. At most one is wrong by more than a little: of two
+// nobody could say which.
+func (w *world) jump() {
+	n := w.nodes[pick(w, w.order)]
+	n.skew = time.Duration(w.rng.Int64N(int64(2*goodSkew))) - goodSkew
+	if w.rng.IntN(3) == 0 {
+		for _, other := range w.nodes {
+			if other.skew.Abs() > goodSkew {
+				other.skew = 0
+			}
+		}
+		n.skew = time.Duration(w.rng.Int64N(int64(4*time.Hour))) - 2*time.Hour
+	}
+	w.trace("the clock of %s is off by %v", n.id, n.skew)
+}
+
+// deliver lets a call arrive that was given up.
+func (w *world) deliver() {
+	if len(w.late) == 0 {
+		return
+	}
+	i := w.rng.IntN(len(w.late))
+	call := w.late[i]
+	w.late = slices.Delete(w.late, i, i+1)
+	w.trace("a late call arrives")
+	call()
+}
+
+func (w *world) loseLeader() {
+	l := w.log(uint32(w.rng.IntN(int(w.shards) + 1)))
+	if l.leader != nil {
+		l.resign(l.leader)
+	}
+}
+
+// operate is what an operator does.
+func (w *world) operate() {
+	p := w.someProc()
+	if p == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(callctx.WithPrincipal(p.node.ctx, "operator"), time.Second)
+	defer cancel()
+	key := fsm.SpecKey{Namespace: "default", Name: specName, Version: 1}
+	switch n := w.rng.IntN(10); {
+	case n < 5:
+		w.trace("seal at %s", p.id)
+		timeout := time.Duration(1+w.rng.IntN(60)) * time.Second
+		_, _ = p.node.changeMode(ctx, key, typesv1.ModelMode_MODEL_MODE_SEALING, timeout)
+	case n == 5:
+		w.trace("learn at %s", p.id)
+		_, _ = p.node.changeMode(ctx, key, typesv1.ModelMode_MODEL_MODE_LEARNING, 0)
+	}
+}
+
+// calm ends the faults.
+func (w *world) calm() {
+	w.trace("calm")
+	w.faults = false
+	clear(w.cut)
+	for len(w.late) > 0 {
+		w.deliver()
+	}
+	for _, id := range w.order {
+		n := w.nodes[id]
+		n.skew = 0
+		if n.proc == nil && !n.gone {
+			w.start(n)
+		}
+	}
+}
+
+// quietRounds is in how many rounds a cluster without faults has to come to rest.
+const quietRounds = 60
+
+// settle runs every loop in turn until nothing is left to do.
+func (w *world) settle() {
+	why := ""
+	for range quietRounds {
+		if why = w.round(); why == "" || w.broken != "" {
+			return
+		}
+	}
+	w.fail("without faults the cluster does not come to rest: %s", why)
+}
+
+// round lets every loop do a round, and says what is left to do.
+func (w *world) round() string {
+	time.Sleep(time.Second)
+	for id := uint32(0); id <= w.shards; id++ {
+		l := w.log(id)
+		for _, voter := range l.voters {
+			if l.leader != nil || w.stand(l, voter) {
+				break
+			}
+		}
+		if l.leader == nil {
+			continue
+		}
+		for _, r := range l.reachable(l.leader, append(slices.Clone(l.voters), l.nonvoters...)) {
+			if r != l.leader {
+				l.send(l.leader, r, len(l.entries))
+				r.applyTo(len(l.entries))
+			}
+		}
+	}
+	for _, n := range w.up() {
+		for _, what := range []int{2, 0, 1} {
+			if n.proc != nil {
+				w.nodeRound(n.proc, what)
+			}
+		}
+		for what := range 3 {
+			if n.proc != nil {
+				w.catalogRound(n.proc, what)
+			}
+		}
+		for id := uint32(1); n.proc != nil && id <= w.shards; id++ {
+			for what := range 4 {
+				w.leaderRound(n.proc, id, what)
+			}
+		}
+	}
+	for _, wr := range slices.Clone(w.clients.open) {
+		w.clients.send(wr)
+	}
+	return w.unfinished()
+}
+
+// unfinished says what keeps the cluster from being at rest.
+func (w *world) unfinished() string {
+	if len(w.clients.open) > 0 {
+		return fmt.Sprintf("%s has no answer", w.clients.open[0].what)
+	}
+	for id := uint32(0); id <= w.shards; id++ {
+		l := w.log(id)
+		if l.leader == nil {
+			return fmt.Sprintf("group %d has no leader", id)
+		}
+		if id == 0 {
+			continue
+		}
+		m := w.check.shard(id)
+		if s := m.Stats(); s.Awaiting > 0 || s.Outbox > 0 {
+			return fmt.Sprintf("shard %d has %d steps without a verdict, and %d things for the catalog", id, s.Awaiting, s.Outbox)
+		}
+		if due, _ := m.Due(time.Now(), 1); len(due) > 0 {
+			return fmt.Sprintf("on shard %d the deadline of %v has passed", id, due[0].Ref)
+		}
+		for _, st := range m.Specs() {
+			if cat, _ := w.check.catalog.Model(st.Key); st.ModeRevision != cat.ModeRevision || st.ModelVersion != cat.Version {
+				return fmt.Sprintf("shard %d works with model %d in mode %v, the catalog has %d in %v", id, st.ModelVersion, st.Mode, cat.Version, cat.Mode)
+			}
+		}
+		if !sameSet(l.voters, w.check.catalog.Placement(id).GetReplicas()) || len(l.nonvoters) > 0 {
+			return fmt.Sprintf("shard %d is placed on %v; %v vote and %v follow", id, w.check.catalog.Placement(id).GetReplicas(), l.voters, l.nonvoters)
+		}
+	}
+	for _, m := range w.check.catalog.Models() {
+		if m.Mode == typesv1.ModelMode_MODEL_MODE_SEALING {
+			return "the model is being sealed"
+		}
+	}
+	return w.unplaced()
+}
+
+// unplaced says what placement would still do.
+func (w *world) unplaced() string {
+	l := w.log(0)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	state, _ := l.leader.proc.node.placer.gather(ctx)
+	if changes, waiting := plan.Next(state); len(changes)+len(waiting) > 0 {
+		return fmt.Sprintf("placement has %v and waits for %v", changes, waiting)
+	}
+	return ""
+}

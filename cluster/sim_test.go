@@ -1,0 +1,125 @@
+package cluster
+
+import (
+	"flag"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/spexio/spex/fsm"
+	"github.com/spexio/spex/model"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+)
+
+var (
+	simSeeds = flag.Int("sim.seeds", 200, "how many schedules the deterministic simulation runs")
+	simSeed  = flag.Uint64("sim.seed", 0, "run this schedule alone, and print what happens; 0 means all")
+	simSteps = flag.Int("sim.steps", 300, "how many things happen in a schedule before the faults end")
+)
+
+// breakReads has reads ask nobody: a check must see it.
+var breakReads = false
+
+// simulate runs a schedule in a bubble of its own.
+func simulate(t *testing.T, seed uint64, steps int, tracing bool) (w *world) {
+	synctest.Test(t, func(*testing.T) {
+		w = newWorld(seed, 3, 1)
+		w.tracing = tracing
+		w.run(steps)
+	})
+	return w
+}
+
+func (w *world) run(steps int) {
+	defer func() {
+		for _, n := range w.nodes {
+			w.crash(n)
+		}
+	}()
+	w.form()
+	w.settle()
+	w.faults = true
+	for range steps {
+		if w.step(); w.broken != "" {
+			return
+		}
+	}
+	w.calm()
+	if w.settle(); w.broken == "" {
+		w.atRest()
+	}
+}
+
+// atRest checks what must hold once nothing is left to do.
+func (w *world) atRest() {
+	for id := uint32(0); id <= w.shards; id++ {
+		l := w.log(id)
+		for _, r := range l.reachable(l.leader, append(l.voters, l.nonvoters...)) {
+			r.applyTo(len(l.entries))
+			r.compare()
+		}
+	}
+	for _, wr := range w.clients.done { // retries, of the refused ones too
+		if !wr.refused {
+			w.clients.send(wr)
+		} else if s := w.check.requests[wr.request]; s != nil && !w.doubt[wr.request] {
+			w.fail("%s (%s) was refused, and is %v (I2)", wr.what, wr.request, s.ref)
+		}
+	}
+	key := fsm.SpecKey{Namespace: "default", Name: specName, Version: 1}
+	list, _, _ := w.check.catalog.ModelTransitions(key)
+	known := map[model.Transition]bool{}
+	for _, t := range list {
+		known[t] = true
+	}
+	for _, s := range w.check.steps {
+		t := model.Transition{From: s.from, Action: s.action, To: s.to}
+		if s.ref.Seq == 1 {
+			t = model.Init(s.to)
+		}
+		switch {
+		case s.novel && !s.judged:
+			w.fail("%v never got a verdict (I7)", s.ref)
+		case s.verdict == typesv1.Verdict_VERDICT_OK && !known[t]:
+			w.fail("%v was acknowledged as known or learned, and the model does not have %v (I6)", s.ref, t)
+		}
+	}
+	for _, run := range w.check.runs {
+		if s := run.last; !run.ended && !s.fired && w.log(s.shard).leader.cfg.Now().UnixNano() > s.logged+int64(specTimeout) {
+			w.fail("%v is in %s for longer than it may, and no timeout was reported (I5)", s.ref, s.to)
+		}
+	}
+}
+
+// TestDeterministicSimulation runs schedules of faults, each from a seed of its
+// own, and checks what the service promises: I1 to I10.
+func TestDeterministicSimulation(t *testing.T) {
+	if *simSeed != 0 {
+		w := simulate(t, *simSeed, *simSteps, true)
+		t.Log("\n" + strings.Join(w.lines, "\n"))
+		report(t, w)
+		t.Log(w.counts)
+		return
+	}
+	total := map[string]int{}
+	for seed := uint64(1); seed <= uint64(*simSeeds); seed++ {
+		w := simulate(t, seed, *simSteps, false)
+		if report(t, w); t.Failed() {
+			return
+		}
+		for what, n := range w.counts {
+			total[what] += n
+		}
+	}
+	t.Log(total)
+}
+
+// report fails the test if the world broke, with the least schedule that breaks it.
+func report(t *testing.T, w *world) {
+	t.Helper()
+	if w.broken != "" {
+		t.Errorf("seed %d: %s\nrun it again with: %s", w.seed, w.broken,
+			fmt.Sprintf("go test ./cluster -run TestDeterministicSimulation -sim.seed %d -sim.steps %d -v", w.seed, *simSteps))
+	}
+}

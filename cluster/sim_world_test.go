@@ -1,0 +1,374 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"hash"
+	"hash/fnv"
+	"math/rand/v2"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/spexio/spex/fsm"
+	"github.com/spexio/spex/internal/callctx"
+	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
+	statev1 "github.com/spexio/spex/proto/spex/state/v1"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+)
+
+// world is a cluster in memory, in a synctest bubble, in which one thing happens
+// at a time. The nodes are the real ones above an abstract log; what a node's loops
+// do is done by hand, one round at a time, in an order that the seed gives. Where
+// real nodes would wait for each other, at proposals, reads and calls, other
+// things happen first: so rounds overlap, although there are no goroutines whose
+// order the seed does not know.
+type world struct {
+	seed   uint64
+	rng    *rand.Rand
+	shards uint32
+	logs   map[uint32]*abstractLog
+	// nodes are all that have ever been, order their ids.
+	nodes map[string]*worldNode
+	order []string
+	// cut has the directions in which nothing gets through.
+	cut map[[2]string]bool
+	// faults is set while things may break, and depth is how many rounds overlap.
+	faults bool
+	depth  int
+	// busy has the rounds under way: a loop has only one at a time.
+	busy map[busyKey]bool
+	// late are calls that were given up and arrive some time.
+	late []func()
+	// doubt has the request ids of calls that may arrive although they were answered.
+	doubt map[string]bool
+
+	// broken is the first check that failed.
+	broken  string
+	check   *checks
+	clients *clients
+	sum     hash.Hash64
+	tracing bool
+	lines   []string
+	counts  map[string]int
+}
+
+type busyKey struct {
+	proc  *worldProc
+	group uint32
+	what  string
+}
+
+// worldNode is a machine with a disk, which is in the logs.
+type worldNode struct {
+	id   string
+	proc *worldProc // nil while it is down
+	skew time.Duration
+	// gone is set when the cluster has removed it.
+	gone bool
+}
+
+// worldProc is one run of a node's process.
+type worldProc struct {
+	w        *world
+	id       string
+	node     *Node
+	replicas map[uint32]*logReplica
+	dead     bool
+	// placed is the term for which the placement loop has begun anew; current and
+	// since are those of placeLoop.
+	placed  uint64
+	current bool
+	since   map[uint32]time.Time
+}
+
+// fail notes the first check that failed; the world ends soon after.
+func (w *world) fail(format string, args ...any) {
+	if w.broken == "" {
+		w.broken = fmt.Sprintf(format, args...)
+		w.trace("BROKEN: %s", w.broken)
+	}
+}
+
+// trace notes what happens: the same seed must give the same.
+func (w *world) trace(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	_, _ = w.sum.Write([]byte(line))
+	if w.tracing {
+		w.lines = append(w.lines, fmt.Sprintf("%9.3f %*s%s", time.Since(worldBegin).Seconds(), 2*w.depth, "", line))
+	}
+}
+
+// worldBegin is when time begins in a bubble.
+var worldBegin = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func newWorld(seed uint64, nodes int, shards uint32) *world {
+	w := &world{
+		seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), shards: shards, logs: map[uint32]*abstractLog{}, nodes: map[string]*worldNode{},
+		cut: map[[2]string]bool{}, busy: map[busyKey]bool{}, doubt: map[string]bool{}, sum: fnv.New64a(), counts: map[string]int{},
+	}
+	w.check = newChecks(w)
+	w.clients = newClients(w)
+	for i := range nodes {
+		w.add(fmt.Sprintf("n%d", i+1))
+	}
+	return w
+}
+
+func (w *world) log(id uint32) *abstractLog {
+	if w.logs[id] == nil {
+		w.logs[id] = &abstractLog{w: w, id: id, disks: map[string]*logDisk{}, hashes: map[uint64][32]byte{}}
+	}
+	return w.logs[id]
+}
+
+func (w *world) shuffle(n int, swap func(i, j int)) { w.rng.Shuffle(n, swap) }
+
+// fault is true once in n times, while there are faults.
+func (w *world) fault(n int) bool { return w.faults && w.rng.IntN(n) == 0 }
+
+func (w *world) linked(a, b string) bool {
+	return !w.cut[[2]string{a, b}] && !w.cut[[2]string{b, a}]
+}
+
+// interleave lets something else happen first.
+func (w *world) interleave() {
+	if w.depth >= 3 || w.rng.IntN(5) != 0 {
+		return
+	}
+	w.depth++
+	defer func() { w.depth-- }()
+	w.step()
+}
+
+// once does a round of a loop, unless that is under way.
+func (w *world) once(p *worldProc, group uint32, what string, f func(context.Context)) {
+	key := busyKey{p, group, what}
+	if w.busy[key] || p.dead {
+		return
+	}
+	w.busy[key] = true
+	defer delete(w.busy, key)
+	w.counts[what]++
+	w.trace("%s of group %d on %s", what, group, p.id)
+	ctx, cancel := context.WithTimeout(p.node.ctx, time.Second)
+	defer cancel()
+	f(ctx)
+}
+
+// add makes a node, and starts it.
+func (w *world) add(id string) *worldNode {
+	n := &worldNode{id: id}
+	w.nodes[id] = n
+	w.order = append(w.order, id)
+	w.start(n)
+	return n
+}
+
+func (w *world) member(id string) Member {
+	return Member{ID: id, PeerAddress: id + ":1", ClientAddress: id + ":2", FeatureLevel: fsm.FeatureLevel}
+}
+
+// start runs a node's process on what its disk has.
+func (w *world) start(n *worldNode) {
+	p := &worldProc{w: w, id: n.id, replicas: map[uint32]*logReplica{}, since: map[uint32]time.Time{}}
+	n.proc = p
+	p.node = newNode(NodeConfig{
+		Self: w.member(n.id).Node(), Peers: &worldPeers{w: w, proc: p}, groups: logGroups{p},
+		Now: func() time.Time { return time.Now().Add(n.skew) }, jitter: func(d time.Duration) time.Duration { return d / 2 },
+		Placement:   PlacementTiming{Concurrent: 1, Stabilise: 2 * time.Second},
+		RouteBudget: 200 * time.Millisecond, JudgeBudget: time.Millisecond,
+	})
+	if err := p.node.catalog.open(); err != nil {
+		w.fail("%s cannot open the catalog: %v", n.id, err)
+	}
+	for id := uint32(1); id <= w.shards; id++ {
+		if w.log(id).disks[n.id] != nil {
+			p.node.openReplica(id)
+		}
+	}
+	for id, err := range p.node.refused {
+		w.fail("%s cannot open group %d: %v", n.id, id, err)
+	}
+	w.trace("%s starts", n.id)
+	p.node.clock.measure(p.node.ctx)
+}
+
+// crash ends a node's process; its disk stays.
+func (w *world) crash(n *worldNode) {
+	p := n.proc
+	if p == nil {
+		return
+	}
+	w.trace("%s crashes", n.id)
+	for _, r := range p.open() {
+		r.log.resign(r)
+		r.closed = true
+	}
+	p.dead = true
+	p.node.stop()
+	p.replicas = map[uint32]*logReplica{}
+	n.proc = nil
+}
+
+// up lists the nodes that run.
+func (w *world) up() (list []*worldNode) {
+	for _, id := range w.order {
+		if n := w.nodes[id]; n.proc != nil {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+func pick[T any](w *world, list []T) T { return list[w.rng.IntN(len(list))] }
+
+// worldPeers are the calls of one process.
+type worldPeers struct {
+	w    *world
+	proc *worldProc
+}
+
+var errUnanswered = &fsm.Error{Reason: typesv1.Reason_REASON_UNAVAILABLE, Message: "the peer did not answer"}
+
+// target returns the process of another node, if it can be reached.
+func (p *worldPeers) target(to string) *worldProc {
+	n := p.w.nodes[to]
+	if n == nil || n.proc == nil || !p.w.linked(p.proc.id, to) || p.proc.dead {
+		return nil
+	}
+	return n.proc
+}
+
+// worldCall makes a call that may get lost, or its answer, or arrive twice, or late.
+func worldCall[Req proto.Message, Resp any](ctx context.Context, p *worldPeers, to string, req Req, f func(*Node, context.Context, Req) (Resp, error)) (resp Resp, err error) {
+	w := p.w
+	w.interleave()
+	target := p.target(to)
+	if target == nil || ctx.Err() != nil {
+		return resp, errUnanswered
+	}
+	do := func(target *worldProc) (Resp, error) {
+		call, cancel := context.WithTimeout(target.node.ctx, 200*time.Millisecond)
+		defer cancel()
+		return f(target.node, call, proto.Clone(req).(Req))
+	}
+	switch {
+	case w.fault(40):
+		w.trace("a call from %s to %s is lost", p.proc.id, to)
+		return resp, errUnanswered
+	case w.fault(60):
+		w.trace("a call from %s to %s will be late", p.proc.id, to)
+		w.doubtful(req)
+		w.late = append(w.late, func() {
+			if n := w.nodes[to]; n.proc != nil {
+				_, _ = do(n.proc)
+			}
+		})
+		return resp, errUnanswered
+	case w.fault(60):
+		w.trace("a call from %s to %s comes twice", p.proc.id, to)
+		w.doubtful(req)
+		_, _ = do(target)
+		if target.dead {
+			return resp, errUnanswered
+		}
+	}
+	resp, err = do(target)
+	if target.dead || p.proc.dead || !w.linked(p.proc.id, to) || w.fault(40) {
+		var none Resp
+		return none, errUnanswered
+	}
+	return resp, err
+}
+
+// doubtful notes that what a client asked for may be done after it had an answer.
+func (w *world) doubtful(req proto.Message) {
+	f, ok := req.(*peerv1.ForwardRequest)
+	if !ok {
+		return
+	}
+	w.doubt[f.GetInit().GetRequestId()] = true
+	w.doubt[f.GetDelete().GetRequestId()] = true
+	for _, s := range f.GetSteps().GetSteps() {
+		w.doubt[s.GetRequestId()] = true
+	}
+}
+
+func (p *worldPeers) Forward(ctx context.Context, to string, req *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error) {
+	return worldCall(ctx, p, to, req, (*Node).Forward)
+}
+
+func (p *worldPeers) Propose(ctx context.Context, to string, req *peerv1.ProposeRequest) (*peerv1.ProposeResponse, error) {
+	return worldCall(ctx, p, to, req, (*Node).Propose)
+}
+
+func (p *worldPeers) ReadIndex(ctx context.Context, to string, req *peerv1.ReadIndexRequest) (*peerv1.ReadIndexResponse, error) {
+	return worldCall(ctx, p, to, req, (*Node).ReadIndex)
+}
+
+func (p *worldPeers) Join(ctx context.Context, to string, req *peerv1.JoinRequest) (*peerv1.JoinResponse, error) {
+	return worldCall(ctx, p, to, req, (*Node).Join)
+}
+
+func (p *worldPeers) ChangeMembership(ctx context.Context, to string, req *peerv1.ChangeMembershipRequest) (*peerv1.ChangeMembershipResponse, error) {
+	return worldCall(ctx, p, to, req, (*Node).ChangeMembership)
+}
+
+// Status is asked of many nodes at the same time, so that nothing else may happen meanwhile.
+func (p *worldPeers) Status(ctx context.Context, to string, req *peerv1.StatusRequest) (*peerv1.StatusResponse, error) {
+	if target := p.target(to); target != nil {
+		return target.node.PeerStatus(ctx, req)
+	}
+	return nil, errUnanswered
+}
+
+func (p *worldPeers) Confirm(context.Context, string, *peerv1.ConfirmRequest) (*peerv1.ConfirmResponse, error) {
+	return nil, errUnanswered
+}
+
+func (p *worldPeers) Pledge(context.Context, string, *peerv1.PledgeRequest) (*peerv1.PledgeResponse, error) {
+	return nil, errUnanswered
+}
+
+func (p *worldPeers) Placement(ctx context.Context, to string, req *peerv1.PlacementRequest) (*peerv1.PlacementResponse, error) {
+	return worldCall(ctx, p, to, req, (*Node).PeerPlacement)
+}
+
+// form brings the cluster to the point where its shards are formed.
+func (w *world) form() {
+	var members []Member
+	for _, id := range w.order {
+		members = append(members, w.member(id))
+	}
+	voters, nonvoters := CatalogVoters(members)
+	first := w.nodes[voters[0]].proc
+	if err := first.node.catalog.group.Bootstrap(voters, nonvoters); err != nil {
+		w.fail("bootstrap: %v", err)
+	}
+	for _, id := range voters[1:] {
+		// They get the same entry from the first, which leads.
+		w.log(0).disks[id].has, w.log(0).disks[id].term = 1, 1
+	}
+	if !w.log(0).elect(first.replicas[0]) {
+		w.fail("the first node is not elected")
+	}
+	form, err := NewCluster("sim", Outcome{ClusterID: "sim", Members: members, Shards: w.shards, Replicas: 3})
+	if err != nil {
+		w.fail("form: %v", err)
+	}
+	form.DeadAfterNanos = int64(30 * time.Second)
+	ctx := callctx.WithPrincipal(context.Background(), "sim")
+	if err := first.node.Form(ctx, form); err != nil {
+		w.fail("form: %v", err)
+	}
+	if _, err := first.node.ApplySpecification(ctx, "default", w.clients.specification()); err != nil {
+		w.fail("apply the specification: %v", err)
+	}
+}
+
+// isGone tells whether the catalog's log says that a node was removed.
+func (w *world) isGone(id string) bool {
+	return w.check.catalog.NodeState(id) == statev1.NodeState_NODE_STATE_GONE
+}
+
