@@ -22,6 +22,7 @@ type checks struct {
 	catalog *fsm.Catalog
 
 	steps    map[fsm.StepRef]*checkedStep
+	all      []*checkedStep
 	requests map[string]*checkedStep
 	runs     map[runKey]*checkedRun
 	// versions has the states that an identifier was in, in order.
@@ -29,6 +30,8 @@ type checks struct {
 	// logTime is the time of the newest entry.
 	logTime map[uint32]int64
 	verdict map[string]typesv1.Verdict
+	// now is the true time at which the entry was written that is being applied.
+	now time.Time
 }
 
 type checkedStep struct {
@@ -92,10 +95,12 @@ func (w *world) committed(l *abstractLog, index uint64, e logEntry) {
 		}
 		return
 	}
-	w.check.entry(l.id, index, e.data)
+	w.check.entry(l.id, index, e)
 }
 
-func (c *checks) entry(shard uint32, index uint64, data []byte) {
+func (c *checks) entry(shard uint32, index uint64, e logEntry) {
+	data := e.data
+	c.now = e.at
 	results, err := c.shard(shard).Apply(index, data)
 	if err != nil {
 		c.w.fail("shard %d cannot apply %d: %v", shard, index, err)
@@ -145,7 +150,7 @@ func (c *checks) entry(shard uint32, index uint64, data []byte) {
 func (c *checks) step(shard uint32, index uint64, request string, v *fsm.StepResult) {
 	s := &checkedStep{
 		ref: v.Ref, shard: shard, index: index, from: v.From, action: v.Action, to: v.State, request: request,
-		logged: c.logTime[shard], at: time.Now(), novel: v.Verdict == typesv1.Verdict_VERDICT_PENDING, verdict: v.Verdict,
+		logged: c.logTime[shard], at: c.now, novel: v.Verdict == typesv1.Verdict_VERDICT_PENDING, verdict: v.Verdict,
 	}
 	c.w.counts["steps"]++
 	if s.novel {
@@ -158,6 +163,7 @@ func (c *checks) step(shard uint32, index uint64, request string, v *fsm.StepRes
 		c.w.fail("there are two steps %v (I3)", v.Ref)
 	}
 	c.requests[request], c.steps[v.Ref] = s, s
+	c.all = append(c.all, s)
 	key := runKey{v.Ref.Key, v.Ref.Incarnation}
 	run := c.runs[key]
 	switch {
@@ -241,8 +247,8 @@ func (c *checks) fired(shard uint32, ref fsm.StepRef) {
 		c.w.fail("the timeout of %v is reported after a later step, or the end (I5)", ref)
 	case c.logTime[shard] <= s.logged+int64(specTimeout):
 		c.w.fail("the timeout of %v is reported early by the log's time (I5)", ref)
-	case time.Since(s.at) < specTimeout-clockSlack:
-		c.w.fail("the timeout of %v is reported after %v (I5)", ref, time.Since(s.at))
+	case c.now.Sub(s.at) < specTimeout-clockSlack:
+		c.w.fail("the timeout of %v is reported after %v (I5)", ref, c.now.Sub(s.at))
 	default:
 		s.fired = true
 	}
@@ -254,8 +260,8 @@ func (c *checks) pruned(shard uint32, index uint64, ref fsm.StepRef) {
 	switch {
 	case s == nil || run.last != s:
 		c.w.fail("%v is pruned by a step that is not its last (I10)", ref)
-	case c.logTime[shard] <= s.logged+int64(specPrune), time.Since(s.at) < specPrune-clockSlack:
-		c.w.fail("%v is pruned after %v (I10)", ref, time.Since(s.at))
+	case c.logTime[shard] <= s.logged+int64(specPrune), c.now.Sub(s.at) < specPrune-clockSlack:
+		c.w.fail("%v is pruned after %v (I10)", ref, c.now.Sub(s.at))
 	}
 	c.ended(ref.Key, ref.Incarnation, index, "pruned")
 }

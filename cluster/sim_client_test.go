@@ -172,7 +172,7 @@ func (c *clients) send(wr *write) {
 	}
 	floor := c.floor[shard]
 	c.w.trace("%s at %s", wr.what, at.id)
-	ctx, cancel := context.WithTimeout(at.node.ctx, 400*time.Millisecond)
+	ctx, cancel := context.WithTimeout(at.node.ctx, requestTime)
 	a, err := wr.call(ctx, at.node)
 	cancel()
 	if at.dead || c.w.fault(30) {
@@ -254,8 +254,12 @@ func (c *clients) answered(wr *write, shard uint32, floor uint64, a *answer) {
 			c.w.fail("%s (%s) was answered with step %d of %d and then %d of %d (I2)", wr.what, wr.request, first.step.GetSeq(), first.step.GetIncarnation(), got.GetSeq(), got.GetIncarnation())
 		}
 	}
-	wr.answer = a
 	c.floor[shard] = max(c.floor[shard], s.index)
+	if c.w.check.requests[wr.request] != nil {
+		// Else the step is somebody else's, found at the expected place: that is
+		// not remembered for this request.
+		wr.answer = a
+	}
 }
 
 func (c *clients) deleted(wr *write, shard uint32, floor uint64, a *answer) {
@@ -290,7 +294,7 @@ func (c *clients) get(key fsm.Key) {
 	}
 	floor := c.floor[shard]
 	c.w.trace("get %s at %s", key.ID, at.id)
-	ctx, cancel := context.WithTimeout(at.node.ctx, 400*time.Millisecond)
+	ctx, cancel := context.WithTimeout(at.node.ctx, requestTime)
 	defer cancel()
 	resp, err := at.node.GetInstance(ctx, &spexv1.GetInstanceRequest{Namespace: key.Namespace, Id: key.ID})
 	if at.dead {

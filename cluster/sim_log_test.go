@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -24,6 +25,8 @@ type logEntry struct {
 	term              uint64
 	data              []byte
 	voters, nonvoters []string
+	// at is the true time at which it was written.
+	at time.Time
 }
 
 // abstractLog is what a Raft group is to those above it: one order of committed
@@ -209,7 +212,7 @@ func (l *abstractLog) elect(r *logReplica) bool {
 	r.leads, r.leader, l.leader = true, r.proc.id, r
 	l.w.trace("group %d: %s leads term %d", l.id, r.proc.id, l.term)
 	lead := &statev1.Command{Kind: &statev1.Command_Lead{Lead: &statev1.Lead{Term: l.term, NodeId: r.proc.id}}}
-	if _, ok := l.commitEntry(r, logEntry{term: l.term, data: r.encode([]*statev1.Command{lead})}); !ok {
+	if _, ok := l.commitEntry(r, logEntry{term: l.term, data: r.encode([]*statev1.Command{lead}), at: time.Now()}); !ok {
 		l.resign(r)
 		return false
 	}
@@ -363,7 +366,7 @@ func (r *logReplica) ProposeAll(ctx context.Context, cmds []*statev1.Command) ([
 		if err := r.usable(ctx); err != nil && i == 0 {
 			return nil, err
 		}
-		index, results, err := r.write(ctx, logEntry{data: r.encode(part)})
+		index, results, err := r.write(ctx, logEntry{data: r.encode(part), at: time.Now()})
 		if err == nil {
 			for _, res := range results {
 				applied = append(applied, shard.Applied{Index: index, Result: res})

@@ -291,7 +291,7 @@ func (w *world) operate() {
 	if p == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(callctx.WithPrincipal(p.node.ctx, "operator"), time.Second)
+	ctx, cancel := context.WithTimeout(callctx.WithPrincipal(p.node.ctx, "operator"), roundTime)
 	defer cancel()
 	key := fsm.SpecKey{Namespace: "default", Name: specName, Version: 1}
 	switch n := w.rng.IntN(10); {
@@ -308,7 +308,7 @@ func (w *world) operate() {
 // calm ends the faults.
 func (w *world) calm() {
 	w.trace("calm")
-	w.faults = false
+	w.faults, w.quiet = false, true
 	clear(w.cut)
 	for len(w.late) > 0 {
 		w.deliver()
@@ -419,7 +419,7 @@ func (w *world) unfinished() string {
 // unplaced says what placement would still do.
 func (w *world) unplaced() string {
 	l := w.log(0)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), roundTime)
 	defer cancel()
 	state, _ := l.leader.proc.node.placer.gather(ctx)
 	if changes, waiting := plan.Next(state); len(changes)+len(waiting) > 0 {

@@ -36,6 +36,8 @@ type world struct {
 	// faults is set while things may break, and depth is how many rounds overlap.
 	faults bool
 	depth  int
+	// quiet is set while nothing new is to begin.
+	quiet bool
 	// busy has the rounds under way: a loop has only one at a time.
 	busy map[busyKey]bool
 	// late are calls that were given up and arrive some time.
@@ -99,6 +101,16 @@ func (w *world) trace(format string, args ...any) {
 	}
 }
 
+// Of two timers that fire at the same time a select takes any: so what bounds
+// something is never a sum of what is waited for meanwhile.
+const (
+	roundTime   = time.Second + 7_001*time.Nanosecond
+	callTime    = 200*time.Millisecond + 11_003*time.Nanosecond
+	routeTime   = 200*time.Millisecond + 13_007*time.Nanosecond
+	requestTime = 400*time.Millisecond + 17_011*time.Nanosecond
+	judgeTime   = time.Millisecond + 19_013*time.Nanosecond
+)
+
 // worldBegin is when time begins in a bubble.
 var worldBegin = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
@@ -133,13 +145,18 @@ func (w *world) linked(a, b string) bool {
 
 // interleave lets something else happen first.
 func (w *world) interleave() {
-	if w.depth >= 3 || w.rng.IntN(5) != 0 {
+	if w.quiet || w.depth >= 3 || w.rng.IntN(5) != 0 {
 		return
 	}
 	w.depth++
 	defer func() { w.depth-- }()
+	w.tick()
 	w.step()
+	w.tick()
 }
+
+// tick keeps what begins now from ending at the same time as what began before.
+func (w *world) tick() { time.Sleep(time.Duration(1 + w.rng.IntN(1000))) }
 
 // once does a round of a loop, unless that is under way.
 func (w *world) once(p *worldProc, group uint32, what string, f func(context.Context)) {
@@ -151,7 +168,7 @@ func (w *world) once(p *worldProc, group uint32, what string, f func(context.Con
 	defer delete(w.busy, key)
 	w.counts[what]++
 	w.trace("%s of group %d on %s", what, group, p.id)
-	ctx, cancel := context.WithTimeout(p.node.ctx, time.Second)
+	ctx, cancel := context.WithTimeout(p.node.ctx, roundTime)
 	defer cancel()
 	f(ctx)
 }
@@ -177,7 +194,7 @@ func (w *world) start(n *worldNode) {
 		Self: w.member(n.id).Node(), Peers: &worldPeers{w: w, proc: p}, groups: logGroups{p},
 		Now: func() time.Time { return time.Now().Add(n.skew) }, jitter: func(d time.Duration) time.Duration { return d / 2 },
 		Placement:   PlacementTiming{Concurrent: 1, Stabilise: 2 * time.Second},
-		RouteBudget: 200 * time.Millisecond, JudgeBudget: time.Millisecond,
+		RouteBudget: routeTime, JudgeBudget: judgeTime,
 	})
 	if err := p.node.catalog.open(); err != nil {
 		w.fail("%s cannot open the catalog: %v", n.id, err)
@@ -249,7 +266,7 @@ func worldCall[Req proto.Message, Resp any](ctx context.Context, p *worldPeers, 
 		return resp, errUnanswered
 	}
 	do := func(target *worldProc) (Resp, error) {
-		call, cancel := context.WithTimeout(target.node.ctx, 200*time.Millisecond)
+		call, cancel := context.WithTimeout(target.node.ctx, callTime)
 		defer cancel()
 		return f(target.node, call, proto.Clone(req).(Req))
 	}
