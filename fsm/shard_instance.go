@@ -215,6 +215,9 @@ func (s *Shard) take(next *record, sp *specState, t model.Transition, req reques
 	s.follow(sp, next.key, inst, wait != nil && wait.settled)
 	s.schedule(next.key, inst)
 	done := seen{id: req.id, hash: req.hash, at: s.now, kind: req.kind, ref: inst.incarnation, seq: inst.seq, from: st.t.From, verdict: st.verdict, index: s.applied}
+	if req.kind == requestInit {
+		done.from = st.t.To
+	}
 	if req.id != "" {
 		next.window = next.window.add(done, s.now, s.retention.requestWindow())
 	}
@@ -286,7 +289,9 @@ func (s *Shard) keepInit(rec *record) window {
 	e := s.recall(rec, requestInit, 1)
 	e.id, e.hash, e.at = inst.initRequest, inst.initHash, s.now
 	if inst.history.has(1) {
-		e.verdict = inst.history.at(1).verdict
+		e.verdict, e.from = inst.history.at(1).verdict, inst.history.at(1).t.To
+	} else {
+		e.from = s.spec(inst.spec).definition.GetInitialState()
 	}
 	return rec.window.add(e, s.now, s.retention.requestWindow())
 }
@@ -316,6 +321,13 @@ func (s *Shard) firstAnswer(rec *record, e seen, asked model.Transition) *StepRe
 		Ref:  StepRef{Key: rec.key, Incarnation: e.ref, Seq: e.seq},
 		From: e.from, Action: asked.Action, State: asked.To,
 		Verdict: e.verdict, Duplicate: true, Index: e.index,
+	}
+	if e.kind == requestInit {
+		// The request need not have named the state that it began in.
+		res.From = ""
+		if res.State == "" {
+			res.State = e.from
+		}
 	}
 	noticed := false
 	if inst := rec.live; inst != nil && inst.incarnation == e.ref {

@@ -44,7 +44,7 @@ type seen struct {
 	kind    requestKind
 	ref     uint64 // incarnation
 	seq     uint64
-	from    string
+	from    string // the state before a step, and the one that an initialisation began in
 	verdict typesv1.Verdict
 	index   uint64
 }

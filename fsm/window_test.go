@@ -117,6 +117,25 @@ func TestDeletedInstanceRemembersItsInit(t *testing.T) {
 	l.refused(typesv1.Reason_REASON_REQUEST_ID_REUSED, initCommand(key1, &statev1.InitInstance{Spec: "order", SpecVersion: 1, RequestId: "begin", InitialState: "x"}))
 }
 
+// A request that named no state to begin in is answered with the one that it began
+// in, also when the identifier has been begun anew since.
+func TestAnOldInitIsAnsweredWithItsState(t *testing.T) {
+	for name, steps := range map[string]int{"in the window": 1, "remembered by the instance": MaxRemembered} {
+		l, _ := newOrders(t, learning)
+		begin := initCommand(key1, &statev1.InitInstance{Spec: "order", SpecVersion: 1, RequestId: "begin"})
+		first := l.do(begin).(*StepResult)
+		for i := range steps {
+			l.stepAs(numbered("s", i))
+		}
+		l.do(deleteCommand(key1, &statev1.DeleteInstance{RequestId: "end"}))
+		l.do(initCommand(key1, &statev1.InitInstance{Spec: "order", SpecVersion: 1, RequestId: "again"}))
+		again := l.do(begin).(*StepResult)
+		if !again.Duplicate || again.Ref != first.Ref || again.State != "new" || again.From != "" || again.Verdict != first.Verdict {
+			t.Errorf("%s: %+v, and first %+v", name, again, first)
+		}
+	}
+}
+
 // A hash of the body keeps neighbouring fields and the kinds of requests apart.
 func TestHashBody(t *testing.T) {
 	seen := map[uint64]int{}
