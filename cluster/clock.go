@@ -211,26 +211,30 @@ func (c *clock) measure(ctx context.Context) bool {
 		}
 	}
 	asked := len(peers) == 0 || len(list) > 1
-	c.take(-medianAhead(list), asked)
+	median, early := medianAhead(list)
+	c.take(-median, early, asked)
 	return asked
 }
 
 // medianAhead is the median of clocks relative to one's own, which is among them.
 // When two are in the middle it is the one farther away: of two clocks that
-// differ nobody can say which is wrong, and both are careful.
-func medianAhead(list []time.Duration) time.Duration {
+// differ nobody can say which is wrong, and both are careful. early is the earlier
+// of the two: the time of a log that is set forward never goes back, while one
+// that stands still goes on once it is known who is right.
+func medianAhead(list []time.Duration) (median, early time.Duration) {
 	slices.Sort(list)
 	low, high := list[(len(list)-1)/2], list[len(list)/2]
 	if low.Abs() > high.Abs() {
-		return low
+		return low, low
 	}
-	return high
+	return high, low
 }
 
-// take accounts for a measurement; offset is how far the clock is ahead. Without
+// take accounts for a measurement; offset is how far the clock is ahead, and early
+// how far the time to go by is, should the clock be off. Without
 // an answer everything stays as it was, but for the first time: a node that hears
 // of nobody has only its own clock to go by.
-func (c *clock) take(offset time.Duration, answered bool) {
+func (c *clock) take(offset, early time.Duration, answered bool) {
 	now, mono := c.wall().Round(0), c.mono()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -245,7 +249,7 @@ func (c *clock) take(offset time.Duration, answered bool) {
 	c.offset, c.measured, c.off = offset, true, offset.Abs() > maxClockOffset
 	c.base, c.since = now, mono
 	if c.off {
-		c.base = now.Add(-offset)
+		c.base = now.Add(early)
 	}
 	switch {
 	case c.off && !was:

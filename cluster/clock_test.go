@@ -107,6 +107,9 @@ func TestClockOfOneNodeThatIsSet(t *testing.T) {
 	}
 	l.ahead[""] = -time.Hour
 	l.measure(ctx)
+	l.want(t, "behind the only one that answers", false, -time.Hour)
+	l.down["b"] = false
+	l.measure(ctx)
 	l.want(t, "behind", false, 0)
 	if _, alarm := l.status(); !strings.Contains(alarm, "1h0m0s behind the median") {
 		t.Errorf("alarm %q", alarm)
@@ -122,7 +125,7 @@ func TestClockOfAnotherNode(t *testing.T) {
 	l.down["c"] = true
 	l.at += time.Second
 	l.measure(t.Context())
-	l.want(t, "one of the two that are left is off, nobody knows which", false, time.Hour)
+	l.want(t, "one of the two that are left is off, nobody knows which: the earlier counts", false, 0)
 	l.down["c"] = false
 	l.measure(t.Context())
 	l.want(t, "the third is back", true, 0)
