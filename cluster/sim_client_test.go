@@ -45,6 +45,8 @@ type write struct {
 	// refused is set when the request was answered with a refusal, and unsure when
 	// an attempt had no definite answer.
 	refused, unsure bool
+	// sent counts the attempts under way.
+	sent int
 }
 
 // answer is what a write was answered.
@@ -171,6 +173,14 @@ func (c *clients) send(wr *write) {
 		return
 	}
 	floor := c.floor[shard]
+	if wr.refused {
+		return
+	}
+	if wr.sent++; wr.sent > 1 {
+		// Whichever comes second may be answered otherwise.
+		c.w.doubt[wr.request] = true
+	}
+	defer func() { wr.sent-- }()
 	c.w.trace("%s at %s", wr.what, at.id)
 	ctx, cancel := context.WithTimeout(at.node.ctx, requestTime)
 	a, err := wr.call(ctx, at.node)

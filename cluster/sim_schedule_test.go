@@ -143,6 +143,10 @@ func (w *world) nodeRound(p *worldProc, what int) {
 			if p.current = p.current || p.node.catalogCurrent(ctx); p.current && !p.dead {
 				p.node.openPlaced(p.since)
 			}
+			if !p.pinned && p.node.ClusterID() != "" {
+				// As leadLoop does, so that a node that restarts knows its cluster.
+				p.pinned = p.node.catalog.group.Snapshot(ctx) == nil
+			}
 		})
 	case 1:
 		w.once(p, 0, "lose", func(ctx context.Context) {
@@ -261,7 +265,11 @@ func (w *world) jump() {
 				other.skew = 0
 			}
 		}
-		n.skew = time.Duration(w.rng.Int64N(int64(4*time.Hour))) - 2*time.Hour
+		n.skew = time.Duration(w.rng.Int64N(int64(2 * time.Hour)))
+		if w.seed%2 == 0 {
+			n.skew = -n.skew
+			w.behind = true
+		}
 	}
 	w.trace("the clock of %s is off by %v", n.id, n.skew)
 }

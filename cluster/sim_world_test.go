@@ -38,6 +38,10 @@ type world struct {
 	depth  int
 	// quiet is set while nothing new is to begin.
 	quiet bool
+	// behind is set once a clock was behind by much: where one other clock is left
+	// to compare it with, the time of a log may stand still, and timeouts come
+	// early then by the true time, not by that of the log.
+	behind bool
 	// busy has the rounds under way: a loop has only one at a time.
 	busy map[busyKey]bool
 	// late are calls that were given up and arrive some time.
@@ -81,6 +85,7 @@ type worldProc struct {
 	// since are those of placeLoop.
 	placed  uint64
 	current bool
+	pinned  bool
 	since   map[uint32]time.Time
 }
 
@@ -388,4 +393,3 @@ func (w *world) form() {
 func (w *world) isGone(id string) bool {
 	return w.check.catalog.NodeState(id) == statev1.NodeState_NODE_STATE_GONE
 }
-
