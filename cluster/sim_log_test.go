@@ -327,7 +327,7 @@ func (r *logReplica) write(ctx context.Context, e logEntry) (index uint64, resul
 	if !lost {
 		if results, ok := l.commitEntry(r, e); ok {
 			index := uint64(len(l.entries))
-			if w.fault(50) {
+			if w.fault(50) || w.broken != "" {
 				return 0, nil, r.unknown("the answer came too late")
 			}
 			w.interleave()

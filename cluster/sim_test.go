@@ -62,8 +62,10 @@ func (w *world) atRest() {
 		}
 	}
 	for _, wr := range w.clients.done { // retries, of the refused ones too
-		if !wr.refused {
+		if wr.answer != nil {
 			w.clients.send(wr)
+		} else if !wr.refused {
+			continue // answered with somebody else's step, which is not remembered
 		} else if s := w.check.requests[wr.request]; s != nil && !w.doubt[wr.request] {
 			w.fail("%s (%s) was refused, and is %v (I2)", wr.what, wr.request, s.ref)
 		}
