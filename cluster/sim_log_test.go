@@ -146,6 +146,7 @@ func (l *abstractLog) send(from, to *logReplica, upto int) {
 		}
 		to.disk.has, to.disk.first, to.disk.snapshot = from.disk.first, from.disk.first, from.disk.snapshot
 		to.applied, to.commit = to.disk.first, to.disk.first
+		l.w.counts["installs"]++
 		l.w.trace("group %d: %s gets the snapshot at %d", l.id, to.proc.id, to.disk.first)
 		if to.cfg.OnRestore != nil {
 			to.cfg.OnRestore(to.cfg.Machine.Applied())
@@ -210,6 +211,7 @@ func (l *abstractLog) elect(r *logReplica) bool {
 		l.w.trace("group %d: %d was written in an earlier term", l.id, len(l.entries))
 	}
 	r.leads, r.leader, l.leader = true, r.proc.id, r
+	l.w.counts["terms"]++
 	l.w.trace("group %d: %s leads term %d", l.id, r.proc.id, l.term)
 	lead := &statev1.Command{Kind: &statev1.Command_Lead{Lead: &statev1.Lead{Term: l.term, NodeId: r.proc.id}}}
 	if _, ok := l.commitEntry(r, logEntry{term: l.term, data: r.encode([]*statev1.Command{lead}), at: time.Now()}); !ok {
@@ -538,6 +540,7 @@ func (r *logReplica) Change(ctx context.Context, c shard.MemberChange) error {
 	slices.Sort(voters)
 	slices.Sort(nonvoters)
 	l.w.trace("group %d: change %d of %s", l.id, int(c.Kind), c.Node)
+	l.w.counts["changes"]++
 	if err := r.usable(ctx); err != nil {
 		return err
 	}

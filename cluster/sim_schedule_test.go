@@ -10,6 +10,7 @@ import (
 	"github.com/spexio/spex/cluster/plan"
 	"github.com/spexio/spex/fsm"
 	"github.com/spexio/spex/internal/callctx"
+	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 )
@@ -40,7 +41,7 @@ func (w *world) step() {
 	}
 	if w.faults {
 		actions = append(actions, []simMove{
-			{2, w.crashSome}, {3, w.startSome}, {2, w.cutSome}, {2, w.mendSome}, {2, w.jump}, {2, w.deliver}, {1, w.loseLeader}, {1, w.operate},
+			{2, w.crashSome}, {3, w.startSome}, {2, w.cutSome}, {2, w.mendSome}, {2, w.jump}, {2, w.deliver}, {1, w.loseLeader}, {2, w.operate},
 		}...)
 	}
 	total := 0
@@ -133,6 +134,7 @@ func (w *world) catalogRound(p *worldProc, what int) {
 func (w *world) workOfNode() {
 	if p := w.someProc(); p != nil {
 		w.nodeRound(p, w.rng.IntN(3))
+		w.join(w.nodes[p.id])
 	}
 }
 
@@ -159,9 +161,26 @@ func (w *world) nodeRound(p *worldProc, what int) {
 	case 2:
 		w.once(p, 0, "measure", func(ctx context.Context) { p.node.clock.measure(ctx) })
 	}
-	if n := w.nodes[p.id]; n.proc == p && w.isGone(p.id) && p.node.catalog.machine.NodeState(p.id) == statev1.NodeState_NODE_STATE_GONE {
+	// It finds out: see belongLoop.
+	if n := w.nodes[p.id]; n.proc == p && w.isGone(p.id) {
+		w.trace("%s is gone", p.id)
+		w.counts["gone"]++
 		n.gone = true
 		w.crash(n)
+	}
+}
+
+// join has a node that is new ask another one to be let in.
+func (w *world) join(n *worldNode) {
+	if n.proc == nil || n.gone || w.check.catalog.NodeState(n.id) != statev1.NodeState_NODE_STATE_UNSPECIFIED {
+		return
+	}
+	if to := pick(w, w.order); to != n.id {
+		w.once(n.proc, 0, "join", func(ctx context.Context) {
+			_, _ = n.proc.node.cfg.Peers.Join(ctx, to, &peerv1.JoinRequest{
+				Target: &peerv1.Target{From: n.id}, ClusterName: "sim", Node: w.member(n.id).Node(),
+			})
+		})
 	}
 }
 
@@ -310,6 +329,37 @@ func (w *world) operate() {
 	case n == 5:
 		w.trace("learn at %s", p.id)
 		_, _ = p.node.changeMode(ctx, key, typesv1.ModelMode_MODEL_MODE_LEARNING, 0)
+	default:
+		w.move(ctx, p)
+	}
+}
+
+// move is what an operator does to nodes. Three active ones stay, so that every
+// shard can have its replicas.
+func (w *world) move(ctx context.Context, p *worldProc) {
+	id := pick(w, w.order)
+	staying := 0
+	for _, other := range w.order {
+		if other != id && w.check.catalog.NodeState(other) == statev1.NodeState_NODE_STATE_ACTIVE {
+			staying++
+		}
+	}
+	switch what := w.rng.IntN(5); {
+	case what == 0 && len(w.order) < 7:
+		w.counts["added"]++
+		w.join(w.add(fmt.Sprintf("n%d", len(w.order)+1)))
+	case what == 1 && staying >= 3:
+		w.trace("decommission %s at %s", id, p.id)
+		_, _ = p.node.Decommission(ctx, id)
+	case what == 2 && staying >= 3 && w.nodes[id].proc == nil:
+		w.trace("remove %s at %s", id, p.id)
+		_, _ = p.node.RemoveNode(ctx, id)
+	case what == 3 && staying >= 3:
+		w.trace("drain %s at %s", id, p.id)
+		_, _ = p.node.Drain(ctx, id)
+	case what == 4:
+		w.trace("activate %s at %s", id, p.id)
+		_, _ = p.node.Activate(ctx, id)
 	}
 }
 
@@ -370,6 +420,7 @@ func (w *world) round() string {
 				w.nodeRound(n.proc, what)
 			}
 		}
+		w.join(n)
 		for what := range 3 {
 			if n.proc != nil {
 				w.catalogRound(n.proc, what)
@@ -408,7 +459,7 @@ func (w *world) unfinished() string {
 			return fmt.Sprintf("on shard %d the deadline of %v has passed", id, due[0].Ref)
 		}
 		for _, st := range m.Specs() {
-			if cat, _ := w.check.catalog.Model(st.Key); st.ModeRevision != cat.ModeRevision || st.ModelVersion != cat.Version {
+			if cat, _ := w.check.catalog.Model(st.Key); st.Installed && (st.ModeRevision != cat.ModeRevision || st.ModelVersion != cat.Version) {
 				return fmt.Sprintf("shard %d works with model %d in mode %v, the catalog has %d in %v", id, st.ModelVersion, st.Mode, cat.Version, cat.Mode)
 			}
 		}

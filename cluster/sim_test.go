@@ -24,7 +24,7 @@ var breakReads = false
 // simulate runs a schedule in a bubble of its own.
 func simulate(t *testing.T, seed uint64, steps int, tracing bool) (w *world) {
 	synctest.Test(t, func(*testing.T) {
-		w = newWorld(seed, 3, 1)
+		w = newWorld(seed, 3+int(seed%3), 1+uint32(seed/3%3))
 		w.tracing = tracing
 		w.run(steps)
 	})

@@ -223,6 +223,7 @@ func (w *world) crash(n *worldNode) {
 		return
 	}
 	w.trace("%s crashes", n.id)
+	w.counts["crashes"]++
 	for _, r := range p.open() {
 		r.log.resign(r)
 		r.closed = true
