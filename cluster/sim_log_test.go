@@ -189,9 +189,9 @@ func (l *abstractLog) elect(r *logReplica) bool {
 	if r.closed || r.disk.has != len(l.entries) || !slices.Contains(l.voters, r.proc.id) || !majority(l.voters, voters) {
 		return false
 	}
-	if l.leader != nil {
-		l.leader = nil // it may believe in itself still
-	}
+	// A majority is there for longer than it takes to look at the clocks of others.
+	r.proc.node.clock.measure(r.proc.node.ctx)
+	l.leader = nil // the old one may believe in itself still
 	l.term++
 	for _, v := range voters {
 		v.disk.term, v.leads, v.leader = l.term, false, ""

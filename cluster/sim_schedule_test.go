@@ -235,8 +235,6 @@ func (w *world) stand(l *abstractLog, id string) bool {
 	if r == nil || l.leader == r {
 		return false
 	}
-	// An election takes longer than a look at the clocks of others.
-	r.proc.node.clock.measure(r.proc.node.ctx)
 	return l.elect(r)
 }
 
