@@ -119,6 +119,9 @@ func (c *checks) entry(shard uint32, index uint64, e logEntry) {
 		switch v := results[i].Value.(type) {
 		case *fsm.StepResult:
 			request := cmd.GetStep().GetRequestId() + cmd.GetInitInstance().GetRequestId()
+			if c.w.breaks == dedupeOff && cmd.GetStep() != nil {
+				request = cmd.GetPrincipal()
+			}
 			if !v.Duplicate {
 				c.step(shard, index, request, v)
 			}

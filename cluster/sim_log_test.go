@@ -172,6 +172,9 @@ func (r *logReplica) hear(leader *logReplica) {
 // durable checks that every committed entry is on a majority of the voters: what
 // was deleted does not count.
 func (l *abstractLog) durable() {
+	if len(l.entries) == 0 {
+		return
+	}
 	have := 0
 	for _, id := range l.voters {
 		if d := l.disks[id]; d != nil && d.has == len(l.entries) {
@@ -247,7 +250,7 @@ func (r *logReplica) applyTo(n int) (results []fsm.Result) {
 		}
 		index := uint64(r.applied)
 		var err error
-		if results, err = r.cfg.Machine.Apply(index, e.data); err != nil {
+		if results, err = r.cfg.Machine.Apply(index, r.log.w.misapplied(r, e.data)); err != nil {
 			r.log.w.fail("group %d on %s halts: %v", r.log.id, r.proc.id, err)
 		}
 		if index%8 == 0 {
@@ -275,8 +278,9 @@ func (r *logReplica) compare() {
 }
 
 func (r *logReplica) encode(cmds []*statev1.Command) []byte {
+	cmds, now := r.log.w.mistaken(r, cmds, r.cfg.Now())
 	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(&statev1.Entry{
-		FeatureLevel: fsm.FeatureLevel, TimeUnixNano: r.cfg.Now().UnixNano(), Commands: cmds,
+		FeatureLevel: fsm.FeatureLevel, TimeUnixNano: now.UnixNano(), Commands: cmds,
 	})
 	if err != nil {
 		r.log.w.fail("encode an entry: %v", err)
@@ -326,6 +330,11 @@ func (r *logReplica) write(ctx context.Context, e logEntry) (index uint64, resul
 		return 0, nil, r.unknown("another leader was elected")
 	}
 	lost := w.fault(40)
+	if w.breaks == ackBeforeCommit && w.faults && w.rng.IntN(10) == 0 {
+		if results, ok := w.acknowledgeEarly(r, e); ok {
+			return uint64(len(l.entries) + 1), results, nil
+		}
+	}
 	if !lost {
 		if results, ok := l.commitEntry(r, e); ok {
 			index := uint64(len(l.entries))
@@ -406,7 +415,7 @@ func (r *logReplica) ReadIndex(ctx context.Context) (uint64, error) {
 			yes = append(yes, v)
 		}
 	}
-	if !breakReads && !majority(r.log.voters, yes) {
+	if r.log.w.breaks != readsUnconfirmed && !majority(r.log.voters, yes) {
 		return 0, r.err(typesv1.Reason_REASON_NO_LEADER, true, "no majority confirmed the term")
 	}
 	r.applyTo(commit)

@@ -41,7 +41,7 @@ func (w *world) step() {
 	}
 	if w.faults {
 		actions = append(actions, []simMove{
-			{2, w.crashSome}, {3, w.startSome}, {2, w.cutSome}, {2, w.mendSome}, {2, w.jump}, {2, w.deliver}, {1, w.loseLeader}, {2, w.operate},
+			{2, w.crashSome}, {3, w.startSome}, {2, w.cutSome}, {2, w.mendSome}, {2, w.jump}, {2, w.deliver}, {1, w.loseLeader}, {2, w.usurp}, {2, w.operate},
 		}...)
 	}
 	total := 0
@@ -87,6 +87,9 @@ func (w *world) leaderRound(p *worldProc, shard uint32, what int) {
 			_, _ = r.syncOnce(ctx)
 		})
 	case 2:
+		if w.breaks == timersAsleep {
+			return
+		}
 		w.once(p, shard, "timers", func(ctx context.Context) { r.timers.pass(ctx) })
 	case 3:
 		if !p.node.catalog.machine.Placement(shard).GetFormed() {
@@ -224,7 +227,8 @@ func (w *world) pass() {
 // electSome lets somebody stand for an election, where nobody leads above all.
 func (w *world) electSome() {
 	l := w.log(uint32(w.rng.IntN(int(w.shards) + 1)))
-	if l.leader != nil && w.rng.IntN(10) > 0 || len(l.voters) == 0 {
+	led := l.leader != nil && majority(l.voters, l.reachable(l.leader, l.voters))
+	if led && w.rng.IntN(10) > 0 || len(l.voters) == 0 {
 		return
 	}
 	w.stand(l, pick(w, l.voters))
@@ -254,6 +258,9 @@ func (w *world) startSome() {
 // cutSome cuts a node off, or one direction between two.
 func (w *world) cutSome() {
 	a, b := pick(w, w.order), pick(w, w.order)
+	if l := w.log(uint32(w.rng.IntN(int(w.shards) + 1))); l.leader != nil && w.rng.IntN(3) == 0 {
+		a, b = l.leader.proc.id, l.leader.proc.id
+	}
 	w.trace("cut %s and %s", a, b)
 	if a != b {
 		w.cut[[2]string{a, b}] = true
@@ -307,6 +314,27 @@ func (w *world) loseLeader() {
 	l := w.log(uint32(w.rng.IntN(int(w.shards) + 1)))
 	if l.leader != nil {
 		l.resign(l.leader)
+	}
+}
+
+// usurp cuts a leader off and has another one elected: the old one believes in
+// itself still.
+func (w *world) usurp() {
+	l := w.log(uint32(w.rng.IntN(int(w.shards) + 1)))
+	if l.leader == nil {
+		return
+	}
+	old := l.leader.proc.id
+	w.trace("cut %s, the leader of group %d", old, l.id)
+	for _, id := range w.order {
+		if id != old {
+			w.cut[[2]string{old, id}] = true
+		}
+	}
+	for _, id := range l.voters {
+		if id != old && w.stand(l, id) {
+			return
+		}
 	}
 }
 

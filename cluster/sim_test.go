@@ -18,14 +18,11 @@ var (
 	simSteps = flag.Int("sim.steps", 300, "how many things happen in a schedule before the faults end")
 )
 
-// breakReads has reads ask nobody: a check must see it.
-var breakReads = false
-
-// simulate runs a schedule in a bubble of its own.
-func simulate(t *testing.T, seed uint64, steps int, tracing bool) (w *world) {
+// simulate runs a schedule in a bubble of its own, with a promise broken or not.
+func simulate(t *testing.T, seed uint64, steps int, tracing bool, breaks simBreak) (w *world) {
 	synctest.Test(t, func(*testing.T) {
 		w = newWorld(seed, 3+int(seed%3), 1+uint32(seed/3%3))
-		w.tracing = tracing
+		w.tracing, w.breaks = tracing, breaks
 		w.run(steps)
 	})
 	return w
@@ -100,7 +97,7 @@ func (w *world) atRest() {
 // own, and checks what the service promises: I1 to I10.
 func TestDeterministicSimulation(t *testing.T) {
 	if *simSeed != 0 {
-		w := simulate(t, *simSeed, *simSteps, true)
+		w := simulate(t, *simSeed, *simSteps, true, unbroken)
 		t.Log("\n" + strings.Join(w.lines, "\n"))
 		report(t, w)
 		t.Log(w.counts)
@@ -108,7 +105,7 @@ func TestDeterministicSimulation(t *testing.T) {
 	}
 	total := map[string]int{}
 	for seed := uint64(1); seed <= uint64(*simSeeds); seed++ {
-		w := simulate(t, seed, *simSteps, false)
+		w := simulate(t, seed, *simSteps, false, unbroken)
 		if report(t, w); t.Failed() {
 			return
 		}
@@ -132,7 +129,7 @@ func report(t *testing.T, w *world) {
 // failure could be looked into.
 func TestSimulationIsDeterministic(t *testing.T) {
 	for seed := uint64(1); seed <= 20; seed++ {
-		a, b := simulate(t, seed, *simSteps, true), simulate(t, seed, *simSteps, true)
+		a, b := simulate(t, seed, *simSteps, true, unbroken), simulate(t, seed, *simSteps, true, unbroken)
 		if a.sum.Sum64() == b.sum.Sum64() {
 			continue
 		}

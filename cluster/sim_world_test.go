@@ -49,6 +49,8 @@ type world struct {
 	// doubt has the request ids of calls that may arrive although they were answered.
 	doubt map[string]bool
 
+	// breaks is what is wrong on purpose.
+	breaks simBreak
 	// broken is the first check that failed.
 	broken  string
 	check   *checks
@@ -195,6 +197,13 @@ func (w *world) member(id string) Member {
 func (w *world) start(n *worldNode) {
 	p := &worldProc{w: w, id: n.id, replicas: map[uint32]*logReplica{}, since: map[uint32]time.Time{}}
 	n.proc = p
+	if w.breaks == tailLost {
+		for id := uint32(0); id <= w.shards; id++ {
+			if d := w.log(id).disks[n.id]; d != nil {
+				d.has = max(d.first, d.has-4)
+			}
+		}
+	}
 	p.node = newNode(NodeConfig{
 		Self: w.member(n.id).Node(), Peers: &worldPeers{w: w, proc: p}, groups: logGroups{p},
 		Now: func() time.Time { return time.Now().Add(n.skew) }, jitter: func(d time.Duration) time.Duration { return d / 2 },
@@ -213,6 +222,9 @@ func (w *world) start(n *worldNode) {
 		w.fail("%s cannot open group %d: %v", n.id, id, err)
 	}
 	w.trace("%s starts", n.id)
+	for id := uint32(0); id <= w.shards; id++ {
+		w.log(id).durable()
+	}
 	p.node.clock.measure(p.node.ctx)
 }
 
@@ -381,7 +393,8 @@ func (w *world) form() {
 		w.fail("form: %v", err)
 	}
 	form.DeadAfterNanos = int64(30 * time.Second)
-	ctx := callctx.WithPrincipal(context.Background(), "sim")
+	ctx, cancel := context.WithTimeout(callctx.WithPrincipal(context.Background(), "sim"), time.Minute)
+	defer cancel()
 	if err := first.node.Form(ctx, form); err != nil {
 		w.fail("form: %v", err)
 	}

@@ -1,0 +1,149 @@
+package cluster
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/spexio/spex/fsm"
+	statev1 "github.com/spexio/spex/proto/spex/state/v1"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+)
+
+// simBreak is a promise that the simulated cluster breaks, so that the checks can
+// show that they see it.
+type simBreak string
+
+const (
+	unbroken simBreak = ""
+	// ackBeforeCommit answers what only the leader has applied, and then loses it.
+	ackBeforeCommit simBreak = "ack before commit"
+	// readsUnconfirmed asks no voter whether there is a newer leader.
+	readsUnconfirmed simBreak = "reads unconfirmed"
+	// tailLost forgets the last entries at each start.
+	tailLost simBreak = "tail lost"
+	// dedupeOff makes the first attempt of a request another one than the second.
+	dedupeOff simBreak = "dedupe off"
+	// verdictWrong records the opposite verdict.
+	verdictWrong simBreak = "verdict wrong"
+	// outboxDropped acknowledges what a shard has learned, and tells nobody.
+	outboxDropped simBreak = "outbox dropped"
+	// replicasDiffer has one node apply entries with a time of its own.
+	replicasDiffer simBreak = "replicas differ"
+	// clockTrusted stamps entries with the node's clock, however wrong it is.
+	clockTrusted simBreak = "clock trusted"
+	// timersAsleep never proposes a timeout.
+	timersAsleep simBreak = "timers asleep"
+)
+
+// acknowledgeEarly applies an entry to a copy of the leader's state, and forgets it.
+func (w *world) acknowledgeEarly(r *logReplica, e logEntry) ([]fsm.Result, bool) {
+	if r.log.id == 0 || r.applied != len(r.log.entries) {
+		return nil, false
+	}
+	view := r.cfg.Machine.Snapshot()
+	defer view.Release()
+	var b bytes.Buffer
+	twin := fsm.NewShard()
+	if _, err := view.WriteTo(&b); err != nil || twin.Restore(&b) != nil {
+		return nil, false
+	}
+	results, err := twin.Apply(uint64(len(r.log.entries)+1), e.data)
+	if err != nil {
+		return nil, false
+	}
+	r.log.resign(r)
+	return results, true
+}
+
+// mistaken changes what a leader proposes.
+func (w *world) mistaken(r *logReplica, cmds []*statev1.Command, now time.Time) ([]*statev1.Command, time.Time) {
+	switch w.breaks {
+	case clockTrusted:
+		return cmds, r.proc.node.cfg.Now()
+	case verdictWrong, dedupeOff, outboxDropped:
+	default:
+		return cmds, now
+	}
+	list := make([]*statev1.Command, len(cmds))
+	for i, c := range cmds {
+		list[i] = proto.CloneOf(c)
+		switch j := list[i].GetRecordVerdict().GetJudgement(); {
+		case w.breaks == dedupeOff:
+			w.forgetRequest(list[i])
+		case w.breaks == outboxDropped && c.GetReportShard() != nil:
+			list[i].GetReportShard().Items = nil
+		case w.breaks != verdictWrong || j == nil:
+		case j.GetVerdict() == typesv1.Verdict_VERDICT_DEVIATION_NOT_EQUIVALENT:
+			j.Verdict = typesv1.Verdict_VERDICT_DEVIATION_STILL_EQUIVALENT
+		default:
+			j.Verdict = typesv1.Verdict_VERDICT_DEVIATION_NOT_EQUIVALENT
+		}
+	}
+	return list, now
+}
+
+// forgetRequest gives a step another id for the shard, and keeps the one that the
+// client knows where the shard does not look.
+func (w *world) forgetRequest(c *statev1.Command) {
+	if s := c.GetStep(); s != nil && s.GetRequestId() != "" {
+		c.Principal = s.GetRequestId()
+		w.clients.number++
+		s.RequestId = w.clients.requestID()
+	}
+}
+
+// misapplied changes what one replica applies.
+func (w *world) misapplied(r *logReplica, data []byte) []byte {
+	if w.breaks != replicasDiffer || r.proc.id != w.order[0] {
+		return data
+	}
+	entry := &statev1.Entry{}
+	if err := proto.Unmarshal(data, entry); err != nil {
+		w.fail("decode an entry: %v", err)
+	}
+	entry.TimeUnixNano++
+	data, err := proto.Marshal(entry)
+	if err != nil {
+		w.fail("encode an entry: %v", err)
+	}
+	return data
+}
+
+// TestSimulationSeesBreaks breaks one promise after the other: a check that fits
+// must see it within a few schedules.
+func TestSimulationSeesBreaks(t *testing.T) {
+	for _, c := range []struct {
+		breaks simBreak
+		seen   string // in the failure: one of these
+	}{
+		{ackBeforeCommit, "(I1)"},
+		{readsUnconfirmed, "(I4)"},
+		{tailLost, "acknowledged writes can be lost"},
+		{dedupeOff, "(I2)"},
+		{verdictWrong, "(I6, I7)"},
+		{outboxDropped, "(I6)"},
+		{replicasDiffer, "(I8)"},
+		{clockTrusted, "(I5)|(I10)"},
+		{timersAsleep, "the deadline of"},
+	} {
+		t.Run(string(c.breaks), func(t *testing.T) {
+			others := map[string]int{}
+			for seed := uint64(1); seed <= 300; seed++ {
+				w := simulate(t, seed, *simSteps, false, c.breaks)
+				if slices.ContainsFunc(strings.Split(c.seen, "|"), func(s string) bool { return strings.Contains(w.broken, s) }) {
+					t.Logf("seen after %d schedules: %s; before that %v", seed, w.broken, others)
+					return
+				}
+				if w.broken != "" {
+					others[w.broken[max(0, len(w.broken)-20):]]++
+				}
+			}
+			t.Errorf("300 schedules did not show it as %s; they showed %v", c.seen, others)
+		})
+	}
+}
