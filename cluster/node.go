@@ -68,9 +68,10 @@ type NodeConfig struct {
 	// instances that match and proposing their deletion. For tests: it may block.
 	BeforeDelete func(matched []*fsm.InstanceView)
 
-	// groups replaces the Raft groups, and whoever sets it does by hand what the
-	// loops of a leader do, and says how long the router pauses of at most d. It
-	// is for the deterministic simulation; then Store and Attach are not needed.
+	// groups replaces the Raft groups in the deterministic simulation, which does
+	// by hand what the loops of a leader do: then there are no goroutines beside the
+	// one that waits for them, and Store and Attach are not needed. jitter says how
+	// long the router pauses of at most d.
 	groups groups
 	jitter func(d time.Duration) time.Duration
 }

@@ -130,7 +130,7 @@ func (r *router) pause(ctx context.Context, group uint32, asked string, d time.D
 // come, while its successor would answer at once.
 func (r *router) attempt(ctx context.Context, group uint32, target string, f func(ctx context.Context, target string) error) error {
 	g, here := r.node.host.Get(group)
-	if !here || target == r.node.cfg.Self.GetId() {
+	if !here || target == r.node.cfg.Self.GetId() || r.node.cfg.groups != nil {
 		return f(ctx, target)
 	}
 	if leader, _ := g.Leader(); leader != target {

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"flag"
-	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,7 +12,7 @@ import (
 )
 
 var (
-	simSeeds = flag.Int("sim.seeds", 200, "how many schedules the deterministic simulation runs")
+	simSeeds = flag.Int("sim.seeds", 100, "how many schedules the deterministic simulation runs")
 	simSeed  = flag.Uint64("sim.seed", 0, "run this schedule alone, and print what happens; 0 means all")
 	simSteps = flag.Int("sim.steps", 300, "how many things happen in a schedule before the faults end")
 )
@@ -116,13 +115,22 @@ func TestDeterministicSimulation(t *testing.T) {
 	t.Log(total)
 }
 
-// report fails the test if the world broke, with the least schedule that breaks it.
+// report fails the test if the world broke, and says how to look into it: with the
+// fewest things that have to happen before the faults end, to the next ten.
 func report(t *testing.T, w *world) {
 	t.Helper()
-	if w.broken != "" {
-		t.Errorf("seed %d: %s\nrun it again with: %s", w.seed, w.broken,
-			fmt.Sprintf("go test ./cluster -run TestDeterministicSimulation -sim.seed %d -sim.steps %d -v", w.seed, *simSteps))
+	if w.broken == "" {
+		return
 	}
+	steps, why := *simSteps, w.broken
+	for n := 10; n < *simSteps; n += 10 {
+		if less := simulate(t, w.seed, n, false, unbroken); less.broken != "" {
+			steps, why = n, less.broken
+			break
+		}
+	}
+	t.Errorf("seed %d: %s\nafter %d steps already: %s\nrun it again with: go test ./cluster -run TestDeterministicSimulation -v -sim.seed %d -sim.steps %d",
+		w.seed, w.broken, steps, why, w.seed, steps)
 }
 
 // TestSimulationIsDeterministic runs schedules twice: the same must happen, or no

@@ -265,7 +265,7 @@ type installation struct {
 // it is not there. It is done once for all who ask at the same time, and goes on
 // when they have gone: their deadlines may be shorter than a large one takes.
 func (r *replica) install(ctx context.Context, key fsm.SpecKey) error {
-	if r.node.cfg.groups != nil {
+	if r.node.cfg.groups != nil { // one thing at a time
 		return r.installNow(r.ctx, key)
 	}
 	r.mu.Lock()
