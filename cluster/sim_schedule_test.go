@@ -498,6 +498,9 @@ func (w *world) unfinished() string {
 		if m.Mode == typesv1.ModelMode_MODEL_MODE_SEALING {
 			return "the model is being sealed"
 		}
+		if _, ok := w.check.catalog.JointTask(m.Key, 1); ok && m.Mode == typesv1.ModelMode_MODEL_MODE_SEALED {
+			return "there are deviations that were not judged together"
+		}
 	}
 	return w.unplaced()
 }

@@ -72,16 +72,23 @@ func (w *world) atRest() {
 	for _, t := range list {
 		known[t] = true
 	}
+	taken := map[model.Transition]bool{}
 	for _, s := range w.check.all {
 		t := model.Transition{From: s.from, Action: s.action, To: s.to}
 		if s.ref.Seq == 1 {
 			t = model.Init(s.to)
 		}
+		taken[t] = true
 		switch {
 		case s.novel && !s.judged:
 			w.fail("%v never got a verdict (I7)", s.ref)
 		case s.verdict == typesv1.Verdict_VERDICT_OK && !known[t]:
 			w.fail("%v was acknowledged as known or learned, and the model does not have %v (I6)", s.ref, t)
+		}
+	}
+	for _, t := range list {
+		if !taken[t] {
+			w.fail("the model has %v, which nobody has done (I6)", t)
 		}
 	}
 	for _, s := range w.check.all {
