@@ -141,6 +141,27 @@ func (c *checks) pageToken(v string) {
 	}
 }
 
+// selection is what a request says about the instances that it means.
+type selection interface {
+	GetSpec() string
+	GetState() string
+	GetWhere() string
+	GetStuckNanos() int64
+	GetPageToken() string
+}
+
+func (c *checks) selection(r selection) {
+	if v := r.GetSpec(); v != "" {
+		c.add(spec.CheckSpecName("spec", v))
+	}
+	if v := r.GetState(); v != "" {
+		c.add(spec.CheckState("state", v))
+	}
+	c.pageToken(r.GetPageToken())
+	c.where(r.GetWhere())
+	c.stuck(r.GetStuckNanos())
+}
+
 // where checks the length of an expression; what it says is for the backend.
 func (c *checks) where(v string) {
 	if len(v) > query.MaxBytes {

@@ -90,17 +90,9 @@ func CheckHistory(r *spexv1.GetHistoryRequest) error {
 func CheckList(r *spexv1.ListInstancesRequest) error {
 	var c checks
 	c.namespace(&r.Namespace)
-	if r.Spec != "" {
-		c.add(spec.CheckSpecName("spec", r.Spec))
-	}
-	if r.State != "" {
-		c.add(spec.CheckState("state", r.State))
-	}
+	c.selection(r)
 	c.consistency(&r.Consistency)
 	c.count("page_size", &r.PageSize, DefaultListPage, spec.MaxPage)
-	c.pageToken(r.PageToken)
-	c.where(r.Where)
-	c.stuck(r.StuckNanos)
 	return c.err
 }
 
@@ -108,18 +100,10 @@ func CheckList(r *spexv1.ListInstancesRequest) error {
 func CheckDeleteMatching(r *spexv1.DeleteMatchingRequest) error {
 	var c checks
 	c.namespace(&r.Namespace)
-	if r.Spec != "" {
-		c.add(spec.CheckSpecName("spec", r.Spec))
-	}
-	if r.State != "" {
-		c.add(spec.CheckState("state", r.State))
-	}
+	c.selection(r)
 	if r.Where == "" {
 		c.add(Malformed("where", "is empty", `write "true" to delete every instance of the namespace`))
 	}
-	c.pageToken(r.PageToken)
-	c.where(r.Where)
-	c.stuck(r.StuckNanos)
 	return c.err
 }
 

@@ -2,9 +2,7 @@ package local
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/binary"
-	"hash/crc32"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -115,35 +113,19 @@ func (e *engine) tellPage(resp *spexv1.WatchResponse, shard uint32, page fsm.Rep
 	}
 }
 
-// A cursor is a version, an identity, the ids of two reports, and a checksum. It
-// begins like that of a cluster, so that each refuses the other's for what it is.
-const cursorVersion = 1
-
-var cursorSums = crc32.MakeTable(crc32.Castagnoli)
-
-// cursor is where a watch goes on that has taken care of all up to a position.
+// cursor is where a watch goes on that has taken care of all up to a position: an
+// identity, and the ids of two reports. It begins like that of a cluster, so that
+// each refuses the other's for what it is.
 func (e *engine) cursor(after position) string {
-	raw := append([]byte{cursorVersion}, e.identity[:]...)
-	raw = binary.AppendUvarint(binary.AppendUvarint(raw, after.shard), after.catalog)
-	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32(raw, crc32.Checksum(raw, cursorSums)))
+	return api.SealCursor(binary.AppendUvarint(binary.AppendUvarint(e.identity[:], after.shard), after.catalog))
 }
 
 func (e *engine) parseCursor(token string) (position, error) {
-	bad := func(what string) (position, error) {
-		return position{}, fsm.Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT, "the cursor %s: give the whole cursor of an earlier report, or none and say where to begin", what)
+	bad := func(what string) (position, error) { return position{}, api.BadCursor(what) }
+	body, err := api.OpenCursor(token, len(e.identity)+2)
+	if err != nil {
+		return position{}, err
 	}
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil || len(raw) < 1+len(e.identity)+2+4 {
-		return bad("is not one that a watch gave out")
-	}
-	if raw[0] != cursorVersion {
-		return bad("is of a version that this release does not know")
-	}
-	body, sum := raw[:len(raw)-4], binary.BigEndian.Uint32(raw[len(raw)-4:])
-	if crc32.Checksum(body, cursorSums) != sum {
-		return bad("is damaged")
-	}
-	body = body[1:]
 	if identity(body[:len(e.identity)]) != e.identity {
 		return bad("is from another manager, whose reports are not here")
 	}
