@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
 	"github.com/spexio/spex/cluster"
@@ -19,68 +18,6 @@ import (
 	"github.com/spexio/spex/shard"
 	"github.com/spexio/spex/shard/store"
 )
-
-// ServerConfig says how one node of a cluster runs.
-type ServerConfig struct {
-	// Name of the node, and of the cluster that it belongs to.
-	Name, ClusterName string
-	DataDir           string
-	// Listen, PeerListen and Gossip are the host:port of the three listeners:
-	// for clients, for the other nodes' requests and Raft, and for gossip. Port 0
-	// lets the system choose. Gossip may be empty for a cluster of one node.
-	Listen, PeerListen, Gossip string
-	// HTTPListen is the host:port for clients that speak HTTP with JSON; empty
-	// means that there is no such listener.
-	HTTPListen string
-	// Join lists the gossip addresses of other nodes.
-	Join []string
-	// Expect is the number of servers that form a new cluster together; 0 means
-	// that this one only joins.
-	Expect int
-	// Shards and Replicas count for a new cluster only.
-	Shards, Replicas int
-	// Settings are those that a new cluster begins with. They can be changed while
-	// it runs.
-	Settings      Settings
-	Timing        shard.Timing
-	GossipTimings cluster.GossipTimings
-	// Placement: see cluster.NodeConfig.
-	Placement cluster.PlacementTiming
-	// DeadAfter is how long a node of a new cluster is silent before its replicas
-	// are replaced; 0 means fsm.DefaultDeadAfter.
-	DeadAfter time.Duration
-	Version   string
-	Logger    *slog.Logger
-	Metrics   prometheus.Registerer
-	// OnFatal is called once when the node's storage has failed. Nothing is
-	// written any more and the process must end. The default panics.
-	OnFatal func(error)
-	// RouteBudget and JudgeBudget: see cluster.NodeConfig.
-	RouteBudget, JudgeBudget time.Duration
-	// Space are the limits of free disk space; the zero value watches nothing.
-	Space cluster.SpaceLimits
-	// Hooks are for tests only.
-	Hooks ServerHooks
-}
-
-// ServerHooks are the places where tests put faults into a node. A server in
-// use leaves all of them nil.
-type ServerHooks struct {
-	// Dial opens the connections to peers instead of TCP.
-	Dial func(ctx context.Context, address string) (net.Conn, error)
-	// Group changes the configuration of a Raft group before it is opened.
-	Group func(*shard.Config)
-	// Judge: see cluster.NodeConfig.
-	Judge func(fsm.Case)
-	// Deadlines: see BeforeDeadlines in cluster.NodeConfig.
-	Deadlines func(shard uint32, due []fsm.Due)
-	// Delete: see BeforeDelete in cluster.NodeConfig.
-	Delete func(matched []*fsm.InstanceView)
-	// Space tells the room on the node's disk instead of the file system.
-	Space func() (store.Usage, error)
-	// Now is the clock of the node's groups instead of time.Now.
-	Now func() time.Time
-}
 
 // Server is one node with its listeners. Start it with StartServer.
 type Server struct {
@@ -391,75 +328,6 @@ func (s *Server) GossipAddr() string {
 	return s.gossip.Address()
 }
 
-// Close stops the node in the order in which the rest of the cluster notices
-// least: no new work, leaderships handed on, answers out, then the connections,
-// gossip and the files. What is not done when ctx ends is cut off.
-func (s *Server) Close(ctx context.Context) error {
-	s.closing.Do(func() { s.closed = s.close(ctx) })
-	return s.closed
-}
-
-func (s *Server) close(ctx context.Context) error {
-	s.stop()
-	s.lifecycle.Drain()
-	if s.ran != nil {
-		<-s.ran
-	}
-	var errs []error
-	s.retire(ctx)
-	if s.http != nil {
-		s.closeHTTP(ctx)
-	}
-	if s.api != nil {
-		stopGRPC(ctx, s.api)
-		s.lifecycle.Wait()
-	}
-	if s.gate.open.Load() {
-		errs = append(errs, s.gate.Node.Close(ctx))
-	}
-	if s.net != nil {
-		errs = append(errs, s.net.Close())
-	}
-	if s.peer != nil {
-		s.peer.Stop()
-	}
-	for _, l := range []net.Listener{s.listener, s.peerListener} {
-		if l != nil {
-			_ = l.Close() // closed by its server, if that had begun
-		}
-	}
-	if s.gossip != nil {
-		_ = s.gossip.Leave(ctx)
-		errs = append(errs, s.gossip.Shutdown(ctx))
-	}
-	s.tasks.Wait()
-	if s.store != nil {
-		errs = append(errs, s.store.Close())
-	}
-	if s.identity != nil {
-		errs = append(errs, s.identity.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// retirePatience bounds the moving of leaderships when the node stops. What was
-// not moved by then is moved when the groups are closed, or found lost by the others.
-const retirePatience = 3 * time.Second
-
-// retire moves leadership away while the node serves, so that requests which still
-// come are passed on to the new leaders.
-func (s *Server) retire(ctx context.Context) {
-	if !s.gate.open.Load() {
-		return
-	}
-	s.net.Retire()
-	ctx, cancel := context.WithTimeout(ctx, retirePatience)
-	defer cancel()
-	if err := s.gate.Node.Retire(ctx); err != nil {
-		s.log.Warn("not every leadership was moved before the stop", "error", err)
-	}
-}
-
 // peerTiming fits the deadlines of a node's requests to the pace of its groups: a
 // lost heartbeat can be repeated before a follower misses it.
 func peerTiming(t shard.Timing) Timing {
@@ -467,32 +335,6 @@ func peerTiming(t shard.Timing) Timing {
 		Heartbeat: max(t.Heartbeat/3, 500*time.Millisecond),
 		Vote:      max(t.Election/2, 2*time.Second),
 		Connect:   max(t.Heartbeat/2, 2*time.Second),
-	}
-}
-
-// stopPatience is how long calls may take to finish once their listener is closed.
-const stopPatience = 2 * time.Second
-
-func (s *Server) closeHTTP(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, stopPatience)
-	defer cancel()
-	s.http.close(ctx)
-}
-
-// stopGRPC lets calls finish for a while.
-func stopGRPC(ctx context.Context, g *grpc.Server) {
-	ctx, cancel := context.WithTimeout(ctx, stopPatience)
-	defer cancel()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		g.GracefulStop()
-	}()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		g.Stop()
-		<-done
 	}
 }
 
