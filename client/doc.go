@@ -2,8 +2,8 @@
 // instances in a cluster and reads back what the cluster made of them.
 //
 // A Client knows any number of nodes and talks to one of them at a time, since
-// every node forwards to the one that leads. When a node fails, the client goes
-// on with the next. Every write carries a request id, made by the client unless
+// every node forwards to the one that leads. When a node fails or hangs, the
+// client goes on with the next. Every write carries a request id, made by the client unless
 // it is given, and every retry carries the same one, so that a step is applied
 // once however often it had to be sent.
 //

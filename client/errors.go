@@ -181,6 +181,9 @@ func (e *Error) Temporary() bool {
 	}
 }
 
+// unanswered reports whether the time of an attempt ended before an answer came.
+func (e *Error) unanswered() bool { return e.Reason == 0 && e.Code == codes.DeadlineExceeded }
+
 // stay reports whether another node would answer the same.
 func (e *Error) stay() bool { return reasons[e.Reason].stay }
 

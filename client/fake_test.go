@@ -154,7 +154,8 @@ type fakeNode struct {
 	script []fault
 	conns  []net.Conn
 	dials  int
-	seen   []string // request ids, in the order of arrival
+	thawed chan struct{} // set while the node is frozen, and closed when it goes on
+	seen   []string      // request ids, in the order of arrival
 	inits  []*spexv1.InitInstanceRequest
 
 	applySpec  func(*spexv1.ApplySpecificationRequest) // each message of an upload
@@ -169,6 +170,7 @@ type fakeNode struct {
 func (n *fakeNode) Accept() (net.Conn, error) {
 	c, err := n.lis.Accept()
 	if err == nil {
+		c = frozenConn{c, n}
 		n.mu.Lock()
 		n.conns = append(n.conns, c)
 		n.dials++

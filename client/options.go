@@ -51,6 +51,10 @@ type Options struct {
 	// DefaultAttemptTimeout, a negative value means no bound but the deadline.
 	// ApplySpecification, ImportModel, ReplaceModel, SealModel, LearnModel and
 	// AcceptDeviations have no such bound.
+	//
+	// With more than one address, an attempt ends sooner when its node hangs: a node
+	// that has not answered for half a second is asked for a sign of life
+	// (grpc.health.v1), and left when it gives none within a second, until it does.
 	AttemptTimeout time.Duration
 	// BackoffBase and BackoffMax bound the waits between attempts: the n-th wait is
 	// random between 0 and the smaller of BackoffMax and BackoffBase times 2^n.

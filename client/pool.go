@@ -25,16 +25,27 @@ const maxLearned = 32
 type endpoint struct {
 	address string
 	conn    *grpc.ClientConn
+
+	// looked is set while the node is asked for a sign of life, and hung once it
+	// was asked and gave none. The pool's mu guards both.
+	looked *look
+	hung   bool
 }
 
 // pool keeps one connection for each address.
 type pool struct {
 	opts Options
 
+	// ctx ends when the pool is closed; tasks waits for what runs under it.
+	ctx    context.Context
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+
+	// configured are the given addresses, in their order. They do not change.
+	configured []*endpoint
+
 	// mu guards all fields below it.
 	mu sync.Mutex
-	// configured are the given addresses, in their order.
-	configured []*endpoint
 	// learned are leaders that answers named and that were not given.
 	learned map[string]*endpoint
 	// current is the index in configured of the endpoint for the next call.
@@ -45,6 +56,7 @@ type pool struct {
 // newPool prepares the connections; none is opened yet.
 func newPool(opts Options) (*pool, error) {
 	p := &pool{opts: opts, learned: make(map[string]*endpoint)}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
 	for _, a := range opts.Addresses {
 		ep, err := p.dial(a)
 		if err != nil {
@@ -101,10 +113,10 @@ func (p *pool) pick() (*endpoint, error) {
 	}
 	n := len(p.configured)
 	at := p.current
-	// An address whose connection is known to be down is passed over as long as
-	// there is a better one; gRPC goes on trying it meanwhile.
+	// An address whose connection is known to be down, or whose node is known to
+	// hang, is passed over as long as there is a better one; it is tried meanwhile.
 	for i := range n {
-		if p.configured[(p.current+i)%n].conn.GetState() != connectivity.TransientFailure {
+		if ep := p.configured[(p.current+i)%n]; !ep.hung && ep.conn.GetState() != connectivity.TransientFailure {
 			at = (p.current + i) % n
 			break
 		}
@@ -129,7 +141,7 @@ func (p *pool) leave(ep *endpoint) {
 }
 
 // follow returns the endpoint of an address that an answer named as the leader,
-// or nil when it cannot be had.
+// or nil when it cannot be had or is known to hang.
 func (p *pool) follow(address string) *endpoint {
 	if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
 		return nil
@@ -139,17 +151,21 @@ func (p *pool) follow(address string) *endpoint {
 	if p.closed {
 		return nil
 	}
+	ep := p.learned[address]
 	if i := slices.IndexFunc(p.configured, func(e *endpoint) bool { return e.address == address }); i >= 0 {
-		return p.configured[i]
+		ep = p.configured[i]
 	}
-	if ep := p.learned[address]; ep != nil {
+	if ep != nil {
+		if ep.hung {
+			return nil
+		}
 		return ep
 	}
 	if len(p.learned) >= maxLearned {
 		return nil
 	}
-	ep, err := p.dial(address)
-	if err != nil {
+	var err error
+	if ep, err = p.dial(address); err != nil {
 		return nil
 	}
 	p.learned[address] = ep
@@ -159,11 +175,14 @@ func (p *pool) follow(address string) *endpoint {
 // close closes all connections and fails what is in flight on them.
 func (p *pool) close() error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	if p.closed {
+		p.mu.Unlock()
 		return nil
 	}
 	p.closed = true
+	p.mu.Unlock()
+	p.cancel()
+	p.tasks.Wait()
 	var errs []error
 	for _, ep := range p.configured {
 		errs = append(errs, ep.conn.Close())

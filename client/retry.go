@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 )
 
 // maxFollows is how often in a row a named leader is asked without a wait, so
@@ -103,6 +104,9 @@ func (c *Client) attempts(ctx context.Context, cl call, try attempt) error {
 		if e == nil {
 			return nil
 		}
+		if e.unanswered() {
+			c.pool.unanswered(ep)
+		}
 		if ctx.Err() != nil {
 			return c.gaveUp(ctx, cl, &p)
 		}
@@ -127,12 +131,7 @@ func (c *Client) attempts(ctx context.Context, cl call, try attempt) error {
 
 // tryOnce runs one attempt and takes its failure into account.
 func (c *Client) tryOnce(ctx context.Context, cl call, ep *endpoint, try attempt, p *progress) *Error {
-	if c.opts.AttemptTimeout > 0 && !cl.unbounded {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.opts.AttemptTimeout)
-		defer cancel()
-	}
-	sent, err := try(ctx, ep)
+	sent, err := c.tryWatched(ctx, cl, ep, try)
 	if err == nil {
 		return nil
 	}
@@ -148,6 +147,26 @@ func (c *Client) tryOnce(ctx context.Context, cl call, ep *endpoint, try attempt
 		p.last = e
 	}
 	return e
+}
+
+// tryWatched runs one attempt, until its time is over or its node gives no sign of life.
+func (c *Client) tryWatched(ctx context.Context, cl call, ep *endpoint, try attempt) (sent bool, err error) {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	if c.opts.AttemptTimeout > 0 && !cl.unbounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.opts.AttemptTimeout)
+		defer cancel()
+	}
+	stop := c.pool.watch(ctx, ep, func() { end(errHung) })
+	sent, err = try(ctx, ep)
+	hung := status.Code(err) == codes.Canceled && context.Cause(ctx) == errHung
+	end(nil)
+	stop()
+	if hung {
+		err = status.Errorf(codes.DeadlineExceeded, "%s gives no sign of life", ep.address)
+	}
+	return sent, err
 }
 
 // worthRetrying reports whether another attempt may succeed.

@@ -65,7 +65,11 @@ func (s *Stream) run() {
 			return
 		}
 		s.resend()
-		s.c.pool.leave(ep)
+		if errors.Is(err, errStalled) {
+			s.c.pool.unanswered(ep)
+		} else {
+			s.c.pool.leave(ep)
+		}
 		if failures++; answered {
 			failures = 0
 		}

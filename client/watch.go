@@ -203,7 +203,11 @@ func (w *watcher) run(ctx context.Context) error {
 		if !begun && first.Err() != nil {
 			return fmt.Errorf("client: watch: no server answered within %v: %w", w.c.opts.Timeout, e)
 		}
-		w.c.pool.leave(ep)
+		if errors.Is(err, errSilent) {
+			w.c.pool.unanswered(ep)
+		} else {
+			w.c.pool.leave(ep)
+		}
 		w.c.stats.reconnects.Add(1)
 		wait := w.c.backoff(failures)
 		failures++
