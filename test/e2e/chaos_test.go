@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	chaosSeeds  = flag.Int("chaos.seeds", 4, "how many seeds TestChaos runs, one after the other")
+	chaosSeeds  = flag.Int("chaos.seeds", 4, "how many seeds TestChaos runs, as many side by side as -parallel says")
 	chaosSeed   = flag.Uint64("chaos.seed", 1, "the first seed of TestChaos")
 	chaosFault  = flag.String("chaos.fault", "", "the one fault that TestChaos injects, over and over; empty: what the seed says")
 	chaosRecord = flag.String("chaos.record", "", "file to which TestChaos adds a line of JSON for every fault")
@@ -43,21 +43,27 @@ const (
 const chaosSpec = "name: probe\ninitial_state: s1\ntransitions:\n  - {from: s0, action: a, to: s1}\n  - {from: s1, action: a, to: s0}\n"
 
 // TestChaos runs a checked workload while things break. What breaks follows from
-// the seed, which is printed: -chaos.seed runs it again.
+// the seed, which is printed: -chaos.seed runs it again. Each seed has a process
+// and a network of its own, and as many run side by side as -parallel says.
 func TestChaos(t *testing.T) {
-	if !inNetwork(t) {
+	if inside() {
+		t.Run(fmt.Sprintf("seed=%d", *chaosSeed), func(t *testing.T) { chaosRound(t, *chaosSeed) })
 		return
-	}
-	if *chaosRecord != "" {
-		t.Cleanup(func() { tabulate(t, *chaosRecord) })
 	}
 	n := *chaosSeeds
 	if testing.Short() {
 		n = min(n, chaosShort)
 	}
+	if *chaosRecord != "" {
+		t.Cleanup(func() { tabulate(t, *chaosRecord) })
+	}
+	network := prepare(t)
 	for i := range n {
 		seed := *chaosSeed + uint64(i)
-		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { chaosRound(t, seed) })
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
+			network.run(t, "TestChaos", fmt.Sprintf("[%d] ", seed), fmt.Sprintf("-chaos.seed=%d", seed))
+		})
 	}
 }
 

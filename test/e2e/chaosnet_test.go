@@ -52,48 +52,52 @@ func canSeparate() error {
 	return nil
 }
 
-// inNetwork runs the calling test again, in a process with a network of its own,
-// and returns true in that process alone. In it nothing is shared with the
-// machine: it may make bridges and rules, choose addresses and ports, and all of
-// it is gone when the process is. Where the machine does not allow that it says so,
-// and the nodes share the loopback: then only processes can fail. A binary that the
-// test needs is built before.
-func inNetwork(t *testing.T, build ...func() (string, error)) bool {
+// outside is what a test needs that runs again, in a process with a network of
+// its own.
+type outside struct {
+	env  []string
+	attr *syscall.SysProcAttr
+}
+
+// prepare finds out what this machine gives, and builds what the processes in the
+// network need. Where there are no networks to be had it says so.
+func prepare(t *testing.T, build ...func() (string, error)) outside {
 	t.Helper()
-	if os.Getenv(envNetwork) != "" {
-		return true
-	}
-	// Where those who are not root do not have them in their path.
-	t.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
 	for _, tool := range []string{"ip", "nft"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Fatalf("the chaos tests need %s: apt-get install iproute2 nftables", tool)
 		}
 	}
+	o := outside{env: []string{envNetwork + "=1", envBinary + "=" + binary}, attr: namespaces()}
 	if err := canSeparate(); err != nil {
 		t.Logf("NO FAULTS OF THE NETWORK ARE TESTED: this machine gives no network namespaces: %v", err)
-		t.Setenv(envNetwork, noNetwork)
-		return true
+		o.env[0], o.attr = envNetwork+"="+noNetwork, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	}
-	withFailpoints := ""
 	for _, f := range build {
 		path, err := f()
 		if err != nil {
 			t.Fatal(err)
 		}
-		withFailpoints = path
+		o.env = append(o.env, envFailpoint+"="+path)
 	}
-	cmd := exec.Command("/proc/self/exe", append(passedFlags(), "-test.run=^"+t.Name()+"$", "-test.v")...)
-	cmd.Env = append(os.Environ(), envNetwork+"=1", envBinary+"="+binary, envFailpoint+"="+withFailpoints)
-	cmd.SysProcAttr = namespaces()
+	return o
+}
+
+// run runs a test again, in a process with a network of its own, to its end. The
+// lines that it prints get the prefix.
+func (o outside) run(t *testing.T, test, prefix string, flags ...string) {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", append(append(passedFlags(), "-test.run=^"+test+"$", "-test.v"), flags...)...)
+	cmd.Env = append(os.Environ(), o.env...)
+	cmd.SysProcAttr = o.attr
 	out, in := io.Pipe()
 	cmd.Stdout, cmd.Stderr = in, in
 	printed := make(chan struct{})
 	go func() {
 		defer close(printed)
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			// Indented, so that nobody takes its lines for results of this process.
-			fmt.Println("    " + lines.Text())
+			// Not at the beginning, so that nobody takes its lines for results of this process.
+			fmt.Println("    " + prefix + lines.Text())
 		}
 	}()
 	// The signal at the death of the parent comes when its thread dies.
@@ -103,9 +107,26 @@ func inNetwork(t *testing.T, build ...func() (string, error)) bool {
 	_ = in.Close()
 	<-printed
 	if err != nil {
-		t.Fatalf("%s in a network of its own: %v", t.Name(), err)
+		t.Fatalf("%s%s in a network of its own: %v", prefix, test, err)
 	}
-	return false
+}
+
+// inside reports whether this process has the network that its test runs in.
+func inside() bool { return os.Getenv(envNetwork) != "" }
+
+// inNetwork runs the calling test again, in a process with a network of its own,
+// and returns true in that process alone. In it nothing is shared with the
+// machine: it may make bridges and rules, choose addresses and ports, and all of
+// it is gone when the process is. Where the machine does not allow that, the
+// nodes share the loopback: then only processes can fail. A binary that the
+// test needs is built before.
+func inNetwork(t *testing.T, build ...func() (string, error)) bool {
+	t.Helper()
+	if !inside() {
+		prepare(t, build...).run(t, t.Name(), "")
+		return false
+	}
+	return true
 }
 
 // passedFlags are the flags of this process that the one in the network gets.

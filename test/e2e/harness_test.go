@@ -34,6 +34,11 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
+	// Where those who are not root do not have ip, nft and tc in their path.
+	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	if binary = os.Getenv("SPEX_E2E_BINARY"); binary != "" {
 		os.Exit(m.Run())
 	}
