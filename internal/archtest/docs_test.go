@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -129,6 +130,24 @@ func TestDocumentedLimitsAreTheConstants(t *testing.T) {
 	for name := range limits {
 		if !seen[name] {
 			t.Errorf("docs/configuration.md does not have %s", name)
+		}
+	}
+}
+
+// The table of timings has the presets as they are.
+func TestDocumentedTimingsAreThePresets(t *testing.T) {
+	presets := []shard.Timing{shard.LAN(), shard.WAN(), shard.Test()}
+	for _, row := range rows(section(t, read(t, "docs/configuration.md"), "Timing"))[1:] {
+		for i, preset := range presets {
+			field := reflect.ValueOf(preset).FieldByName(strings.Trim(row[4], "`"))
+			if !field.IsValid() {
+				t.Errorf("shard.Timing has no %s", row[4])
+				continue
+			}
+			said, err := time.ParseDuration(strings.ReplaceAll(row[1+i], " ", ""))
+			if err != nil || said != time.Duration(field.Int()) {
+				t.Errorf("docs/configuration.md says %q of %s, which is %v", row[1+i], row[4], time.Duration(field.Int()))
+			}
 		}
 	}
 }
