@@ -104,7 +104,7 @@ func (c *Catalog) StateHash() (index uint64, sum [sha256.Size]byte, err error) {
 // Restore replaces the state by a snapshot's. On an error the state is as it was.
 func (c *Catalog) Restore(r io.Reader) error {
 	next := &catalogRestore{Catalog: NewCatalog()}
-	if err := readSnapshot(r, next.apply); err != nil {
+	if err := readSnapshot(r, func(raw []byte) error { return decodeRecord(raw, next.apply) }); err != nil {
 		return fmt.Errorf("restore catalog: %w", err)
 	}
 	if err := next.finish(); err != nil {

@@ -18,9 +18,14 @@ type DropResult struct {
 	Dropped bool
 }
 
-// put stores a record and counts what refers to each version of a specification.
+// put stores a record; what refers to each version of a specification is counted.
 func (s *Shard) put(r *record) {
 	old, replaced := s.records.Set(r)
+	s.count(r, old, replaced)
+}
+
+// count counts a record that came, perhaps in the place of another.
+func (s *Shard) count(r, old *record, replaced bool) {
 	if replaced && old.spec == r.spec {
 		return
 	}
@@ -81,10 +86,10 @@ func (s *Shard) applyDrop(c *statev1.DropSpecification) Result {
 		note.mode, note.modeRevision = p.mode, p.modeRevision
 	}
 	note.droppedAt = max(s.now, 1)
-	s.specs.Set(note)
-	for _, old := range s.specs.Items() {
+	s.specs[key] = note
+	for _, old := range s.sortedSpecs() {
 		if old.dropped() && old.droppedAt+int64(s.retention.requestWindow()) <= s.now {
-			s.specs.Delete(old)
+			delete(s.specs, old.key)
 		}
 	}
 	return Result{Value: &DropResult{Dropped: true}}

@@ -29,9 +29,11 @@ type transitionSet struct {
 	tree *btree.BTreeG[*versioned]
 	// gone holds what was taken out and may be asked for yet.
 	gone *btree.BTreeG[*versioned]
-	// targets counts the transitions into each state. A clone has none, and counts
-	// when it is asked: clones are made to be written into snapshots.
-	targets map[string]int
+	// byTransition finds the elements of tree, and targets counts the transitions
+	// into each state. A clone has neither, and looks when it is asked: clones are
+	// made to be written into snapshots.
+	byTransition map[model.Transition]*versioned
+	targets      map[string]int
 }
 
 // newTree makes a copy-on-write tree without locks: the machine's lock guards it.
@@ -45,12 +47,17 @@ func newTransitionSet() transitionSet {
 		gone: newTree(func(a, b *versioned) bool {
 			return cmp.Or(model.Compare(a.Transition, b.Transition), cmp.Compare(a.removed, b.removed)) < 0
 		}),
-		targets: map[string]int{},
+		byTransition: map[model.Transition]*versioned{},
+		targets:      map[string]int{},
 	}
 }
 
 func (s transitionSet) get(t model.Transition) (*versioned, bool) {
-	return s.tree.Get(&versioned{Transition: t})
+	if s.byTransition == nil {
+		return s.tree.Get(&versioned{Transition: t})
+	}
+	v, ok := s.byTransition[t]
+	return v, ok
 }
 
 // add puts t in at the given version, unless it is there already.
@@ -58,8 +65,10 @@ func (s transitionSet) add(t model.Transition, version uint64) bool {
 	if _, ok := s.get(t); ok {
 		return false
 	}
-	s.tree.Set(&versioned{Transition: t, version: version})
+	v := &versioned{Transition: t, version: version}
+	s.tree.Set(v)
 	if s.targets != nil {
+		s.byTransition[t] = v
 		s.targets[t.To]++
 	}
 	return true
@@ -69,6 +78,7 @@ func (s transitionSet) remove(t model.Transition) {
 	if _, ok := s.tree.Delete(&versioned{Transition: t}); !ok || s.targets == nil {
 		return
 	}
+	delete(s.byTransition, t)
 	if s.targets[t.To]--; s.targets[t.To] == 0 {
 		delete(s.targets, t.To)
 	}

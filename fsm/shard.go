@@ -20,7 +20,7 @@ type Shard struct {
 	expiring *btree.BTreeG[expiry]
 	// specs is keyed by version; a key stays once it is known, so that
 	// instances that are pinned to an old version go on.
-	specs *btree.BTreeG[*specState]
+	specs map[SpecKey]*specState
 	// awaiting holds the steps without a verdict, by their reference.
 	awaiting *btree.BTreeG[*awaitingStep]
 	// outbox holds what the catalog has not acknowledged, by id.
@@ -48,7 +48,7 @@ func (s *Shard) reset() {
 	s.applied, s.now, s.ledTerm, s.stage = 0, 0, 0, stage{}
 	s.records = newTree(func(a, b *record) bool { return a.key.Compare(b.key) < 0 })
 	s.expiring = newTree(expiry.less)
-	s.specs = newTree(func(a, b *specState) bool { return a.key.Compare(b.key) < 0 })
+	s.specs = map[SpecKey]*specState{}
 	s.awaiting = newTree(func(a, b *awaitingStep) bool { return a.ref.Compare(b.ref) < 0 })
 	s.outbox = newTree(func(a, b *statev1.OutboxItem) bool { return a.GetId() < b.GetId() })
 	s.reports, s.retention = newReportLog(), retention{}

@@ -1,6 +1,9 @@
 package fsm
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/tidwall/btree"
 
 	"github.com/spexio/spex/model"
@@ -91,12 +94,12 @@ type ModeResult struct {
 	Settled []StepRef
 }
 
-func (s *Shard) spec(key SpecKey) *specState {
-	p, ok := s.specs.Get(&specState{key: key})
-	if !ok {
-		return nil
-	}
-	return p
+// spec returns nil for a version that the shard does not know. Every step asks.
+func (s *Shard) spec(key SpecKey) *specState { return s.specs[key] }
+
+// sortedSpecs lists the versions in the order of their keys.
+func (s *Shard) sortedSpecs() []*specState {
+	return slices.SortedFunc(maps.Values(s.specs), func(a, b *specState) int { return a.key.Compare(b.key) })
 }
 
 func (s *Shard) specOrNew(key SpecKey) *specState {
@@ -104,7 +107,7 @@ func (s *Shard) specOrNew(key SpecKey) *specState {
 		return p
 	}
 	p := newSpecState(key)
-	s.specs.Set(p)
+	s.specs[key] = p
 	return p
 }
 

@@ -148,9 +148,9 @@ func (s *Shard) Deviations(namespace, spec string) []DeviationView {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var list []DeviationView
-	s.specs.Scan(func(p *specState) bool {
+	for _, p := range s.sortedSpecs() {
 		if p.key.Namespace != namespace || spec != "" && p.key.Name != spec {
-			return true
+			continue
 		}
 		p.deviations.Scan(func(d *deviation) bool {
 			list = append(list, DeviationView{
@@ -159,8 +159,7 @@ func (s *Shard) Deviations(namespace, spec string) []DeviationView {
 			})
 			return true
 		})
-		return true
-	})
+	}
 	return list
 }
 
@@ -173,7 +172,7 @@ type Stats struct {
 func (s *Shard) Stats() Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return Stats{Instances: s.live, Awaiting: s.awaiting.Len(), Outbox: s.outbox.Len(), Specs: s.specs.Len()}
+	return Stats{Instances: s.live, Awaiting: s.awaiting.Len(), Outbox: s.outbox.Len(), Specs: len(s.specs)}
 }
 
 // SpecStatus is what a shard's leader compares with the catalog.
@@ -195,11 +194,10 @@ type SpecStatus struct {
 func (s *Shard) Specs() []SpecStatus {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	list := make([]SpecStatus, 0, s.specs.Len())
-	s.specs.Scan(func(p *specState) bool {
+	list := make([]SpecStatus, 0, len(s.specs))
+	for _, p := range s.sortedSpecs() {
 		list = append(list, p.status())
-		return true
-	})
+	}
 	return list
 }
 

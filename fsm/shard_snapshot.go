@@ -24,11 +24,10 @@ func (s *Shard) Snapshot() Snapshot {
 	s.reports.header(header)
 	header.RequestWindowNanos, header.Tombstones, header.ForgottenThrough = int64(s.retention.window), s.retention.tombstones, s.retention.forgotten
 	stage := s.stage.clone()
-	var specs []*specState
-	s.specs.Scan(func(p *specState) bool {
-		specs = append(specs, p.clone())
-		return true
-	})
+	specs := s.sortedSpecs()
+	for i, p := range specs {
+		specs[i] = p.clone()
+	}
 	records, awaiting, outbox, reports := s.records.Copy(), s.awaiting.Copy(), s.outbox.Copy(), s.reports.clone()
 	return &view{index: s.applied, records: func(emit func(*statev1.Record) error) error {
 		if err := emit(&statev1.Record{Kind: &statev1.Record_ShardHeader{ShardHeader: header}}); err != nil {
@@ -180,8 +179,8 @@ func (w *awaitingStep) record() *statev1.Record {
 
 // Restore replaces the state by a snapshot's. On an error the state is as it was.
 func (s *Shard) Restore(r io.Reader) error {
-	next := &shardRestore{Shard: NewShard()}
-	if err := readSnapshot(r, next.apply); err != nil {
+	next := &shardRestore{Shard: NewShard(), strings: map[string]string{}}
+	if err := readSnapshot(r, next.decode); err != nil {
 		return fmt.Errorf("restore shard: %w", err)
 	}
 	if err := next.finish(); err != nil {
@@ -203,6 +202,18 @@ type shardRestore struct {
 	header bool
 	spec   *specState
 	rec    *record
+	// strings holds what instances share; steps and seen are used again and again.
+	strings map[string]string
+	steps   []step
+	seen    []seen
+}
+
+// decode restores an encoded record.
+func (b *shardRestore) decode(raw []byte) error {
+	if done, err := b.quick(raw); done {
+		return err
+	}
+	return decodeRecord(raw, b.apply)
 }
 
 // flush puts the record that is complete now into the tree. What Apply takes for
@@ -214,7 +225,8 @@ func (b *shardRestore) flush() error {
 		return nil
 	}
 	b.rec = nil
-	b.put(r)
+	old, replaced := b.records.Load(r) // they come in order
+	b.count(r, old, replaced)
 	if r.live == nil {
 		b.expiring.Set(expiry{at: r.lastRequest(), key: r.key})
 		return nil
@@ -284,7 +296,7 @@ func (b *shardRestore) apply(r *statev1.Record) error {
 		b.spec.mode, b.spec.modeRevision = c.GetMode(), c.GetModeRevision()
 		b.spec.modelVersion, b.spec.pendingVersion = c.GetModelVersion(), c.GetPendingVersion()
 		b.spec.droppedAt = c.GetDroppedAt()
-		b.specs.Set(b.spec)
+		b.specs[b.spec.key] = b.spec
 	case *statev1.Record_Model:
 		return b.restoreModel(kind.Model)
 	case *statev1.Record_Deviation:

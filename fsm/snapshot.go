@@ -91,9 +91,21 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// readSnapshot hands the records of a snapshot to apply and then checks that
-// nothing is missing, changed, or left over.
-func readSnapshot(r io.Reader, apply func(*statev1.Record) error) error {
+// decodeRecord reads a record and hands it to apply.
+func decodeRecord(raw []byte, apply func(*statev1.Record) error) error {
+	rec := &statev1.Record{}
+	if err := proto.Unmarshal(raw, rec); err != nil {
+		return err
+	}
+	if rec.GetKind() == nil {
+		return errors.New("it is of a kind that this build does not know")
+	}
+	return apply(rec)
+}
+
+// readSnapshot hands the encoded records of a snapshot to apply, which must not
+// keep them, and then checks that nothing is missing, changed, or left over.
+func readSnapshot(r io.Reader, apply func(raw []byte) error) error {
 	in := bufio.NewReaderSize(r, 256<<10)
 	magic := make([]byte, len(snapshotMagic))
 	if _, err := io.ReadFull(in, magic); err != nil {
@@ -105,6 +117,7 @@ func readSnapshot(r io.Reader, apply func(*statev1.Record) error) error {
 	sum := xxhash.New()
 	var records uint64
 	var buf bytes.Buffer
+	var length [binary.MaxVarintLen64]byte
 	for {
 		n, err := binary.ReadUvarint(in)
 		if err != nil {
@@ -121,16 +134,9 @@ func readSnapshot(r io.Reader, apply func(*statev1.Record) error) error {
 		if _, err := io.CopyN(&buf, in, int64(n)); err != nil {
 			return fmt.Errorf("%w: truncated in record %d: %w", ErrSnapshot, records, err)
 		}
-		_, _ = sum.Write(binary.AppendUvarint(nil, n))
+		_, _ = sum.Write(binary.AppendUvarint(length[:0], n))
 		_, _ = sum.Write(buf.Bytes())
-		rec := &statev1.Record{}
-		if err := proto.Unmarshal(buf.Bytes(), rec); err != nil {
-			return fmt.Errorf("%w: record %d: %w", ErrSnapshot, records, err)
-		}
-		if rec.GetKind() == nil {
-			return fmt.Errorf("%w: record %d is of a kind that this build does not know", ErrSnapshot, records)
-		}
-		if err := apply(rec); err != nil {
+		if err := apply(buf.Bytes()); err != nil {
 			return fmt.Errorf("%w: record %d: %w", ErrSnapshot, records, err)
 		}
 		records++
