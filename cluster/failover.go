@@ -39,7 +39,7 @@ func (f failover) Gone(ctx context.Context, nodeID string) bool {
 	return f.node.cfg.Gone != nil && f.node.cfg.Gone(ctx, nodeID)
 }
 
-// Campaign begins an election.
-func (f failover) Campaign(ctx context.Context, group uint32) error {
-	return f.node.cfg.Campaign(ctx, group)
+// Deliver hands a message to Raft on this node.
+func (f failover) Deliver(ctx context.Context, group uint32, message any) (any, error) {
+	return f.node.cfg.Deliver(ctx, group, message)
 }

@@ -34,11 +34,11 @@ type NodeConfig struct {
 	// Attach gives a group's configuration, which is complete but for that, its transport.
 	Attach func(group uint32, cfg *shard.Config)
 	Peers  Peers
-	// Campaign has Raft's group on this node begin an election at once, and Gone
-	// reports whether a node's process is certain not to run; see shard.Failover.
-	// Without Campaign lost leaders are found by Raft's timers alone.
-	Campaign func(ctx context.Context, group uint32) error
-	Gone     func(ctx context.Context, nodeID string) bool
+	// Deliver hands a message to a group's Raft on this node, and Gone reports
+	// whether a node's process is certain not to run; see shard.Failover. Without
+	// Deliver lost leaders are found by Raft's timers alone.
+	Deliver func(ctx context.Context, group uint32, message any) (any, error)
+	Gone    func(ctx context.Context, nodeID string) bool
 	// Members tells what gossip knows; nil when the node is alone.
 	Members func() []Member
 	Timing  shard.Timing
@@ -378,7 +378,7 @@ func (n *Node) groupConfig(id uint32) shard.Config {
 		ID: id, NodeID: n.cfg.Self.GetId(), Confirmer: confirmer{n.cfg.Peers}, Timing: n.cfg.Timing,
 		Logger: slog.New(raftLog{n.log.Handler()}), Now: n.clock.Now, FeatureLevel: fsm.FeatureLevel,
 	}
-	if n.cfg.Campaign != nil {
+	if n.cfg.Deliver != nil {
 		cfg.Failover = failover{n}
 	}
 	if id == store.CatalogGroup {

@@ -41,9 +41,9 @@ type Failover interface {
 	AskLost(ctx context.Context, nodeID string, group uint32, leader string, term uint64) (Lost, error)
 	// Gone reports whether the node's process is certain not to run at its address.
 	Gone(ctx context.Context, nodeID string) bool
-	// Campaign has Raft on this node begin an election at once, in which voters
-	// grant their votes although they believe in a leader.
-	Campaign(ctx context.Context, group uint32) error
+	// Deliver hands a message to a group's Raft on this node as if it had come from
+	// a peer, and returns what Raft answers.
+	Deliver(ctx context.Context, group uint32, message any) (answer any, err error)
 }
 
 // Lost is what a node says about a leader.
@@ -231,7 +231,7 @@ func (g *Group) watch(s *suspicion) time.Duration {
 	}
 	s.campaigned = time.Now()
 	g.cfg.Logger.Info("the leader is lost; this node campaigns", "leader", s.leader, "term", term, "silence", silence.Round(time.Millisecond), "agreeing", len(lost)+1)
-	if err := g.cfg.Failover.Campaign(ctx, g.cfg.ID); err != nil {
+	if err := g.campaign(ctx, term); err != nil {
 		g.cfg.Logger.Warn("the election could not be begun", "error", err)
 	}
 	return step

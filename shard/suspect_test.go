@@ -3,6 +3,7 @@ package shard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -32,12 +33,18 @@ func (f testFailover) Gone(_ context.Context, id string) bool {
 	return f.c.nodes[id].group.ctx.Err() != nil
 }
 
-func (f testFailover) Campaign(context.Context, uint32) error {
-	self, trans := raft.ServerAddress(f.from), f.c.nodes[f.from].trans.InmemTransport
+func (f testFailover) Deliver(_ context.Context, _ uint32, message any) (any, error) {
+	id, self, trans := raft.ServerID(f.from), raft.ServerAddress(f.from), f.c.nodes[f.from].trans.InmemTransport
 	trans.Connect(self, trans)
-	return trans.TimeoutNow(raft.ServerID(f.from), self, &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
-		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(f.from), Addr: []byte(f.from),
-	}}, &raft.TimeoutNowResponse{})
+	switch m := message.(type) {
+	case *raft.AppendEntriesRequest:
+		var resp raft.AppendEntriesResponse
+		return &resp, trans.AppendEntries(id, self, m, &resp)
+	case *raft.TimeoutNowRequest:
+		var resp raft.TimeoutNowResponse
+		return &resp, trans.TimeoutNow(id, self, m, &resp)
+	}
+	return nil, fmt.Errorf("not prepared for %T", message)
 }
 
 // withFailover gives every node of a cluster a Failover.
@@ -108,6 +115,49 @@ func TestALostLeaderIsReplacedSoon(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A node whose own timer made it a candidate, and who was refused by a voter that
+// still believes in the leader, campaigns at once all the same: Raft alone forgets
+// that it was told to, and waits an election timeout or two. In a term that has
+// passed it does nothing.
+func TestACandidateCampaignsAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := emptyCluster(t, nil, "a", "b", "c")
+		c.configure = func(cfg *Config) {
+			cfg.Failover = testFailover{c, cfg.NodeID}
+			cfg.Timing.Refused, cfg.Timing.Silent = time.Hour, time.Hour // nobody but Raft looks
+		}
+		for _, id := range c.ids {
+			c.nodes[id] = &testNode{id: id, stores: memoryStores()}
+		}
+		for _, id := range c.ids {
+			c.start(id)
+		}
+		c.bootstrap(c.ids, nil)
+		old := c.leader()
+		term, _ := old.group.Leading()
+		heir := c.nodes[c.others(old.id)[0]]
+		c.agree(nil, c.ids...)
+		c.block(old.id, heir.id)
+		c.eventually("a candidate", func() bool { return heir.group.raft.State() == raft.Candidate })
+		time.Sleep(10 * time.Millisecond) // it was refused
+		if err := heir.group.campaign(t.Context(), term-1); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+		if now, leads := old.group.Leading(); !leads || now != term {
+			t.Errorf("a campaign of a past term ended the leader's: leads %t, term %d", leads, now)
+		}
+		begin := time.Now()
+		if err := heir.group.campaign(t.Context(), term); err != nil {
+			t.Error(err)
+		}
+		c.leader(heir.id)
+		if took := time.Since(begin); took > 100*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+	})
 }
 
 // A follower that hears nothing while the others do leaves the leader alone; and

@@ -7,8 +7,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/hashicorp/raft"
-
 	"github.com/spexio/spex/fsm"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 )
@@ -86,18 +84,15 @@ func (n *PeerNet) refuses(nodeID string) bool {
 	return false
 }
 
-// Campaign has the Raft of a group on this node begin an election at once, as
-// if its leader had asked it to take over.
-func (n *PeerNet) Campaign(ctx context.Context, group uint32) error {
+// Deliver hands a message to a group's Raft on this node as if it had come from a
+// peer, and returns what Raft answers.
+func (n *PeerNet) Deliver(ctx context.Context, group uint32, message any) (any, error) {
 	t, err := n.open(group)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if n.retired.Load() {
-		return fsm.Errorf(typesv1.Reason_REASON_UNAVAILABLE, "node %s is stopping", n.cfg.NodeID)
+		return nil, fsm.Errorf(typesv1.Reason_REASON_UNAVAILABLE, "node %s is stopping", n.cfg.NodeID)
 	}
-	_, err = t.deliver(ctx, &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
-		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(n.cfg.NodeID), Addr: []byte(n.cfg.NodeID),
-	}}, nil)
-	return err
+	return t.deliver(ctx, message, nil)
 }

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,18 +106,19 @@ func (s *Server) start() (err error) {
 		}
 	}
 	s.self = cluster.Member{
-		ID: s.identity.NodeID(), ClientAddress: s.listener.Addr().String(), PeerAddress: s.peerListener.Addr().String(),
+		ID: s.identity.NodeID(), ClientAddress: s.listener.Addr().String(), PeerAddress: cmp.Or(cfg.PeerAdvertise, s.peerListener.Addr().String()),
 		ClusterID: s.identity.ClusterID(), Version: cfg.Version, FeatureLevel: fsm.FeatureLevel,
 	}
 	var membership cluster.Membership
 	if cfg.Gossip != "" {
 		s.gossip, err = cluster.StartGossip(cluster.GossipConfig{
-			ClusterName: cfg.ClusterName, Self: s.self, Bind: cfg.Gossip, Seeds: cfg.Join, Timings: cfg.GossipTimings, Logger: s.log,
+			ClusterName: cfg.ClusterName, Self: s.self, Bind: cfg.Gossip, Advertise: cfg.GossipAdvertise, Seeds: cfg.Join, Remembered: s.gossipAddresses, Timings: cfg.GossipTimings, Logger: s.log,
 		})
 		if err != nil {
 			return fmt.Errorf("--gossip %s: %w", cfg.Gossip, err)
 		}
 		membership = s.gossip
+		s.self.GossipAddress = s.gossip.Address()
 	}
 	if s.net, err = NewPeerNet(NetConfig{NodeID: s.self.ID, Address: s.self.PeerAddress, ClusterID: s.currentClusterID, Resolver: resolver{s}, Timing: peerTiming(cfg.Timing), Dial: cfg.Hooks.Dial, Logger: s.log}); err != nil {
 		return err
@@ -197,7 +199,7 @@ func (s *Server) run() error {
 	s.setClusterID(outcome.ClusterID)
 	node, err := cluster.OpenNode(cluster.NodeConfig{
 		Self: s.self.Node(), Version: s.cfg.Version, Store: st, Peers: s.net.Peers(), Members: s.members, Timing: s.cfg.Timing, Logger: s.log,
-		Campaign: s.net.Campaign, Gone: s.net.Gone,
+		Deliver: s.net.Deliver, Gone: s.net.Gone,
 		Attach: s.attach, RouteBudget: s.cfg.RouteBudget, JudgeBudget: s.cfg.JudgeBudget, BeforeJudge: s.cfg.Hooks.Judge, Now: s.cfg.Hooks.Now, BeforeDeadlines: s.cfg.Hooks.Deadlines,
 		BeforeDelete: s.cfg.Hooks.Delete, Space: space, Placement: s.cfg.Placement, OnRemoved: s.failWith,
 	})
@@ -317,7 +319,7 @@ func (s *Server) HTTPAddr() string {
 	return s.http.listener.Addr().String()
 }
 
-// PeerAddr is the address of the listener for other nodes.
+// PeerAddr is the address by which other nodes reach this one.
 func (s *Server) PeerAddr() string { return s.self.PeerAddress }
 
 // GossipAddr is the address for --join, "" without gossip.
@@ -346,4 +348,12 @@ func (s *Server) members() []cluster.Member {
 		return nil
 	}
 	return s.gossip.Members()
+}
+
+// gossipAddresses are those that the catalog has for the other nodes.
+func (s *Server) gossipAddresses() map[string]string {
+	if n := s.Node(); n != nil {
+		return n.GossipAddresses()
+	}
+	return nil
 }
