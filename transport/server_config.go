@@ -23,6 +23,10 @@ type ServerConfig struct {
 	// for clients, for the other nodes' requests and Raft, and for gossip. Port 0
 	// lets the system choose. Gossip may be empty for a cluster of one node.
 	Listen, PeerListen, Gossip string
+	// PeerAdvertise and GossipAdvertise are the host:port by which the other nodes
+	// reach PeerListen and Gossip, where that is not what they listen on, as behind
+	// a translation of addresses. Empty means that it is.
+	PeerAdvertise, GossipAdvertise string
 	// HTTPListen is the host:port for clients that speak HTTP with JSON; empty
 	// means that there is no such listener.
 	HTTPListen string

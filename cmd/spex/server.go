@@ -34,16 +34,19 @@ type serverOptions struct {
 	httpListen string
 	peerListen string
 	gossip     string
-	join       []string
-	expect     int
-	shards     int
-	replicas   int
-	settings   transport.Settings
-	timing     string
-	space      cluster.SpaceLimits
-	deadAfter  time.Duration
-	stabilise  time.Duration
-	log        logOptions
+	// How the other nodes reach the last two, if not by what they listen on.
+	peerAdvertise, gossipAdvertise string
+
+	join      []string
+	expect    int
+	shards    int
+	replicas  int
+	settings  transport.Settings
+	timing    string
+	space     cluster.SpaceLimits
+	deadAfter time.Duration
+	stabilise time.Duration
+	log       logOptions
 }
 
 // logOptions say what a node logs to stderr.
@@ -88,6 +91,8 @@ when the storage has failed: the node then has to be looked at.`,
 	f.StringVar(&o.listen, "listen", "127.0.0.1:7300", "`host:port` for clients")
 	f.StringVar(&o.httpListen, "http-listen", "", "`host:port` for clients that speak HTTP with JSON; empty: none")
 	f.StringVar(&o.peerListen, "peer-listen", "127.0.0.1:7500", "`host:port` for the other nodes")
+	f.StringVar(&o.peerAdvertise, "peer-advertise", "", "`host:port` by which other nodes reach --peer-listen, if it is another one")
+	f.StringVar(&o.gossipAdvertise, "gossip-advertise", "", "`host:port` by which other nodes reach --gossip, if it is another one")
 	f.StringVar(&o.gossip, "gossip", "127.0.0.1:7400", "`host:port` for gossip, over TCP and UDP")
 	f.StringSliceVar(&o.join, "join", nil, "gossip `host:port` of other nodes, comma separated; this node's own is fine too")
 	f.IntVar(&o.expect, "expect", 0, "`number` of servers that form a new cluster together; 0: only join")
@@ -167,8 +172,9 @@ func (o *serverOptions) validate() error {
 	if err := cluster.CheckName("--cluster", o.cluster); err != nil {
 		return usagef("%v", err)
 	}
-	for flag, addr := range map[string]string{"--listen": o.listen, "--http-listen": o.httpListen, "--peer-listen": o.peerListen, "--gossip": o.gossip} {
-		if addr == "" && flag == "--http-listen" {
+	for flag, addr := range map[string]string{"--listen": o.listen, "--http-listen": o.httpListen, "--peer-listen": o.peerListen, "--gossip": o.gossip,
+		"--peer-advertise": o.peerAdvertise, "--gossip-advertise": o.gossipAdvertise} {
+		if addr == "" && (flag == "--http-listen" || strings.HasSuffix(flag, "-advertise")) {
 			continue
 		}
 		if err := checkAddress(addr); err != nil {
@@ -200,6 +206,7 @@ func (a *app) runServer(ctx context.Context, o *serverOptions) error {
 	}
 	s, err := transport.StartServer(transport.ServerConfig{
 		Name: o.name, ClusterName: o.cluster, DataDir: o.dataDir, Listen: o.listen, HTTPListen: o.httpListen, PeerListen: o.peerListen, Gossip: o.gossip, Join: o.join,
+		PeerAdvertise: o.peerAdvertise, GossipAdvertise: o.gossipAdvertise,
 		Expect: o.expect, Shards: o.shards, Replicas: o.replicas, Settings: o.settings, Timing: raftTiming, GossipTimings: gossipTimings, Space: o.space,
 		DeadAfter: o.deadAfter, Placement: cluster.PlacementTiming{Stabilise: o.stabilise},
 		Version: buildVersion().Version, Logger: logger, OnFatal: fatal(logger),
