@@ -29,8 +29,9 @@ type Schedule struct {
 	// Hold is how long a fault lasts, Settle how long the cluster is left alone after
 	// it is whole again.
 	Hold, Settle time.Duration
-	// Patience is how long the cluster may take to be whole again before the next fault;
-	// 0 means a minute. A node that does not come back is not waited for longer.
+	// Patience is how long the cluster may take to be whole, before the first fault and
+	// after each; 0 means a minute. One that takes longer gets no more faults: Inject
+	// ends with an error.
 	Patience time.Duration
 	// Seed chooses the nodes: half of the time the one that leads most shards.
 	Seed uint64
@@ -59,7 +60,11 @@ func (s Schedule) Validate(b Breaker) error {
 }
 
 // Inject breaks nodes while Run is under way in another goroutine, one after the
-// other, and returns what it did. Whatever it broke is mended when it returns.
+// other, and returns what it did, beside an error too. It breaks a node only while
+// the cluster is whole, and ends with an error when that takes too long or a fault
+// could not be undone; a fault that could not be made is told in Fault.Error. The
+// end of ctx is no error. Whatever it broke is mended when it returns, or the error
+// says that it is not.
 func (w *Workload) Inject(ctx context.Context, b Breaker, s Schedule) ([]Fault, error) {
 	if err := s.Validate(b); err != nil {
 		return nil, err
@@ -75,14 +80,19 @@ func (w *Workload) Inject(ctx context.Context, b Breaker, s Schedule) ([]Fault, 
 	}
 	rng := rand.New(rand.NewPCG(s.Seed, 0))
 	var faults []Fault
-	w.whole(ctx, s.Patience)
+	if err := w.awaitWhole(ctx, s.Patience); err != nil {
+		return nil, fmt.Errorf("drill: nothing was broken: %w", err)
+	}
 	for n := 0; s.Count == 0 || n < s.Count; n++ {
 		if pause(ctx, s.Settle); ctx.Err() != nil {
 			break
 		}
 		f := w.choose(ctx, rng, b.Nodes())
 		f.Kind = s.Kinds[n%len(s.Kinds)]
-		faults = append(faults, w.fault(ctx, b, s, f))
+		f, err := w.fault(ctx, b, s, f)
+		if faults = append(faults, f); err != nil {
+			return faults, fmt.Errorf("drill: no more faults after %s %s: %w", f.Kind, f.Node, err)
+		}
 	}
 	return faults, nil
 }
@@ -109,27 +119,36 @@ func (w *Workload) choose(ctx context.Context, rng *rand.Rand, nodes []string) F
 // mendTime is how long a fault may take to be undone.
 const mendTime = 2 * time.Minute
 
-// fault makes one fault and undoes it, whatever happens.
-func (w *Workload) fault(ctx context.Context, b Breaker, s Schedule, f Fault) Fault {
+// fault makes one fault and undoes it, whatever happens. The error says why there
+// must not be another one.
+func (w *Workload) fault(ctx context.Context, b Breaker, s Schedule, f Fault) (Fault, error) {
 	f.Begin = w.now()
 	s.Tell(f)
+	defer func() { s.Tell(f) }()
 	err := b.Break(ctx, f.Node, f.Kind)
 	if err == nil {
 		pause(ctx, s.Hold)
 	}
 	mend, cancel := context.WithTimeout(context.WithoutCancel(ctx), mendTime)
 	defer cancel()
-	if failed := b.Mend(mend, f.Node, f.Kind); failed != nil {
-		err = errors.Join(err, fmt.Errorf("undo it: %w", failed))
+	failed := b.Mend(mend, f.Node, f.Kind)
+	if failed != nil {
+		failed = fmt.Errorf("undo it: %w", failed)
 	}
-	if f.End = w.now(); err != nil {
+	f.End = w.now()
+	if err := errors.Join(err, failed); err != nil {
 		f.Error = err.Error()
 	}
-	if w.whole(ctx, s.Patience) {
+	if failed != nil {
+		return f, failed
+	}
+	if err := w.awaitWhole(ctx, s.Patience); err != nil {
+		return f, err
+	}
+	if ctx.Err() == nil {
 		f.Whole = w.now()
 	}
-	s.Tell(f)
-	return f
+	return f, nil
 }
 
 const (
@@ -139,17 +158,24 @@ const (
 	smallLag = 64
 )
 
-// whole waits until the cluster has nothing to catch up with.
-func (w *Workload) whole(ctx context.Context, patience time.Duration) bool {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// awaitWhole waits until the cluster has nothing to catch up with. That ctx ends
+// meanwhile is no error.
+func (w *Workload) awaitWhole(ctx context.Context, patience time.Duration) error {
+	wait, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for ctx.Err() == nil {
-		if st, err := w.status(ctx); err == nil && isWhole(st) {
-			return true
+	why := "nobody tells its status"
+	for {
+		if st, err := w.status(wait); err == nil {
+			if why = notWhole(st); why == "" {
+				return nil
+			}
 		}
-		pause(ctx, wholePause)
+		if pause(wait, wholePause); ctx.Err() != nil {
+			return nil
+		} else if wait.Err() != nil {
+			return fmt.Errorf("the cluster is not whole after %s: %s", patience, why)
+		}
 	}
-	return false
 }
 
 func (w *Workload) status(ctx context.Context) (*spexv1.GetStatusResponse, error) {
@@ -158,24 +184,27 @@ func (w *Workload) status(ctx context.Context) (*spexv1.GetStatusResponse, error
 	return w.control.Status(ctx, false)
 }
 
-// isWhole tells whether every node answers and every replica follows.
-func isWhole(st *spexv1.GetStatusResponse) bool {
+// notWhole says which node does not answer or which replica does not follow, "" for none.
+func notWhole(st *spexv1.GetStatusResponse) string {
 	for _, n := range st.GetNodes() {
 		if !n.GetReachable() {
-			return false
+			return fmt.Sprintf("node %s does not answer", n.GetName())
 		}
 	}
 	for _, s := range append(st.GetShards(), st.GetCatalog()) {
 		if s.GetLeader() == "" {
-			return false
+			return fmt.Sprintf("group %d has no leader", s.GetId())
 		}
 		for _, r := range s.GetReplicas() {
 			if r.GetState() != "leader" && r.GetState() != "follower" || r.GetLag() > smallLag {
-				return false
+				return fmt.Sprintf("the replica of group %d on %s is %s and %d entries behind", s.GetId(), r.GetNodeName(), r.GetState(), r.GetLag())
 			}
 		}
 	}
-	return len(st.GetShards()) > 0
+	if len(st.GetShards()) == 0 {
+		return "it has no shards"
+	}
+	return ""
 }
 
 // Clean deletes the instances of the workload. The specification stays.

@@ -47,7 +47,8 @@ const (
 	CheckVerdictWrong = "verdict-wrong"
 	// CheckVerdictMissing: a step has no verdict at the end (I7).
 	CheckVerdictMissing = "verdict-missing"
-	// CheckReplicas: two replicas of a group have different states at one log index (I8).
+	// CheckReplicas: two replicas of a group have different states at one log index, or
+	// the replicas of a group could not be compared at the end (I8).
 	CheckReplicas = "replicas-differ"
 	// CheckUnread: an instance could not be read at the end, so that nothing can be
 	// said of it (I11).
@@ -65,11 +66,11 @@ func Checks() []string {
 // Violation is one broken promise.
 type Violation struct {
 	// Check is one of the constants Check....
-	Check string `json:"check"`
+	Check string
 	// Instance is the identifier, empty for what concerns the whole cluster.
-	Instance string `json:"instance,omitempty"`
+	Instance string
 	// Detail says what is wrong.
-	Detail string `json:"detail"`
+	Detail string
 }
 
 // String gives all in one line.
@@ -83,14 +84,14 @@ func (v Violation) String() string {
 // Verdict is the result of Check.
 type Verdict struct {
 	// Violations are empty when everything that was promised was kept.
-	Violations []Violation `json:"violations"`
+	Violations []Violation
 	// Linearized counts the instances that Porcupine looked at, Undecided those of
 	// them for which it did not come to an end; each of these is a violation too.
-	Linearized int `json:"linearized"`
-	Undecided  int `json:"undecided"`
+	Linearized int
+	Undecided  int
 	// Slowest is the longest time that Porcupine took for one instance.
-	Slowest time.Duration `json:"slowest_ns"`
-	Counts  Counts        `json:"counts"`
+	Slowest time.Duration
+	Counts  Counts
 
 	histories []*instanceHistory
 }

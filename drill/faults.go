@@ -26,32 +26,32 @@ func FaultKinds() []FaultKind { return []FaultKind{Kill, Pause, Isolate} }
 // Fault is something that was done to a node. Times count from the beginning of
 // the workload, as in History.
 type Fault struct {
-	Kind FaultKind `json:"kind"`
-	Node string    `json:"node"`
+	Kind FaultKind
+	Node string
 	// Leaderships is how many shards the node led just before.
-	Leaderships int           `json:"leaderships"`
-	Begin       time.Duration `json:"begin_ns"`
+	Leaderships int
+	Begin       time.Duration
 	// End is when it was undone; the node may need some more time to be whole.
-	End time.Duration `json:"end_ns"`
+	End time.Duration
 	// Whole is when the cluster had all replicas of all shards up to date again, 0
 	// if that was not seen before the next fault.
-	Whole time.Duration `json:"whole_ns,omitempty"`
+	Whole time.Duration
 	// Error says why it could not be done, or not be undone.
-	Error string `json:"error,omitempty"`
+	Error string
 }
 
 // Outage is for how long writes were not acknowledged because of a fault.
 type Outage struct {
-	Fault Fault `json:"fault"`
+	Fault Fault
 	// Worst is the longest time without an acknowledged write of any one shard, from
 	// the last write before the fault to the beginning of the next fault. Without
 	// any fault it is about the time between two writes of a probe.
-	Worst time.Duration `json:"worst_ns"`
-	Shard uint32        `json:"shard"`
+	Worst time.Duration
+	Shard uint32
 	// Median is that of all shards.
-	Median time.Duration `json:"median_ns"`
+	Median time.Duration
 	// Open is set when no write to some shard was acknowledged any more.
-	Open bool `json:"open,omitempty"`
+	Open bool
 }
 
 // Outages measures each fault, up to the next one. A shard without any
@@ -127,12 +127,12 @@ func Quantile(list []time.Duration, q float64) time.Duration {
 
 // Unavailability sums up the outages of one kind of fault, and with Kind "" of all.
 type Unavailability struct {
-	Kind   FaultKind     `json:"kind,omitempty"`
-	Rounds int           `json:"rounds"`
-	Median time.Duration `json:"median_ns"`
-	P90    time.Duration `json:"p90_ns"`
-	P99    time.Duration `json:"p99_ns"`
-	Worst  time.Duration `json:"worst_ns"`
+	Kind   FaultKind
+	Rounds int
+	Median time.Duration
+	P90    time.Duration
+	P99    time.Duration
+	Worst  time.Duration
 }
 
 // Unavailabilities sums up outages by kind, in the order of FaultKinds. Faults

@@ -3,6 +3,8 @@ package drill
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,7 +22,7 @@ const (
 
 // Final reads every instance of the workload, and compares the replicas of each
 // group. Run has to have ended, and the cluster should be whole again: what
-// cannot be read, has no verdict, or does not agree is asked again until ctx ends.
+// cannot be read, has no verdict, or cannot be compared is asked again until ctx ends.
 // The error is that of a workload that never ran.
 func (w *Workload) Final(ctx context.Context) (*Final, error) {
 	if w.control == nil || w.start.IsZero() {
@@ -78,46 +80,85 @@ func (w *Workload) settled(ctx context.Context, c *client.Client, id string) (An
 	}
 }
 
-// agreement asks for the state hashes of all replicas until those of each group
-// agree, and returns what does not. A replica that cannot be asked is no disagreement.
+// agreement asks for the state hashes of all replicas until each group has been
+// compared, or two replicas differ, and returns what is wrong: what has not been
+// compared in time is.
 func (w *Workload) agreement(ctx context.Context) []string {
-	var odd []string
+	seen := sightings{}
+	missing := []string{"no group was compared: nobody told the states of the replicas"}
 	for {
 		call, cancel := context.WithTimeout(ctx, 10*time.Second)
 		st, err := w.control.Status(call, true)
 		cancel()
-		if err == nil {
-			odd = nil
+		if err == nil && len(st.GetShards()) > 0 {
+			var odd []string
+			missing = nil
 			for _, s := range append(st.GetShards(), st.GetCatalog()) {
-				if what := disagreement(s); what != "" {
+				if what := seen.differ(s); what != "" {
 					odd = append(odd, what)
+				} else if what := seen.lack(s); what != "" {
+					missing = append(missing, what)
 				}
 			}
-			if odd == nil {
-				return nil
+			if odd != nil || missing == nil {
+				return odd
 			}
 		}
 		if pause(ctx, finalPause); ctx.Err() != nil {
-			return odd
+			return missing
 		}
 	}
 }
 
-// disagreement compares replicas at the same index.
-func disagreement(s *spexv1.ShardStatus) string {
-	type known struct{ hash, node string }
-	at := map[uint64]known{}
+// sightings are the state hashes that were seen, by group, index and node. They add
+// up from look to look, as replicas of a group that is written to are at one index
+// in different looks.
+type sightings map[uint32]map[uint64]map[string]string
+
+// differ takes a look at a group, and says when two replicas have different states
+// at one index, "" otherwise.
+func (g sightings) differ(s *spexv1.ShardStatus) string {
+	if g[s.GetId()] == nil {
+		g[s.GetId()] = map[uint64]map[string]string{}
+	}
 	for _, r := range s.GetReplicas() {
 		if r.GetStateHash() == "" {
 			continue
 		}
-		first, ok := at[r.GetStateHashIndex()]
-		if !ok {
-			at[r.GetStateHashIndex()] = known{r.GetStateHash(), r.GetNodeId()}
-		} else if first.hash != r.GetStateHash() {
-			return fmt.Sprintf("group %d: at index %d the state of %s is %.16s and that of %s is %.16s",
-				s.GetId(), r.GetStateHashIndex(), first.node, first.hash, r.GetNodeId(), r.GetStateHash())
+		at := g[s.GetId()][r.GetStateHashIndex()]
+		for node, hash := range at {
+			if hash != r.GetStateHash() {
+				return fmt.Sprintf("group %d: at index %d the state of %s is %.16s and that of %s is %.16s",
+					s.GetId(), r.GetStateHashIndex(), node, hash, r.GetNodeId(), r.GetStateHash())
+			}
 		}
+		if at == nil {
+			at = map[string]string{}
+			g[s.GetId()][r.GetStateHashIndex()] = at
+		}
+		at[r.GetNodeId()] = r.GetStateHash()
+	}
+	return ""
+}
+
+// lack says why a group has not been compared, "" when all of its replicas were
+// seen at one index.
+func (g sightings) lack(s *spexv1.ShardStatus) string {
+	for _, at := range g[s.GetId()] {
+		if all := len(s.GetReplicas()) > 0 && !slices.ContainsFunc(s.GetReplicas(), func(r *spexv1.ReplicaStatus) bool { return at[r.GetNodeId()] == "" }); all {
+			return ""
+		}
+	}
+	var now []string
+	for _, r := range s.GetReplicas() {
+		now = append(now, fmt.Sprintf("%s is %s at index %d%s", r.GetNodeId(), r.GetState(), r.GetStateHashIndex(), noHash(r)))
+	}
+	return fmt.Sprintf("group %d was not compared: its replicas were not seen at one index: %s", s.GetId(), strings.Join(now, ", "))
+}
+
+func noHash(r *spexv1.ReplicaStatus) string {
+	if r.GetStateHash() == "" {
+		return " without a hash"
 	}
 	return ""
 }

@@ -129,7 +129,7 @@ type Final struct {
 	// Unreadable says of instances why they could not be read.
 	Unreadable map[string]string `json:"unreadable,omitempty"`
 	// Disagreement names groups whose replicas have different states at the same
-	// log index; see Workload.Final.
+	// log index, or were not all seen at one; see Workload.Final.
 	Disagreement []string `json:"disagreement,omitempty"`
 }
 
@@ -137,17 +137,17 @@ type Final struct {
 type Counts struct {
 	// Operations counts calls, a listing as one for each instance that it tells
 	// about, and probes.
-	Operations int `json:"operations"`
+	Operations int
 	// Acknowledged counts writes that were answered, retries included.
-	Acknowledged int `json:"acknowledged"`
+	Acknowledged int
 	// Refused counts calls that certainly changed nothing, Unknown writes of which that is not known.
-	Refused int `json:"refused"`
-	Unknown int `json:"unknown"`
+	Refused int
+	Unknown int
 	// Unresolved counts requests, of one call or of several, with an unknown call and no answer.
-	Unresolved int `json:"unresolved"`
+	Unresolved int
 	// Retries counts calls with the request id of an earlier one.
-	Retries   int `json:"retries"`
-	Instances int `json:"instances"`
+	Retries   int
+	Instances int
 }
 
 // Counts counts the calls.

@@ -8,28 +8,28 @@ import (
 	"time"
 )
 
-// Report is what a drill found out. Its JSON is for programs.
+// Report is what a drill found out.
 type Report struct {
-	// Seed and Prefix say which workload it was.
-	Seed     uint64        `json:"seed"`
-	Started  time.Time     `json:"started"`
-	Duration time.Duration `json:"duration_ns"`
+	// Seed is that of the workload, Duration how long it made calls.
+	Seed     uint64
+	Started  time.Time
+	Duration time.Duration
 	// OK is set when nothing that was promised is broken.
-	OK bool `json:"ok"`
+	OK bool
 	// Checks are the names of the checks that were made.
-	Checks []string `json:"checks"`
+	Checks []string
 	*Verdict
 	// Latency is that of acknowledged writes.
-	Latency        Latency          `json:"latency"`
-	Unavailability []Unavailability `json:"unavailability"`
-	Outages        []Outage         `json:"outages"`
+	Latency        Latency
+	Unavailability []Unavailability
+	Outages        []Outage
 }
 
 // Latency is how long answers took.
 type Latency struct {
-	P50   time.Duration `json:"p50_ns"`
-	P99   time.Duration `json:"p99_ns"`
-	Worst time.Duration `json:"worst_ns"`
+	P50   time.Duration
+	P99   time.Duration
+	Worst time.Duration
 }
 
 // NewReport puts everything together.
