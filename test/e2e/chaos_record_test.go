@@ -7,10 +7,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spexio/spex/drill"
 )
 
 // outage is what a fault cost. Its form is that of the record.
@@ -93,6 +94,9 @@ func middleAndWorst(ms []int64) string {
 	if len(ms) == 0 {
 		return "- | -"
 	}
-	slices.Sort(ms)
-	return fmt.Sprintf("%.2f s | %.2f s", float64(ms[len(ms)/2])/1000, float64(ms[len(ms)-1])/1000)
+	var list []time.Duration
+	for _, n := range ms {
+		list = append(list, time.Duration(n)*time.Millisecond)
+	}
+	return fmt.Sprintf("%.2f s | %.2f s", drill.Quantile(list, 0.5).Seconds(), drill.Quantile(list, 1).Seconds())
 }

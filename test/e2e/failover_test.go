@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spexio/spex/client"
+	"github.com/spexio/spex/drill"
 )
 
 var (
@@ -85,10 +86,7 @@ func firstAck(ctx context.Context, begin time.Time, p ackProbe) time.Duration {
 // times are measurements that are summed up together.
 type times []time.Duration
 
-func (d times) at(q float64) time.Duration {
-	s := slices.Sorted(slices.Values(d))
-	return s[min(int(q*float64(len(s))), len(s)-1)]
-}
+func (d times) at(q float64) time.Duration { return drill.Quantile(d, q) }
 
 func (d times) String() string {
 	round := func(q float64) time.Duration { return d.at(q).Round(time.Millisecond) }
