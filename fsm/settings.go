@@ -11,8 +11,7 @@ const (
 	// MinRequestWindow and MaxRequestWindow bound for how long request ids and
 	// tombstones are remembered; DedupeWindow is the default.
 	MinRequestWindow, MaxRequestWindow = 5 * time.Minute, 30 * 24 * time.Hour
-	// DefaultTombstones is how many tombstones a shard keeps beyond those that are
-	// too young to go early.
+	// DefaultTombstones is how many tombstones a shard keeps; see Settings.Tombstones.
 	DefaultTombstones = 1_000_000
 	// MinTombstones and MaxTombstones bound what the cluster may say.
 	MinTombstones, MaxTombstones = 1_000, 10_000_000
@@ -32,7 +31,8 @@ type Settings struct {
 	// deleted and pruned instances are remembered.
 	RequestWindow time.Duration
 	// Tombstones is how many tombstones a shard keeps. Those younger than
-	// MinRequestWindow stay however many they are.
+	// MinRequestWindow, and those that remember a request id without a time, stay
+	// however many they are.
 	Tombstones uint64
 	// SpecVersions is how many versions of a specification are kept, the newest
 	// included. Older ones stay for as long as an instance or a tombstone is of them.

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 	"time"
 
@@ -108,16 +109,54 @@ func TestTooManyTombstonesGoEarly(t *testing.T) {
 	}
 }
 
+// A request whose id does not tell its age is remembered for the whole window,
+// however many tombstones there are.
+func TestManyTombstonesDoNotBringBackADeletedInstance(t *testing.T) {
+	l, s := newOrders(t, learning)
+	l.do(retentionCommand(Settings{Tombstones: MinTombstones}))
+	began := l.now
+	again := initCommand(key1, &statev1.InitInstance{Spec: "order", SpecVersion: 1, RequestId: "order-17-init"})
+	l.do(again)
+	l.do(deleteCommand(key1, &statev1.DeleteInstance{RequestId: requestID(l.now, 0)}))
+	for i := range MinTombstones + 10 {
+		l.do(deleteCommand(Key{"default", numbered("k", i)}, &statev1.DeleteInstance{RequestId: requestID(l.now, i+1)}))
+	}
+	for _, at := range []time.Duration{MinRequestWindow + time.Minute, DedupeWindow - time.Second} {
+		l.now = began.Add(at)
+		for range 5 {
+			l.entry()
+		}
+		if r := l.do(again).(*StepResult); !r.Duplicate {
+			t.Fatalf("the deleted instance was begun again after %s", at)
+		}
+	}
+	if n := s.records.Len(); n != MinTombstones {
+		t.Fatalf("%d tombstones are left, want %d", n, MinTombstones)
+	}
+	l.now = began.Add(DedupeWindow)
+	for range 20 {
+		l.entry()
+	}
+	if n := s.records.Len(); n != 0 {
+		t.Fatalf("%d tombstones are left after the window", n)
+	}
+}
+
 // However the settings change, and whenever a replica is restored: no request is
-// applied twice.
+// applied twice. One whose id carries no time may be once the window is over.
 func TestNoRequestIsAppliedTwice(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		l, s := newOrders(t, learning)
 		type sent struct {
-			cmd  *statev1.Command
-			init bool
+			cmd *statev1.Command
+			at  time.Time // when it was applied, if its id does not say so
 		}
 		var all []sent
+		outlive := func() { // what carries no time, and is as old as requests are remembered
+			all = slices.DeleteFunc(all, func(c sent) bool {
+				return !c.at.IsZero() && l.now.Sub(c.at) >= s.retention.requestWindow()
+			})
+		}
 		windows := []time.Duration{0, MinRequestWindow, 10 * time.Minute, time.Hour, 48 * time.Hour}
 		next := 0
 		rt.Repeat(map[string]func(*rapid.T){
@@ -126,9 +165,13 @@ func TestNoRequestIsAppliedTwice(t *testing.T) {
 				skew := time.Duration(rapid.IntRange(-20_000, 20_000).Draw(rt, "skew")) * time.Millisecond
 				key := Key{"default", numbered("k", rapid.IntRange(0, 3).Draw(rt, "key"))}
 				id := requestID(l.now.Add(skew), next)
-				c := sent{cmd: deleteCommand(key, &statev1.DeleteInstance{RequestId: id})}
+				var c sent
+				if rapid.IntRange(0, 2).Draw(rt, "untimed") == 0 {
+					id, c.at, skew = numbered("request", next), l.now, 0
+				}
+				c.cmd = deleteCommand(key, &statev1.DeleteInstance{RequestId: id})
 				if rapid.Bool().Draw(rt, "init") {
-					c = sent{cmd: initCommand(key, &statev1.InitInstance{Spec: "order", SpecVersion: 1, RequestId: id}), init: true}
+					c.cmd = initCommand(key, &statev1.InitInstance{Spec: "order", SpecVersion: 1, RequestId: id})
 				}
 				if res := l.entry(c.cmd)[0]; res.Err == nil {
 					all = append(all, c)
@@ -158,10 +201,12 @@ func TestNoRequestIsAppliedTwice(t *testing.T) {
 			},
 			"time": func(rt *rapid.T) {
 				l.now = l.now.Add(time.Duration(rapid.IntRange(1, 7200).Draw(rt, "seconds")) * time.Second)
+				outlive()
 				l.entry()
 			},
 			"settings": func(rt *rapid.T) {
 				l.do(retentionCommand(Settings{RequestWindow: rapid.SampledFrom(windows).Draw(rt, "window")}))
+				outlive()
 			},
 			"crowd": func(*rapid.T) { // as if there were too many
 				s.retention.tombstones = 1

@@ -94,12 +94,20 @@ type instance struct {
 
 // expiry is the place of a tombstone in the order in which they are forgotten.
 type expiry struct {
+	// untimed is set when it remembers a request whose id does not tell its age.
+	// Only the tombstone keeps such a request from being applied again, so that
+	// it never goes early.
+	untimed bool
 	// at is its lastRequest, and does not depend on how long it is kept then.
 	at  int64
 	key Key
 }
 
+// less puts those that may go early first.
 func (e expiry) less(o expiry) bool {
+	if e.untimed != o.untimed {
+		return o.untimed
+	}
 	if e.at != o.at {
 		return e.at < o.at
 	}
@@ -192,12 +200,12 @@ func (s *Shard) begin(commands int) {
 // overtaken do not count: a restored replica does not have them.
 func (s *Shard) expire(commands int) {
 	for removed := 0; removed < 64+2*commands; {
-		e, ok := s.expiring.Min()
-		if !ok || !(s.tooOld(e) || s.tooMany(e)) {
+		e, ok := s.overdue()
+		if !ok {
 			return
 		}
 		r := s.record(e.key)
-		if r == nil || r.live != nil || r.lastRequest() != e.at {
+		if r == nil || r.live != nil || r.expiry() != e {
 			s.expiring.Delete(e)
 			continue
 		}
@@ -216,14 +224,33 @@ func (s *Shard) expire(commands int) {
 	}
 }
 
+// overdue finds a tombstone whose time is over.
+func (s *Shard) overdue() (e expiry, ok bool) {
+	if e, ok = s.expiring.Min(); ok && !e.untimed && (s.tooOld(e) || s.tooMany(e)) {
+		return e, true
+	}
+	ok = false
+	s.expiring.Ascend(expiry{untimed: true}, func(first expiry) bool {
+		e, ok = first, s.tooOld(first)
+		return false
+	})
+	return e, ok
+}
+
 // tooOld reports whether a tombstone may be forgotten: every request that its
-// window holds would be refused for its age alone.
+// window holds would be refused for its age alone, or does not tell its age and
+// is as old as requests are remembered.
 func (s *Shard) tooOld(e expiry) bool { return e.at+int64(s.retention.requestWindow()) <= s.now }
 
 // tooMany reports whether a tombstone has to go before its time, and is not so
 // young that requests which are under way could miss it.
 func (s *Shard) tooMany(e expiry) bool {
 	return s.records.Len()-s.live > s.retention.maxTombstones() && e.at+int64(MinRequestWindow) <= s.now
+}
+
+// expiry is the place of a tombstone in the queue.
+func (r *record) expiry() expiry {
+	return expiry{untimed: r.window.untimed(), at: r.lastRequest(), key: r.key}
 }
 
 // lastRequest is the time of the newest request that a tombstone remembers. A

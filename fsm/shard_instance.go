@@ -274,7 +274,7 @@ func (s *Shard) applyDelete(c *statev1.DeleteInstance) Result {
 	s.put(next)
 	if next.live == nil {
 		next.deletedAt = s.now
-		s.expiring.Set(expiry{at: next.lastRequest(), key: key})
+		s.expiring.Set(next.expiry())
 	}
 	return Result{Value: res}
 }

@@ -228,7 +228,7 @@ func (b *shardRestore) flush() error {
 	old, replaced := b.records.Load(r) // they come in order
 	b.count(r, old, replaced)
 	if r.live == nil {
-		b.expiring.Set(expiry{at: r.lastRequest(), key: r.key})
+		b.expiring.Set(r.expiry())
 		return nil
 	}
 	b.live++

@@ -88,7 +88,7 @@ func (s *Shard) applyPrune(c *statev1.PruneInstance) Result {
 	next.live, next.deletedAt = nil, s.now
 	s.live--
 	s.put(&next)
-	s.expiring.Set(expiry{at: next.lastRequest(), key: ref.Key})
+	s.expiring.Set(next.expiry())
 	return Result{Value: res}
 }
 

@@ -97,6 +97,14 @@ func (w window) newestID() int64 {
 	return min(newest, maxTime/int64(time.Millisecond)) * int64(time.Millisecond)
 }
 
+// untimed reports whether the window holds a request whose id carries no time.
+func (w window) untimed() bool {
+	return slices.ContainsFunc(w.entries, func(e seen) bool {
+		_, ok := requestTime(e.id)
+		return !ok
+	})
+}
+
 // setVerdict records what became of a step, so that later answers agree.
 func (w window) setVerdict(incarnation, seq uint64, v typesv1.Verdict) window {
 	for i := len(w.entries) - 1; i >= 0; i-- {

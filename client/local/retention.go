@@ -21,10 +21,12 @@ type Retention struct {
 	Reports uint64
 	// RequestWindow is for how long request ids, and tombstones of deleted and
 	// pruned instances, are remembered: 5 minutes to 30 days, by default 24 hours. A
-	// request that is older is never applied and fails with ErrOutcomeUnknown.
+	// request that is older is never applied and fails with ErrOutcomeUnknown,
+	// unless its id carries no time: then it counts as a new one.
 	RequestWindow time.Duration
 	// Tombstones is how many of them are kept within the window: 1,000 to
-	// 10,000,000, by default 1,000,000.
+	// 10,000,000, by default 1,000,000. Those of the last five minutes, and those
+	// that remember a request id without a time, stay however many they are.
 	Tombstones uint64
 	// SpecVersions is how many versions of a specification are kept, the newest
 	// included, with their models: 1 to 10,000, by default 20. One that an instance

@@ -31,7 +31,7 @@ var clusterSettings = []setting{
 	{"request_window", "how long request ids and tombstones are remembered",
 		func(c *client.SettingsChange, v string) error { return parseDuration(&c.RequestWindow, v) },
 		func(s *spexv1.ClusterSettings) string { return s.GetRequestWindow().AsDuration().String() }},
-	{"tombstones", "tombstones that a shard keeps beyond those of the last five minutes",
+	{"tombstones", "tombstones that a shard keeps, the youngest however many they are",
 		func(c *client.SettingsChange, v string) error { return parseCount(&c.Tombstones, v) },
 		func(s *spexv1.ClusterSettings) string { return fmt.Sprint(s.GetTombstones()) }},
 	{"spec_versions", "versions of a specification that are kept, the newest included",
@@ -71,7 +71,7 @@ func settingsFlags(f *pflag.FlagSet, s *transport.Settings) {
 	f.DurationVar(&s.RequestWindow, "request-window", def.RequestWindow,
 		"`time` for which a new cluster remembers request ids and what was deleted")
 	f.Uint64Var(&s.Tombstones, "tombstones", def.Tombstones,
-		"`number` of tombstones that a shard of a new cluster keeps beyond those of the last five minutes")
+		"`number` of tombstones that a shard of a new cluster keeps; those of the last five minutes stay however many they are")
 	f.Uint64Var(&s.SpecVersions, "spec-versions", def.SpecVersions,
 		"`number` of versions of a specification that a new cluster keeps beside those in use")
 }

@@ -5072,7 +5072,8 @@ type ClusterSettings struct {
 	// How long request ids and the tombstones of deleted and pruned instances are
 	// remembered, in the time of the log.
 	RequestWindow *durationpb.Duration `protobuf:"bytes,111,opt,name=request_window,json=requestWindow,proto3" json:"request_window,omitempty"`
-	// How many tombstones a shard keeps beyond those of the last five minutes.
+	// How many tombstones a shard keeps; those of the last five minutes, and those that
+	// remember a request id without a time, stay however many they are.
 	Tombstones uint64 `protobuf:"varint,112,opt,name=tombstones,proto3" json:"tombstones,omitempty"`
 	// How many versions of a specification are kept, with their models, the newest
 	// included. Older ones stay while an instance or a tombstone is of them.

@@ -2584,7 +2584,8 @@ type Settings struct {
 	ReportRetention uint64 `protobuf:"varint,110,opt,name=report_retention,json=reportRetention,proto3" json:"report_retention,omitempty"`
 	// How long request ids and tombstones are remembered, in log time.
 	RequestWindowNanos int64 `protobuf:"varint,111,opt,name=request_window_nanos,json=requestWindowNanos,proto3" json:"request_window_nanos,omitempty"`
-	// How many tombstones a shard keeps of those that are old enough to go early.
+	// How many tombstones a shard keeps; those of the last five minutes, and those that
+	// remember a request id without a time, stay however many they are.
 	Tombstones uint64 `protobuf:"varint,112,opt,name=tombstones,proto3" json:"tombstones,omitempty"`
 	// How many versions of a specification are kept that nothing refers to, the
 	// newest one included.
