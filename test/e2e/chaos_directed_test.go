@@ -27,7 +27,7 @@ import (
 // TestMinorityRefuses: a node that is cut off from the others refuses writes and
 // linearizable reads, quickly and for as long as it lasts (I11, H13).
 func TestMinorityRefuses(t *testing.T) {
-	if !inNetwork(t) || !separate() {
+	if !inNetwork(t) {
 		return
 	}
 	a := newArena(t, 3, "--shards", "3")

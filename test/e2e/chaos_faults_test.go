@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"syscall"
@@ -31,8 +30,8 @@ type fault struct {
 	frozen bool
 	// moves is set for a fault that is likely to change leaders.
 	moves bool
-	// network is set when the nodes need networks of their own.
-	network bool
+	// delay is set when the network needs to be able to delay packets.
+	delay bool
 	// quorumless is set when no shard can be written to until it is over.
 	quorumless bool
 }
@@ -49,16 +48,18 @@ var faults = []fault{
 	{name: "stop-leader", what: "SIGTERM of the node that leads most shards", inject: stopLeader, min: second, max: 2 * second, moves: true},
 	{name: "pause-leader", what: "SIGSTOP of the node that leads most shards, then SIGCONT", inject: pauseLeader, min: 2 * second, max: 5 * second, frozen: true, moves: true},
 	{name: "pause-all", what: "SIGSTOP of all nodes one after the other, then SIGCONT", inject: pauseAll, min: second, max: 3 * second, quorumless: true},
-	{name: "isolate-leader", what: "the node that leads most shards is cut off from the others", inject: isolateLeader, min: 2 * second, max: 5 * second, frozen: true, moves: true, network: true},
-	{name: "split", what: "a minority is cut off from the majority", inject: split, min: 2 * second, max: 4 * second, frozen: true, moves: true, network: true},
-	{name: "deaf-leader", what: "the leading node hears no other node, they hear it", inject: deafLeader, min: 2 * second, max: 5 * second, frozen: true, moves: true, network: true},
-	{name: "mute-leader", what: "no other node hears the leading one, it hears them", inject: muteLeader, min: 2 * second, max: 5 * second, frozen: true, moves: true, network: true},
-	{name: "bridge", what: "two halves see each other only over one node between them", inject: bridge, min: 2 * second, max: 4 * second, network: true},
-	{name: "ring", what: "every node sees only its two neighbours", least: 5, inject: ringOnly, min: 2 * second, max: 4 * second, network: true},
-	{name: "flap", what: "the leading node is cut off and back five times", inject: flap, max: second / 2, network: true},
-	{name: "udp-loss", what: "no UDP between the nodes: gossip fails, Raft does not", inject: udpLoss, min: 2 * second, max: 5 * second, network: true},
-	{name: "tcp-loss", what: "no TCP to and from the leading node: Raft fails, gossip does not", inject: tcpLoss, min: 2 * second, max: 5 * second, frozen: true, moves: true, network: true},
-	{name: "kill-in-split", what: "a node cut off and another killed, so that nobody has a majority", inject: killInSplit, min: second, max: 2 * second, quorumless: true, network: true},
+	{name: "isolate-leader", what: "the node that leads most shards is cut off from the others", inject: isolateLeader, min: 2 * second, max: 5 * second, frozen: true, moves: true},
+	{name: "split", what: "a minority is cut off from the majority", inject: split, min: 2 * second, max: 4 * second, frozen: true, moves: true},
+	{name: "deaf-leader", what: "the leading node hears no other node, they hear it", inject: deafLeader, min: 2 * second, max: 5 * second, frozen: true, moves: true},
+	{name: "mute-leader", what: "no other node hears the leading one, it hears them", inject: muteLeader, min: 2 * second, max: 5 * second, frozen: true, moves: true},
+	{name: "bridge", what: "two halves see each other only over one node between them", inject: bridge, min: 2 * second, max: 4 * second},
+	{name: "ring", what: "every node sees only its two neighbours", least: 5, inject: ringOnly, min: 2 * second, max: 4 * second},
+	{name: "flap", what: "the leading node is cut off and back five times", inject: flap, max: second / 2},
+	{name: "udp-loss", what: "no UDP between the nodes: gossip fails, Raft does not", inject: udpLoss, min: 2 * second, max: 5 * second},
+	{name: "tcp-loss", what: "no TCP to and from the leading node: Raft fails, gossip does not", inject: tcpLoss, min: 2 * second, max: 5 * second, frozen: true, moves: true},
+	{name: "packet-loss", what: "one of five packets between the nodes is lost", inject: packetLoss, min: 2 * second, max: 4 * second},
+	{name: "slow-leader", what: "what the leading node sends takes 50 to 150 ms", inject: slowLeader, min: 2 * second, max: 4 * second, delay: true},
+	{name: "kill-in-split", what: "a node cut off and another killed, so that nobody has a majority", inject: killInSplit, min: second, max: 2 * second, quorumless: true},
 	{name: "new-address", what: "a node comes back with another address", inject: newAddress, min: second / 2, max: second},
 	{name: "kill-in-seal", what: "SIGKILL of the leading node while a model is being sealed", inject: killInSeal, min: second / 2, max: second, moves: true},
 	{name: "kill-in-drain", what: "SIGKILL of a node while the leading one is drained", inject: killInDrain, min: second / 2, max: 2 * second, moves: true},
@@ -69,7 +70,7 @@ var faults = []fault{
 
 // able reports whether the fault can be had with so many nodes and replicas.
 func (f *fault) able(nodes, copies int) bool {
-	return f.least <= nodes && f.copies <= copies && (separate() || !f.network)
+	return f.least <= nodes && f.copies <= copies && (canDelay() || !f.delay)
 }
 
 func faultNamed(name string) (fault, bool) {
@@ -234,6 +235,27 @@ func tcpLoss(r *round, _ time.Duration) func() {
 	return r.cutting(between(r.a.at(nd), r.a.at(r.a.without(nd)...), "tcp")...)
 }
 
+func packetLoss(r *round, _ time.Duration) func() {
+	all := r.a.at(r.a.nodes...)
+	cuts := into(all, all, "")
+	for i := range cuts {
+		cuts[i].loss = 20
+	}
+	return r.cutting(cuts...)
+}
+
+func slowLeader(r *round, _ time.Duration) func() {
+	nd := r.leader()
+	r.note("%s sends slowly", nd.name)
+	slow := func(d time.Duration) {
+		if err := r.a.net.slow(r.a.hosts[nd], d); err != nil {
+			r.a.t.Fatal(err)
+		}
+	}
+	slow(100 * time.Millisecond)
+	return func() { slow(0) }
+}
+
 func killInSplit(r *round, _ time.Duration) func() {
 	all := r.pick(len(r.a.nodes))
 	away, dead := all[:1], all[1:1+r.minority()]
@@ -249,13 +271,11 @@ func killInSplit(r *round, _ time.Duration) func() {
 func newAddress(r *round, _ time.Duration) func() {
 	nd := r.pick(1)[0]
 	back := r.killing(nd)
-	r.moved++
-	to := fmt.Sprintf("10.77.0.%d", 100+r.moved)
-	if err := r.a.hosts[nd].move(to); err != nil {
+	if err := r.a.hosts[nd].move(); err != nil {
 		r.a.t.Fatal(err)
 	}
 	r.a.address(nd)
-	r.note("%s moved to %s", nd.name, to)
+	r.note("%s moved to %s", nd.name, r.a.hosts[nd].address)
 	return back
 }
 

@@ -26,11 +26,8 @@ func (r *round) strangerHost() *host {
 // strangerNode is a server on that host, with a data directory of its own.
 func (r *round) strangerNode(name string, args ...string) *node {
 	h := r.strangerHost()
-	nd := &node{name: name, dir: filepath.Join(r.a.dir, name), begin: h.begin}
-	nd.client, nd.peer, nd.gossip = h.at(h.client), h.at(h.peer), h.at(h.gossip)
-	nd.args = append([]string{
-		"server", "--name", name, "--data-dir", nd.dir, "--listen", nd.client, "--peer-listen", nd.peer, "--gossip", nd.gossip,
-	}, args...)
+	nd := &node{name: name, dir: filepath.Join(r.a.dir, name)}
+	nd.args = append(append([]string{"server", "--name", name, "--data-dir", nd.dir}, h.settle(nd)...), args...)
 	return nd
 }
 

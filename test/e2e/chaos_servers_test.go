@@ -67,7 +67,7 @@ func (a *arena) addNode() *node {
 		a.t.Fatal(err)
 	}
 	name := fmt.Sprintf("n%d", len(a.net.hosts))
-	nd := &node{name: name, dir: filepath.Join(a.dir, name), begin: h.begin}
+	nd := &node{name: name, dir: filepath.Join(a.dir, name)}
 	a.hosts[nd] = h
 	a.nodes = append(a.nodes, nd)
 	a.address(nd)
@@ -86,14 +86,11 @@ func (a *arena) join() string {
 
 // address gives a node the arguments that fit its host's address.
 func (a *arena) address(nd *node) {
-	h := a.hosts[nd]
-	nd.client, nd.peer, nd.gossip = h.at(h.client), h.at(h.peer), h.at(h.gossip)
-	nd.args = append([]string{
-		"server", "--name", nd.name, "--data-dir", nd.dir, "--listen", nd.client, "--peer-listen", nd.peer, "--gossip", nd.gossip,
+	nd.args = append(append([]string{"server", "--name", nd.name, "--data-dir", nd.dir}, a.hosts[nd].settle(nd)...),
 		"--expect", fmt.Sprint(a.expect), "--join", a.join(),
 		// How full the disk of this machine is must not matter.
-		"--space-low", "0", "--space-stop", "0",
-	}, a.extra...)
+		"--space-low", "0", "--space-stop", "0")
+	nd.args = append(nd.args, a.extra...)
 }
 
 // connect makes a client that gives up on a node quickly.

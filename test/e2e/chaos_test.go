@@ -84,7 +84,6 @@ type round struct {
 	// stranger is the host of nodes of other clusters, of which there were so many.
 	stranger  *host
 	strangers int
-	moved     int // how many hosts have had another address
 	terms     map[uint32]uint64
 }
 

@@ -67,8 +67,9 @@ type node struct {
 	// environment has beside ours.
 	binary string
 	env    []string
-	// begin starts the process, if not with its Start.
+	// begin starts the process, if not with its Start, and ended hears that it ended.
 	begin func(*exec.Cmd) error
+	ended func()
 
 	cmd   *exec.Cmd
 	ready chan string   // gets the line that says so
@@ -201,6 +202,9 @@ func (s *servers) start(nd *node) {
 			}
 		}
 		nd.err = cmd.Wait()
+		if nd.ended != nil {
+			nd.ended()
+		}
 	}()
 }
 
