@@ -166,6 +166,9 @@ type Config struct {
 	// SnapshotBytes and TrailingBytes default to the constants.
 	SnapshotBytes int64
 	TrailingBytes int64
+
+	// snapshotting has room for one while no group of the host writes a snapshot.
+	snapshotting chan struct{}
 }
 
 // withDefaults fills what was left out and refuses what cannot work.
@@ -188,6 +191,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.snapshotting == nil {
+		c.snapshotting = make(chan struct{}, 1)
 	}
 	if c.Now == nil {
 		c.Now = time.Now

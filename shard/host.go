@@ -23,6 +23,8 @@ type Host struct {
 	// opens its stores a second time.
 	groups map[uint32]*Group
 	closed bool
+	// snapshotting is full while one of the groups writes a snapshot: they take turns.
+	snapshotting chan struct{}
 	// opening counts the Opens that Close has to wait for.
 	opening sync.WaitGroup
 }
@@ -40,8 +42,10 @@ func (h *Host) Open(cfg Config) (*Group, error) {
 	}
 	if h.groups == nil {
 		h.groups = make(map[uint32]*Group)
+		h.snapshotting = make(chan struct{}, 1)
 	}
 	h.groups[cfg.ID] = nil
+	cfg.snapshotting = h.snapshotting
 	h.opening.Add(1)
 	h.mu.Unlock()
 	defer h.opening.Done()

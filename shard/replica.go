@@ -39,6 +39,8 @@ type replica struct {
 	due chan struct{}
 	// halted is closed when the machine failed.
 	halted chan struct{}
+	// ending is closed when the group ends: a snapshot is written without pauses then.
+	ending chan struct{}
 	stuck  *stuck
 
 	mu sync.Mutex // guards the fields below
@@ -71,6 +73,7 @@ func newReplica(cfg Config) *replica {
 		snapshotBytes: cfg.SnapshotBytes,
 		due:           make(chan struct{}, 1),
 		halted:        make(chan struct{}),
+		ending:        make(chan struct{}),
 		stuck:         newStuck(cfg),
 		applied:       cfg.Machine.Applied(),
 		seen:          cfg.Machine.Applied(),
@@ -309,7 +312,7 @@ func (p pinned) Persist(sink raft.SnapshotSink) (err error) {
 			err = fmt.Errorf("panic while writing a snapshot: %v\n%s", v, debug.Stack())
 		}
 	}()
-	if _, err := p.view.WriteTo(sink); err != nil {
+	if _, err := p.view.WriteTo(newPacedWriter(sink, p.replica.ending)); err != nil {
 		return fmt.Errorf("snapshot at index %d: %w", p.view.Index(), err)
 	}
 	p.replica.mu.Lock()

@@ -33,9 +33,11 @@ var (
 // manyInstances fills a directory with the logs of groups that hold many
 // instances, as a node leaves them that has never taken a snapshot.
 type manyInstances struct {
-	t    *testing.T
+	t    testing.TB
 	dir  string
 	spec *statev1.Payload
+	// voters are the nodes of the groups; the node's own id for one alone.
+	voters []string
 }
 
 func (m *manyInstances) open() *store.Store {
@@ -65,7 +67,7 @@ func (m *manyInstances) fill(groups, instances, steps int) {
 	work.Wait()
 }
 
-// fillGroup writes the log of one group with itself as the only voter.
+// fillGroup writes the log of one group.
 func (m *manyInstances) fillGroup(g *store.Group, instances, steps int) {
 	if err := g.Stable().SetUint64([]byte("CurrentTerm"), 1); err != nil {
 		m.t.Error(err)
@@ -78,7 +80,11 @@ func (m *manyInstances) fillGroup(g *store.Group, instances, steps int) {
 			m.t.Error(err)
 		}
 	}
-	add(raft.LogConfiguration, raft.EncodeConfiguration(raft.Configuration{Servers: []raft.Server{{ID: "a", Address: "a"}}}))
+	var conf raft.Configuration
+	for _, id := range m.voters {
+		conf.Servers = append(conf.Servers, raft.Server{ID: raft.ServerID(id), Address: raft.ServerAddress(id)})
+	}
+	add(raft.LogConfiguration, raft.EncodeConfiguration(conf))
 	var batch [][]byte
 	size := 0
 	flush := func() {
@@ -167,7 +173,7 @@ func (m *manyInstances) startGroup(st *store.Store, id uint32) (*Group, *fsm.Sha
 }
 
 // awaitLeader waits until this group leads.
-func (g *Group) awaitLeader(t *testing.T) (uint64, error) {
+func (g *Group) awaitLeader(t testing.TB) (uint64, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
@@ -183,6 +189,17 @@ func (g *Group) awaitLeader(t *testing.T) (uint64, error) {
 			return 0, ctx.Err()
 		}
 	}
+}
+
+// orderPayload is the content of a small specification.
+func orderPayload(t testing.TB) *statev1.Payload {
+	t.Helper()
+	payload, _, err := fsm.NewPayload(&statev1.SpecificationContent{Specification: &typesv1.Specification{Name: "order", InitialState: "left",
+		Transitions: []*typesv1.Transition{{From: "left", Action: "ping", To: "right"}, {From: "right", Action: "pong", To: "left"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return payload
 }
 
 // cpuTime is what the process has used, which other processes hardly disturb.
@@ -218,12 +235,7 @@ func profile(t *testing.T, phase string) (stop func()) {
 // storage until all its groups serve, from logs alone and from snapshots. How long is in
 // docs/benchmarks.md; here the instances are counted.
 func TestRestartWithManyInstances(t *testing.T) {
-	payload, _, err := fsm.NewPayload(&statev1.SpecificationContent{Specification: &typesv1.Specification{Name: "order", InitialState: "left",
-		Transitions: []*typesv1.Transition{{From: "left", Action: "ping", To: "right"}, {From: "right", Action: "pong", To: "left"}}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := &manyInstances{t: t, dir: t.TempDir(), spec: payload}
+	m := &manyInstances{t: t, dir: t.TempDir(), spec: orderPayload(t), voters: []string{"a"}}
 	m.fill(*restartGroups, *restartInstances, *restartSteps)
 	for _, from := range []string{"logs", "snapshots"} {
 		var before, after runtime.MemStats

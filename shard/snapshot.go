@@ -44,6 +44,7 @@ func (g *Group) Snapshot(ctx context.Context) error {
 // snapshotLoop takes a snapshot when enough log was applied since the last one,
 // or when asked to. Nothing runs while the group is idle.
 func (g *Group) snapshotLoop() {
+	context.AfterFunc(g.ctx, func() { close(g.replica.ending) })
 	pause := snapshotRetry
 	var retry <-chan time.Time
 	for {
@@ -83,6 +84,12 @@ func (g *Group) snapshotLoop() {
 func (g *Group) takeSnapshot() error {
 	if g.replica.haltCause() != nil {
 		return g.haltedError(true)
+	}
+	select {
+	case g.cfg.snapshotting <- struct{}{}:
+		defer func() { <-g.cfg.snapshotting }()
+	case <-g.ctx.Done():
+		return g.closedError()
 	}
 	if err := g.setTrailingLogs(); err != nil {
 		return err

@@ -1,0 +1,45 @@
+package shard
+
+import (
+	"io"
+	"time"
+)
+
+const (
+	// paceShare is which part of the time a snapshot is written in; the rest is
+	// for the commands of clients. Encoding and writing take a processor and the
+	// disk from them, and there is no hurry.
+	paceShare = 4
+	// paceMaxPause bounds the pause after one piece, however slow that was.
+	paceMaxPause = 250 * time.Millisecond
+)
+
+// pacedWriter pauses after each piece for as long as keeps the share. The time
+// between two pieces counts as that of making the second. When stop is closed it
+// pauses no more.
+type pacedWriter struct {
+	w    io.Writer
+	stop <-chan struct{}
+	// since is when the last pause ended.
+	since time.Time
+}
+
+func newPacedWriter(w io.Writer, stop <-chan struct{}) *pacedWriter {
+	return &pacedWriter{w: w, stop: stop, since: time.Now()}
+}
+
+// Write writes a piece, and pauses.
+func (p *pacedWriter) Write(b []byte) (int, error) {
+	n, err := p.w.Write(b)
+	if err != nil {
+		return n, err
+	}
+	timer := time.NewTimer(min((paceShare-1)*time.Since(p.since), paceMaxPause))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-p.stop:
+	}
+	p.since = time.Now()
+	return n, nil
+}
