@@ -38,7 +38,7 @@ func (p *placer) run(ctx context.Context) {
 			continue
 		}
 		if term != led {
-			p.forget()
+			p.remember(memory{})
 			led = term
 		}
 		p.round(ctx, term, &changes)
@@ -48,8 +48,9 @@ func (p *placer) run(ctx context.Context) {
 // round takes one look and begins the changes that the planner allows.
 func (p *placer) round(ctx context.Context, term uint64, changes *sync.WaitGroup) {
 	look, cancel := context.WithTimeout(ctx, 2*statusPatience)
-	state, _ := p.gather(look)
+	state, _, seen := p.gather(look)
 	cancel()
+	p.remember(seen)
 	next, waiting := plan.Next(state)
 	for _, w := range waiting {
 		p.node.log.Debug("placement waits", "group", w.Group, "node_waited_for", w.Node, "why", w.Why)

@@ -198,7 +198,7 @@ func (n *Node) PeerPlacement(ctx context.Context, _ *peerv1.PlacementRequest) (*
 		e.LeaderID = leader
 		return nil, e
 	}
-	state, running := n.placer.gather(ctx)
+	state, running, _ := n.placer.gather(ctx)
 	next, waiting := plan.Next(state)
 	resp := &peerv1.PlacementResponse{
 		Steps: changesProto(plan.Steps(state)), Next: changesProto(next), Running: changesProto(running), Paused: state.Settings.Paused,

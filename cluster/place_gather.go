@@ -59,108 +59,142 @@ func (t PlacementTiming) withDefaults() PlacementTiming {
 
 // placer moves replicas to where they should be while this node leads the
 // catalog: it gathers what there is, asks the planner, and has the changes made.
-// What it remembers between two looks are only durations; a new leader begins
-// with none, which delays what it does and never hurries it.
 type placer struct {
 	node   *Node
 	timing PlacementTiming
 	now    func() time.Time
-
-	// looking is held over a look at the cluster.
-	looking sync.Mutex
+	// ripens is how long ago something was committed at least that a replica which
+	// keeps up has heard of: a leader with nothing to send says so after once to
+	// twice its Commit.
+	ripens time.Duration
 
 	mu sync.Mutex // guards the fields below
+	// memory is what the last look of the loop left behind. Its maps are not changed.
+	memory memory
+	// running has the changes under way, by group.
+	running map[uint32]plan.Change
+}
+
+// memory is what is kept from one look to the next, which are only durations; a
+// new leader begins with none, which delays what it does and never hurries it.
+type memory struct {
 	// heard is when a node answered last; a node that has not answered yet is in
 	// it since the first time that it was asked.
 	heard map[string]time.Time
 	// caught is since when a replica has kept up with its leader.
 	caught map[groupKey]time.Time
-	// mark is, for each group, how far its leader was at the last look.
-	mark map[uint32]leaderMark
-	// running has the changes under way, by group.
-	running map[uint32]plan.Change
+	// marks is how far each group was.
+	marks map[uint32]groupMarks
 }
 
-// leaderMark is how far a leader had applied its log. A replica keeps up if it is there
-// at the next look.
+// groupMarks are how far a leader had applied its log at two looks in one term.
+// A replica keeps up if it has applied what is ripe; next takes its place once it
+// has ripened itself, however often is looked meanwhile.
+type groupMarks struct {
+	leader     string
+	term       uint64
+	ripe, next leaderMark
+}
+
 type leaderMark struct {
-	leader  string
-	term    uint64
 	applied uint64
+	at      time.Time
 }
 
 func newPlacer(n *Node, timing PlacementTiming, now func() time.Time) *placer {
-	p := &placer{node: n, timing: timing.withDefaults(), now: now, running: map[uint32]plan.Change{}}
-	p.forget()
-	return p
+	commit := n.cfg.Timing.Commit
+	if commit == 0 {
+		commit = shard.LAN().Commit
+	}
+	return &placer{node: n, timing: timing.withDefaults(), now: now, ripens: 2 * commit, running: map[uint32]plan.Change{}}
 }
 
-// forget drops what an earlier term as leader has seen.
-func (p *placer) forget() {
+// remember keeps what a look leaves behind for the next one; an empty memory drops
+// what an earlier term as leader has seen.
+func (p *placer) remember(m memory) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.heard, p.caught, p.mark = map[string]time.Time{}, map[groupKey]time.Time{}, map[uint32]leaderMark{}
+	p.memory = m
 }
 
 // gather asks all nodes about their groups and puts the answers together for the
-// planner. It also returns the changes under way.
-func (p *placer) gather(ctx context.Context) (plan.State, []plan.Change) {
-	p.looking.Lock()
-	defer p.looking.Unlock()
+// planner. It also returns the changes under way, and what the loop remembers: who
+// looks beside it must not disturb what it measures.
+func (p *placer) gather(ctx context.Context) (plan.State, []plan.Change, memory) {
 	nodes := p.node.catalog.machine.Nodes()
 	p.mu.Lock()
 	begun := maps.Clone(p.running) // before the look, so that a change that ends meanwhile counts as busy
+	l := &look{asked: p.now(), ripens: p.ripens, before: p.memory, after: memory{map[string]time.Time{}, map[groupKey]time.Time{}, map[uint32]groupMarks{}}}
 	p.mu.Unlock()
 	answers := p.node.askAll(ctx, nodes, false)
 	placements := p.node.catalog.machine.Placements()
-
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	maps.Copy(begun, p.running)
-	now := p.now()
-	placing := p.node.catalog.machine.Placing()
+	p.mu.Unlock()
+
+	l.now, l.facts = p.now(), groupsByID(nodes, answers)
+	catalog := p.node.catalog.machine
+	placing := catalog.Placing()
 	state := plan.State{Settings: plan.Settings{
 		Replicas: placing.Replicas, DeadAfter: placing.DeadAfter, Stabilise: p.timing.Stabilise, MaxConcurrent: p.timing.Concurrent, Paused: placing.Paused,
 	}}
 	for i, node := range nodes {
-		state.Nodes = append(state.Nodes, p.nodeLocked(node, answers[i], now))
+		l.ids = append(l.ids, node.GetId())
+		state.Nodes = append(state.Nodes, l.node(node, planState(catalog.NodeState(node.GetId())), answers[i]))
 	}
-	facts := groupsByID(nodes, answers)
-	marks := map[uint32]leaderMark{}
-	caught := map[groupKey]time.Time{}
-	look := func(id uint32, placed []string) {
+	add := func(id uint32, placed []string) {
 		_, busy := begun[id]
-		g := plan.Group{ID: id, Placed: placed, Busy: busy}
-		p.groupLocked(&g, nodes, facts, marks, caught, now)
-		state.Groups = append(state.Groups, g)
+		state.Groups = append(state.Groups, l.group(plan.Group{ID: id, Placed: placed, Busy: busy}))
 	}
-	look(store.CatalogGroup, nil)
+	add(store.CatalogGroup, nil)
 	for _, pl := range placements {
-		look(pl.GetShard(), slices.Clone(pl.GetReplicas()))
+		add(pl.GetShard(), slices.Clone(pl.GetReplicas()))
 	}
-	// Who was forgotten may be a member of the catalog still, so that it hears of it.
-	for _, r := range state.Groups[0].Replicas {
-		if p.node.catalog.machine.NodeState(r.Node) == statev1.NodeState_NODE_STATE_GONE {
-			state.Nodes = append(state.Nodes, plan.Node{ID: r.Node, State: plan.Removed})
-		}
-	}
-	p.mark, p.caught = marks, caught
+	state.Nodes = append(state.Nodes, forgotten(state.Groups, catalog.NodeState)...)
 	running := make([]plan.Change, 0, len(begun))
 	for _, id := range slices.Sorted(maps.Keys(begun)) {
 		running = append(running, begun[id])
 	}
-	return state, running
+	return state, running, l.after
 }
 
-// nodeLocked describes a node. Only what it answers itself counts: gossip that
-// says it is dead moves nothing.
-func (p *placer) nodeLocked(node *statev1.Node, answer *peerv1.StatusResponse, now time.Time) plan.Node {
-	id, answered := node.GetId(), answer != nil
-	if _, asked := p.heard[id]; !asked || answered {
-		p.heard[id] = now
+// forgotten lists the members of groups that the catalog has forgotten: of the
+// catalog they are members still, so that they hear of it, and a leader of the
+// catalog that did not know may have added one to a shard meanwhile.
+func forgotten(groups []plan.Group, state func(id string) statev1.NodeState) (nodes []plan.Node) {
+	seen := map[string]bool{}
+	for _, g := range groups {
+		for _, r := range g.Replicas {
+			if !seen[r.Node] && state(r.Node) == statev1.NodeState_NODE_STATE_GONE {
+				seen[r.Node] = true
+				nodes = append(nodes, plan.Node{ID: r.Node, State: plan.Removed})
+			}
+		}
 	}
-	silent := now.Sub(p.heard[id])
-	out := plan.Node{ID: id, Name: node.GetName(), State: planState(p.node.catalog.machine.NodeState(id)), Alive: answered || silent < aliveFor,
+	return nodes
+}
+
+// look is one look at the cluster.
+type look struct {
+	// asked is when the nodes were asked, now is after that.
+	asked, now    time.Time
+	ripens        time.Duration
+	before, after memory
+	ids           []string
+	facts         map[groupKey]*peerv1.GroupStatus
+}
+
+// node describes a node. Only what it answers itself counts: gossip that says it
+// is dead moves nothing.
+func (l *look) node(node *statev1.Node, state plan.NodeState, answer *peerv1.StatusResponse) plan.Node {
+	id, answered := node.GetId(), answer != nil
+	heard, asked := l.before.heard[id]
+	if !asked || answered {
+		heard = l.now
+	}
+	l.after.heard[id] = heard
+	silent := l.now.Sub(heard)
+	out := plan.Node{ID: id, Name: node.GetName(), State: state, Alive: answered || silent < aliveFor,
 		// Leaderships that it gives away must not be given back.
 		Short: answer.GetSpace().GetLevel() > typesv1.SpaceLevel_SPACE_LEVEL_OK}
 	if !out.Alive {
@@ -169,42 +203,28 @@ func (p *placer) nodeLocked(node *statev1.Node, answer *peerv1.StatusResponse, n
 	return out
 }
 
-// groupLocked describes a group by what its leader says, which is the replica
-// that leads in the highest term and has applied the first command of that term.
-func (p *placer) groupLocked(g *plan.Group, nodes []*statev1.Node, facts map[groupKey]*peerv1.GroupStatus, marks map[uint32]leaderMark, caught map[groupKey]time.Time, now time.Time) {
-	var lead *peerv1.GroupStatus
-	for _, node := range nodes {
-		if s := facts[groupKey{node.GetId(), g.ID}]; s.GetLeading() && (lead == nil || s.GetTerm() > lead.GetTerm()) {
-			g.Leader, lead = node.GetId(), s
-		}
-	}
+// group describes a group by what its leader says.
+func (l *look) group(g plan.Group) plan.Group {
+	leader, lead := newestLeader(g.ID, l.ids, l.facts)
 	if lead == nil {
-		return
+		return g
 	}
-	g.Commit = lead.GetCommitIndex()
+	g.Leader, g.Commit = leader, lead.GetCommitIndex()
 	// Nothing is decided on a configuration that may not come to be: a replica that
 	// it lacks would be deleted, and could be a voter still.
 	g.Busy = g.Busy || !lead.GetSettled()
-	mark := leaderMark{leader: g.Leader, term: lead.GetTerm(), applied: lead.GetAppliedIndex()}
-	marks[g.ID] = mark
-	before := p.mark[g.ID]
-	if before.leader != mark.leader || before.term != mark.term {
-		// The first look in this term: whoever is not as far as the leader now is
-		// asked again at the next one.
-		before = mark
-	}
+	ripe := l.mark(g.ID, leader, lead)
 	add := func(id string, voter bool) {
 		key := groupKey{id, g.ID}
-		s := facts[key]
+		s := l.facts[key]
 		r := plan.Replica{Node: id, Voter: voter, Reachable: takesPart(s), Applied: s.GetAppliedIndex()}
-		follows := id == g.Leader || s.GetLeader() == g.Leader && s.GetTerm() == mark.term
-		if r.Reachable && follows && r.Applied >= before.applied {
-			since, ok := p.caught[key]
+		if r.Reachable && (id == leader || follows(s, leader, lead)) && r.Applied >= ripe {
+			since, ok := l.before.caught[key]
 			if !ok {
-				since = now
+				since = l.now
 			}
-			caught[key] = since
-			r.CaughtUpFor = max(now.Sub(since), 1)
+			l.after.caught[key] = since
+			r.CaughtUpFor = max(l.now.Sub(since), 1)
 		}
 		g.Replicas = append(g.Replicas, r)
 	}
@@ -214,6 +234,22 @@ func (p *placer) groupLocked(g *plan.Group, nodes []*statev1.Node, facts map[gro
 	for _, id := range slices.Sorted(slices.Values(lead.GetNonvoters())) {
 		add(id, false)
 	}
+	return g
+}
+
+// mark notes how far a leader is, and returns how far a replica has to be that
+// keeps up: at the first look in a term as far as the leader is.
+func (l *look) mark(id uint32, leader string, lead *peerv1.GroupStatus) (ripe uint64) {
+	now := leaderMark{lead.GetAppliedIndex(), l.now}
+	m := l.before.marks[id]
+	switch {
+	case m.leader != leader || m.term != lead.GetTerm():
+		m = groupMarks{leader: leader, term: lead.GetTerm(), ripe: now, next: now}
+	case l.asked.Sub(m.next.at) >= l.ripens:
+		m.ripe, m.next = m.next, now
+	}
+	l.after.marks[id] = m
+	return m.ripe.applied
 }
 
 // takesPart tells whether a replica does what its group asks of it.

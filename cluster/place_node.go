@@ -9,7 +9,6 @@ import (
 
 	"github.com/spexio/spex/fsm"
 	"github.com/spexio/spex/internal/failpoint"
-	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 )
@@ -166,20 +165,7 @@ func (n *Node) lose(ctx context.Context, id uint32) error {
 // of it any more, by a configuration that is committed.
 func (n *Node) isOut(ctx context.Context, id uint32) error {
 	self := n.cfg.Self.GetId()
-	var lead *peerv1.GroupStatus
-	for i, node := range n.catalog.machine.Placement(id).GetReplicas() {
-		call, cancel := shareOf(ctx, len(n.catalog.machine.Placement(id).GetReplicas())-i)
-		resp, err := n.cfg.Peers.Status(call, node, &peerv1.StatusRequest{Groups: []uint32{id}})
-		cancel()
-		if err != nil {
-			continue
-		}
-		for _, g := range resp.GetGroups() {
-			if g.GetGroup() == id && g.GetLeading() && (lead == nil || g.GetTerm() > lead.GetTerm()) {
-				lead = g
-			}
-		}
-	}
+	_, lead := n.leaderStatus(ctx, id)
 	switch {
 	case lead == nil:
 		return errors.New("no leader of the shard was found to ask")

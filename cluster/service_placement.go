@@ -13,7 +13,6 @@ import (
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
-	"github.com/spexio/spex/shard/store"
 )
 
 // transferPoll is how often it is looked who leads after a transfer.
@@ -119,7 +118,7 @@ func (n *Node) Transfer(ctx context.Context, req *spexv1.TransferLeadershipReque
 		}
 		want = node.GetId()
 	}
-	from := n.leaderOf(ctx, group)
+	from, before := n.leaderStatus(ctx, group)
 	if from != "" && from == want {
 		return &spexv1.TransferLeadershipResponse{From: from, To: want}, nil
 	}
@@ -127,8 +126,9 @@ func (n *Node) Transfer(ctx context.Context, req *spexv1.TransferLeadershipReque
 		return nil, err
 	}
 	for {
-		to := n.leaderOf(ctx, group)
-		if to != "" && to != from && (want == "" || to == want) {
+		to, now := n.leaderStatus(ctx, group)
+		// Placement may have moved it on since: a newer term shows that it was moved.
+		if to != "" && (to == want || want == "" && to != from || before != nil && now.GetTerm() > before.GetTerm()) {
 			return &spexv1.TransferLeadershipResponse{From: from, To: to}, nil
 		}
 		select {
@@ -138,40 +138,6 @@ func (n *Node) Transfer(ctx context.Context, req *spexv1.TransferLeadershipReque
 				Message: fmt.Sprintf("the leadership of group %d was handed on, and it did not show in time who has it: see the status of the cluster", group)}
 		}
 	}
-}
-
-// leaderOf asks all members of a group who of them leads, and returns the one of
-// the newest term, or "".
-func (n *Node) leaderOf(ctx context.Context, group uint32) string {
-	ids := n.catalog.machine.Placement(group).GetReplicas()
-	if group == store.CatalogGroup {
-		ids = n.catalog.group.Status().Voters
-	}
-	ctx, cancel := context.WithTimeout(ctx, statusPatience)
-	defer cancel()
-	answers := make(chan *peerv1.StatusResponse, len(ids))
-	for _, id := range ids {
-		go func() {
-			if id == n.cfg.Self.GetId() {
-				answers <- n.localStatus(false, group)
-				return
-			}
-			resp, err := n.cfg.Peers.Status(ctx, id, &peerv1.StatusRequest{Groups: []uint32{group}})
-			if err != nil {
-				resp = nil
-			}
-			answers <- resp
-		}()
-	}
-	leader, term := "", uint64(0)
-	for range ids {
-		for _, g := range (<-answers).GetGroups() {
-			if g.GetGroup() == group && g.GetLeading() && g.GetTerm() >= term {
-				leader, term = g.GetLeader(), g.GetTerm()
-			}
-		}
-	}
-	return leader
 }
 
 // tolerance tells how many more voters of a group may fail, by what its leader

@@ -108,13 +108,7 @@ func (n *Node) askAll(ctx context.Context, nodes []*statev1.Node, hash bool) []*
 		work.Add(1)
 		go func() {
 			defer work.Done()
-			if node.GetId() == n.cfg.Self.GetId() {
-				answers[i] = n.localStatus(hash)
-				return
-			}
-			if resp, err := n.cfg.Peers.Status(ctx, node.GetId(), &peerv1.StatusRequest{StateHash: hash}); err == nil {
-				answers[i] = resp
-			}
+			answers[i] = n.statusOf(ctx, node.GetId(), &peerv1.StatusRequest{StateHash: hash})
 		}()
 	}
 	work.Wait()
@@ -140,17 +134,13 @@ func groupsByID(nodes []*statev1.Node, answers []*peerv1.StatusResponse) map[gro
 	return groups
 }
 
-// shardStatus puts together what the replicas of a group say. The leader is the
-// one with the highest term that says so of itself.
+// shardStatus puts together what the replicas of a group say.
 func shardStatus(id uint32, replicas []string, groups map[groupKey]*peerv1.GroupStatus, names map[string]string) *spexv1.ShardStatus {
 	st := &spexv1.ShardStatus{Id: id}
-	var lead *peerv1.GroupStatus
+	leader, lead := newestLeader(id, replicas, groups)
+	st.Leader = leader
 	for _, node := range replicas {
-		g := groups[groupKey{node, id}]
-		if g.GetState() == "leader" && (lead == nil || g.GetTerm() > lead.GetTerm()) {
-			lead, st.Leader = g, node
-		}
-		st.Term = max(st.Term, g.GetTerm())
+		st.Term = max(st.Term, groups[groupKey{node, id}].GetTerm())
 	}
 	st.LeaderName = names[st.Leader]
 	st.Instances, st.Awaiting = lead.GetInstances(), lead.GetAwaiting()

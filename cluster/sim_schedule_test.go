@@ -122,7 +122,7 @@ func (w *world) catalogRound(p *worldProc, what int) {
 	case 2:
 		w.once(p, 0, "place", func(ctx context.Context) {
 			if placing := p.node.placer; p.placed != term {
-				placing.forget()
+				placing.remember(memory{})
 				p.placed = term
 			}
 			var changes sync.WaitGroup

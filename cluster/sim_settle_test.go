@@ -131,7 +131,7 @@ func (w *world) unplaced() string {
 	l := w.log(0)
 	ctx, cancel := context.WithTimeout(context.Background(), roundTime)
 	defer cancel()
-	state, _ := l.leader.proc.node.placer.gather(ctx)
+	state, _, _ := l.leader.proc.node.placer.gather(ctx)
 	changes, waiting := plan.Next(state)
 	waiting = slices.DeleteFunc(waiting, func(w plan.Waiting) bool {
 		return strings.Contains(w.Why, "add a node") // two were sent away at the same time

@@ -22,9 +22,9 @@
 // Raft removes that node; the placement table drops it, and only then it deletes its
 // state. A shard has one voter more than asked for during this last part alone.
 //
-// What is never done: a change after which fewer voters can be reached than a
-// majority needs; the removal of a voter that can be reached while another
-// cannot, if the shard would then survive fewer failures than before; any change
+// What is never done: a change after which fewer voters keep up with their leader
+// than a majority needs; the removal of a voter that does while another does
+// not, if the shard would then survive fewer failures than before; any change
 // of a group whose leader or configuration is not known, or in which a change
 // is under way.
 //

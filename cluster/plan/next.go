@@ -95,9 +95,7 @@ func (p *planner) silent() []Waiting {
 			continue
 		}
 		why := p.label(id) + " " + p.condition(id) + ": it is replaced after " + length(p.s.Settings.DeadAfter) + ", or at once when it is removed by hand"
-		if p.answers[id] {
-			why = p.label(id) + " " + p.condition(id) + " in gossip, but answers its leaders: it keeps what it has and gets nothing new"
-		} else if p.s.Settings.DeadAfter <= 0 {
+		if p.s.Settings.DeadAfter <= 0 {
 			why = p.label(id) + " " + p.condition(id) + ": it is replaced when it is removed by hand, as dead-after is off"
 		}
 		waiting = append(waiting, Waiting{Node: id, Why: why})

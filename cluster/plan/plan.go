@@ -43,7 +43,8 @@ type Node struct {
 	ID, Name string
 	State    NodeState
 	// Alive tells that the node was heard of lately, and SilentFor for how long
-	// it was not: 0 while it is alive.
+	// it was not: 0 while it is alive. A node of which one replica is Reachable is
+	// alive.
 	Alive     bool
 	SilentFor time.Duration
 	// Short tells that the disk of the node has too little room: as long as that is

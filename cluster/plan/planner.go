@@ -19,9 +19,7 @@ type planner struct {
 	// eligible are the nodes that may hold replicas, sorted by id.
 	eligible   []string
 	isEligible map[string]bool
-	// answers are the nodes of which a group's leader hears.
-	answers map[string]bool
-	labels  map[string]string
+	labels     map[string]string
 }
 
 func newPlanner(s State) *planner {
@@ -30,15 +28,7 @@ func newPlanner(s State) *planner {
 		asked:      max(s.Settings.Replicas, 1),
 		nodes:      make(map[string]*Node, len(s.Nodes)),
 		isEligible: make(map[string]bool, len(s.Nodes)),
-		answers:    make(map[string]bool, len(s.Nodes)),
 		labels:     make(map[string]string, len(s.Nodes)),
-	}
-	for _, g := range s.Groups {
-		for _, r := range g.Replicas {
-			if r.Reachable || r.Node == g.Leader {
-				p.answers[r.Node] = true
-			}
-		}
 	}
 	named := make(map[string]int, len(s.Nodes))
 	for i := range s.Nodes {
@@ -78,10 +68,9 @@ func (p *planner) mayHold(n *Node) bool {
 	return (n.State == Active || n.State == Draining) && !p.dead(n)
 }
 
-// dead tells whether a node has been silent for so long that it is replaced. Gossip
-// alone does not decide that: a node that answers for one of its groups lives.
+// dead tells whether a node has been silent for so long that it is replaced.
 func (p *planner) dead(n *Node) bool {
-	return !n.Alive && !p.answers[n.ID] && p.s.Settings.DeadAfter > 0 && n.SilentFor >= p.s.Settings.DeadAfter
+	return !n.Alive && p.s.Settings.DeadAfter > 0 && n.SilentFor >= p.s.Settings.DeadAfter
 }
 
 // leaves tells whether an operator sends a node away for good.
@@ -90,7 +79,7 @@ func (p *planner) leaves(id string) bool {
 	return n != nil && (n.State == Decommissioning || n.State == Removed)
 }
 
-// alive tells whether gossip hears of a node.
+// alive tells whether a node was heard of lately.
 func (p *planner) alive(id string) bool {
 	n := p.nodes[id]
 	return n != nil && n.Alive
@@ -138,20 +127,38 @@ func (g *Group) FailureTolerance() int {
 
 func tolerance(voters, reachable int) int { return reachable - (voters/2 + 1) }
 
-// mayLose tells whether a voter can lose its vote: a majority of the rest can be
-// reached, and if a voter is away already, the group does not survive fewer
-// failures than before.
+// inStep counts the voters of a group that could commit the next write: the leader,
+// and those that keep up with it. One that answers and is behind could not.
+func (g *Group) inStep() (voters, inStep int) {
+	for _, r := range g.Replicas {
+		if r.Voter {
+			voters++
+		}
+		if r.Voter && g.keepsUp(r) {
+			inStep++
+		}
+	}
+	return voters, inStep
+}
+
+func (g *Group) keepsUp(r Replica) bool {
+	return r.Node == g.Leader || r.Reachable && r.CaughtUpFor > 0
+}
+
+// mayLose tells whether a voter can lose its vote: a majority of the rest is in
+// step, and if a voter is not, the group does not survive fewer failures than
+// before.
 func (g *Group) mayLose(id string) bool {
-	voters, reachable := g.quorum()
-	after := reachable
-	if r := g.replica(id); r.Reachable || id == g.Leader {
+	voters, before := g.inStep()
+	after := before
+	if g.keepsUp(*g.replica(id)) {
 		after--
 	}
 	left := tolerance(voters-1, after)
 	if left < 0 {
 		return false
 	}
-	return after == reachable || reachable == voters || left >= tolerance(voters, reachable)
+	return after == before || before == voters || left >= tolerance(voters, before)
 }
 
 // blocked says why a group gets no change at all now, and "" when it may.

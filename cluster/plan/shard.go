@@ -285,13 +285,24 @@ func (p *planner) dropVoter(g *Group, target, going []string, lead string) step 
 
 // without says what is wrong with a configuration that lacks a voter.
 func (p *planner) without(g *Group, id string) string {
-	var away []string
+	var away, behind []string
 	for _, r := range g.Replicas {
-		if r.Voter && !r.Reachable && r.Node != g.Leader && r.Node != id {
+		switch {
+		case !r.Voter || r.Node == id || g.keepsUp(r):
+		case r.Reachable:
+			behind = append(behind, r.Node)
+		default:
 			away = append(away, r.Node)
 		}
 	}
-	return "without it the shard would survive fewer failures while " + p.list(away) + " cannot be reached"
+	var why []string
+	if len(away) > 0 {
+		why = append(why, p.list(away)+" cannot be reached")
+	}
+	if len(behind) > 0 {
+		why = append(why, p.list(behind)+" did not catch up")
+	}
+	return "without it the shard would survive fewer failures while " + strings.Join(why, " and ")
 }
 
 // ghost tells whether a voter is dead, nobody can take its place, and its

@@ -313,11 +313,17 @@ func (w *world) unsafeLoss(g *Group, id string, asked int) string {
 	if g.ID != 0 && r.Reachable && w.node(id).State == Decommissioning && len(g.Replicas) <= min(asked, w.holders()) {
 		return "is alive, and nobody has taken its place"
 	}
-	voters, up := votes(g.Replicas)
-	left := slices.DeleteFunc(slices.Clone(g.Replicas), func(r Replica) bool { return r.Node == id })
+	// Who answers and is behind cannot commit what comes next.
+	current := slices.Clone(g.Replicas)
+	for i := range current {
+		current[i].Reachable = current[i].Reachable && (current[i].CaughtUpFor > 0 || current[i].Node == g.Leader)
+	}
+	r, _ = member(&Group{Replicas: current}, id)
+	voters, up := votes(current)
+	left := slices.DeleteFunc(current, func(r Replica) bool { return r.Node == id })
 	voters2, up2 := votes(left)
 	if up2 <= voters2/2 {
-		return "leaves no majority"
+		return "leaves no majority that is up to date"
 	}
 	before, after := up-voters/2, up2-voters2/2
 	if r.Reachable && up < voters && after < before {
