@@ -60,7 +60,7 @@ func (h *raftGroups) Open(cfg shard.Config) (group, error) {
 	cfg.Stores = shard.Stores{Logs: st.Logs(), Stable: st.Stable(), Snapshots: st.Snapshots(), LogSize: func() (int64, uint64) {
 		bytes, entries := st.LogBytes()
 		return int64(bytes), entries
-	}}
+	}, Returned: st.Returned()}
 	h.node.cfg.Attach(cfg.ID, &cfg)
 	g, err := h.host.Open(cfg)
 	if err != nil {

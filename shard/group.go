@@ -21,6 +21,8 @@ type Group struct {
 	raft    *raft.Raft
 	replica *replica
 	queue   *queue
+	// returning is nil for a replica that was never deleted here.
+	returning *returning
 
 	// leadTerm is the last term in which this node, as leader, applied Lead.
 	// It only says something together with Raft's present term: see Leading.
@@ -88,10 +90,17 @@ func Open(cfg Config) (*Group, error) {
 	if broken.Enabled && broken.Is(broken.TailLost) {
 		loseTail(cfg)
 	}
+	back, err := newReturning(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open group %d on node %s: %w", cfg.ID, cfg.NodeID, err)
+	}
 	r := newReplica(cfg)
 	stall := newStall()
-	node, err := raft.NewRaft(raftConfig(cfg), r, stallLog{cfg.Stores.Logs, stall}, cfg.Stores.Stable, cfg.Stores.Snapshots,
-		stallTransport{cfg.Transport, cfg.Transport.(raft.WithPreVote), stall})
+	var trans raft.Transport = stallTransport{cfg.Transport, cfg.Transport.(raft.WithPreVote), stall}
+	if back != nil {
+		trans = returningTransport{trans, cfg.Transport.(raft.WithPreVote), back}
+	}
+	node, err := raft.NewRaft(raftConfig(cfg), r, stallLog{cfg.Stores.Logs, stall}, cfg.Stores.Stable, cfg.Stores.Snapshots, trans)
 	if err != nil {
 		if cause := r.haltCause(); cause != nil {
 			err = errors.Join(err, cause)
@@ -102,6 +111,7 @@ func Open(cfg Config) (*Group, error) {
 		cfg:       cfg,
 		raft:      node,
 		replica:   r,
+		returning: back,
 		queue:     newQueue(cfg.QueueCommands),
 		turn:      make(chan struct{}, 1),
 		proposing: make(chan struct{}),
@@ -124,6 +134,7 @@ func Open(cfg Config) (*Group, error) {
 	g.spawn(g.haltLoop)
 	g.spawn(g.stuckLoop)
 	g.spawn(g.suspectLoop)
+	g.spawn(g.returningLoop)
 	return g, nil
 }
 

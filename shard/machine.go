@@ -40,6 +40,9 @@ type Stores struct {
 	// snapshot. It serves Status and tells the mean size of an entry. It may be
 	// nil; then the mean is taken from the entries applied since the snapshot.
 	LogSize func() (bytes int64, entries uint64)
+	// Returned is set when this node had a replica of the group before, and deleted
+	// it: such a replica has no vote until it has caught up with a leader.
+	Returned bool
 }
 
 // Confirmer asks other nodes about their term.

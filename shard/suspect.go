@@ -61,7 +61,7 @@ func (g *Group) Lost(ctx context.Context, leader string, term uint64) Lost {
 	answer := Lost{}
 	answer.LastTerm, answer.LastIndex = g.lastEntry()
 	switch {
-	case g.ctx.Err() != nil || g.replica.haltCause() != nil:
+	case g.ctx.Err() != nil || g.replica.haltCause() != nil || g.voteless():
 		return Lost{}
 	case leader == g.cfg.NodeID:
 		answer.Lost = !g.raftLeads() || g.raft.CurrentTerm() != term
@@ -198,7 +198,7 @@ func (g *Group) watch(s *suspicion) time.Duration {
 	// A candidate of a term that had a leader is one whose own timers were first,
 	// and who gets no votes from those who still believe in that leader.
 	voting := g.raft.State() == raft.Candidate && s.leader == ""
-	if silence < step || voting || !slices.Contains(voters, g.cfg.NodeID) {
+	if silence < step || voting || !slices.Contains(voters, g.cfg.NodeID) || g.voteless() {
 		// At most a beat later than due, however short the rest is.
 		return max(step-silence, step/10)
 	}

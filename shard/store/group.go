@@ -41,6 +41,11 @@ func (g *Group) ID() uint32 { return g.id }
 // and never used again after the group was removed.
 func (g *Group) ReplicaID() string { return g.manifest.Replica }
 
+// Returned reports whether a replica of the group was removed from this node
+// before this one was created: what that one had acknowledged, and for whom it had
+// voted, is forgotten.
+func (g *Group) Returned() bool { return g.manifest.Returned }
+
 // Logs returns the log. It is a raft.MonotonicLogStore; the errors that raft
 // compares (raft.ErrLogNotFound) come unwrapped. Its writes are on disk when
 // they return.
@@ -210,7 +215,11 @@ func (g *Group) openLogSide(stableThere bool) (*manifest, error) {
 		Group: g.id, Replica: uuid.NewString(), Stage: stageCreating}
 	path := g.store.logDir()
 	var raw []byte
-	var err error
+	removed, err := g.store.db.getCopy(removedKey(g.id))
+	if err != nil {
+		return nil, err
+	}
+	fresh.Returned = removed != nil
 	if g.id == CatalogGroup {
 		path = filepath.Join(g.dir, logFile)
 		raw, err = g.openCatalogLog(path, stableThere, fresh)

@@ -16,10 +16,15 @@ const (
 	keyManifest = 'm' // + group: the manifest of a group
 	keyEntry    = 'l' // + group + index: a log entry
 	keyNote     = 'n' // + group + key: the number of a value in the group's stable store
+	keyRemoved  = 'r' // + group: a replica of the group was removed here
 )
 
 func manifestKey(group uint32) []byte {
 	return binary.BigEndian.AppendUint32([]byte{keyManifest}, group)
+}
+
+func removedKey(group uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{keyRemoved}, group)
 }
 
 const entryKeyLen = 1 + 4 + 8

@@ -37,6 +37,8 @@ type manifest struct {
 	Group   uint32 `json:"group"`
 	Replica string `json:"replica,omitempty"` // new for every creation
 	Stage   string `json:"stage,omitempty"`
+	// Returned is set when a replica of the group was removed here before.
+	Returned bool `json:"returned,omitempty"`
 }
 
 func (m manifest) encode() []byte {

@@ -324,6 +324,7 @@ func TestCreationAndRemovalSurviveACrash(t *testing.T) {
 			if id != CatalogGroup {
 				must(t, g.saveLogSide(g.manifest.at(stageRemoving)))
 			}
+			must(t, s.db.set(removedKey(id), nil))
 			must(t, s.Close())
 			must(t, os.Rename(g.dir, g.dir+removingSuffix))
 			wantRemoved(t, mustOpen(t, dir, opts(t)), id)
@@ -335,6 +336,9 @@ func TestRemove(t *testing.T) {
 	eachKind(t, func(t *testing.T, id uint32) {
 		s := mustOpen(t, filled(t), opts(t))
 		g := mustGroup(t, s, id)
+		if g.Returned() {
+			t.Error("the first replica says that there was one before")
+		}
 		must(t, g.Remove())
 		wantRemoved(t, s, id)
 		if err := g.Remove(); !errors.Is(err, ErrClosed) {
@@ -358,6 +362,13 @@ func wantRemoved(t *testing.T, s *Store, id uint32) {
 		t.Fatalf("directories: %v", names)
 	}
 	g := mustGroup(t, s, id)
+	if !g.Returned() {
+		t.Error("the new replica does not know that there was one before")
+	}
+	must(t, g.Close())
+	if g = mustGroup(t, s, id); !g.Returned() {
+		t.Error("opened again, the new replica does not know that there was one before")
+	}
 	if g.HasState() {
 		t.Fatal("a removed group came back with state")
 	}

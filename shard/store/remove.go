@@ -18,7 +18,8 @@ const removingSuffix = ".removing"
 // Remove closes the group and deletes everything of it. Once it has begun, a
 // crash does not bring the group back: the next Open finishes it. Its raft
 // must have been shut down, and this replica must no longer be a voter: one
-// that is created again under the same id remembers neither log nor vote.
+// that is created again under the same id remembers neither log nor vote, but for
+// Returned.
 func (g *Group) Remove() error {
 	s := g.store
 	s.mu.Lock()
@@ -75,6 +76,10 @@ func (s *Store) Remove(id uint32) error {
 // that what is left after a crash is never taken for a group, and forgets the
 // group in Pebble last.
 func (s *Store) finishRemoval(id uint32) error {
+	// First of all, as the rename is the end of the catalog's group.
+	if err := s.db.set(removedKey(id), nil); err != nil {
+		return err
+	}
 	dir := s.groupDir(id)
 	gone := dir + removingSuffix
 	if err := os.RemoveAll(gone); err != nil {
