@@ -25,8 +25,8 @@ type GossipTimings struct {
 	Gossip, PushPull time.Duration
 	// Stream bounds the making and use of a connection.
 	Stream time.Duration
-	// Rejoin is the mean time between two rounds of contacting the seeds and the
-	// dead, for ever: it is what heals a partition that outlasted the memory of
+	// Rejoin is the mean time between two rounds of contacting the seeds, the dead
+	// and the remembered, for ever: it is what heals a partition that outlasted the memory of
 	// the dead. FirstContact is the mean until any other node was reached.
 	Rejoin, FirstContact time.Duration
 }
@@ -70,6 +70,10 @@ type GossipConfig struct {
 	Bind, Advertise string
 	// Seeds are the host:port of nodes to contact.
 	Seeds []string
+	// Remembered returns where nodes were found before, host:port by id; those that
+	// are not alive are contacted there too, so that stale seeds keep no node away.
+	// It is called before every round of contacts, and may be nil.
+	Remembered func() map[string]string
 	// SecretKey encrypts gossip if it has 16, 24 or 32 bytes; empty means plain.
 	SecretKey []byte
 	// Timings are the paces; the zero value means LANTimings.

@@ -12,7 +12,7 @@ import (
 // the rest comes with the regular exchange of states.
 const updateTimeout = time.Second
 
-// rejoin contacts the seeds and the dead for ever, see GossipTimings.Rejoin.
+// rejoin contacts others for ever, see GossipTimings.Rejoin.
 func (g *Gossip) rejoin(ctx context.Context) {
 	defer close(g.done)
 	failing := false
@@ -42,15 +42,24 @@ func (g *Gossip) rejoin(ctx context.Context) {
 	}
 }
 
-// rejoinTargets returns the seeds and the last addresses of the dead, without
-// this node's own.
+// rejoinTargets returns the seeds, the last addresses of the dead, and those
+// remembered of nodes that are not alive, without this node's own.
 func (g *Gossip) rejoinTargets() []string {
+	var remembered map[string]string
+	if g.cfg.Remembered != nil {
+		remembered = g.cfg.Remembered()
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	targets := slices.Clone(g.cfg.Seeds)
 	for _, m := range g.known {
 		if m.Status == StatusDead {
 			targets = append(targets, m.GossipAddress)
+		}
+	}
+	for id, address := range remembered {
+		if g.known[id].Status != StatusAlive && id != g.self.ID {
+			targets = append(targets, address)
 		}
 	}
 	slices.Sort(targets)

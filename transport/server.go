@@ -26,6 +26,7 @@ type Server struct {
 	log      *slog.Logger
 	identity *cluster.Identity
 	gossip   *cluster.Gossip
+	book     *cluster.AddressBook
 	boot     *cluster.Bootstrap
 	net      *PeerNet
 	self     cluster.Member
@@ -111,14 +112,14 @@ func (s *Server) start() (err error) {
 	}
 	var membership cluster.Membership
 	if cfg.Gossip != "" {
+		s.openBook()
 		s.gossip, err = cluster.StartGossip(cluster.GossipConfig{
-			ClusterName: cfg.ClusterName, Self: s.self, Bind: cfg.Gossip, Advertise: cfg.GossipAdvertise, Seeds: cfg.Join, Remembered: s.gossipAddresses, Timings: cfg.GossipTimings, Logger: s.log,
+			ClusterName: cfg.ClusterName, Self: s.self, Bind: cfg.Gossip, Advertise: cfg.GossipAdvertise, Seeds: cfg.Join, Remembered: s.book.Addresses, Timings: cfg.GossipTimings, Logger: s.log,
 		})
 		if err != nil {
 			return fmt.Errorf("--gossip %s: %w", cfg.Gossip, err)
 		}
 		membership = s.gossip
-		s.self.GossipAddress = s.gossip.Address()
 	}
 	if s.net, err = NewPeerNet(NetConfig{NodeID: s.self.ID, Address: s.self.PeerAddress, ClusterID: s.currentClusterID, Resolver: resolver{s}, Timing: peerTiming(cfg.Timing), Dial: cfg.Hooks.Dial, Logger: s.log}); err != nil {
 		return err
@@ -132,6 +133,9 @@ func (s *Server) start() (err error) {
 	}
 	s.peer = NewPeerServer(s.net, peerHandler{s})
 	s.api = s.newAPI()
+	if s.gossip != nil {
+		s.task(s.remember)
+	}
 	s.task(func() { _ = s.peer.Serve(s.peerListener) })
 	s.task(func() { _ = s.api.Serve(s.listener) })
 	if s.http != nil {
@@ -348,12 +352,4 @@ func (s *Server) members() []cluster.Member {
 		return nil
 	}
 	return s.gossip.Members()
-}
-
-// gossipAddresses are those that the catalog has for the other nodes.
-func (s *Server) gossipAddresses() map[string]string {
-	if n := s.Node(); n != nil {
-		return n.GossipAddresses()
-	}
-	return nil
 }
