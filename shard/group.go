@@ -107,6 +107,7 @@ func Open(cfg Config) (*Group, error) {
 		}
 		return nil, fmt.Errorf("open group %d on node %s: %w", cfg.ID, cfg.NodeID, err)
 	}
+	stall.node.Store(node)
 	g := &Group{
 		cfg:       cfg,
 		raft:      node,

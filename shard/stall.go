@@ -13,8 +13,11 @@ import (
 // at which the store ends the process.
 const diskPatience = 3 * time.Second
 
-// errStalled is what a heartbeat gets that is not sent.
-var errStalled = errors.New("shard: no heartbeat while a write to the log hangs")
+// What a heartbeat gets that is not sent.
+var (
+	errStalled     = errors.New("shard: no heartbeat while a write to the log hangs")
+	errLeadsNoMore = errors.New("shard: no heartbeat of a leader that has stepped down")
+)
 
 // stall lets a leader whose disk hangs be replaced. Raft beats on a goroutine of
 // its own, so that a leader which can write nothing keeps its followers from
@@ -28,6 +31,8 @@ type stall struct {
 	// since is when the write under way began, 0 when there is none. Raft writes
 	// entries from one goroutine.
 	since atomic.Int64
+	// node is nil until Raft runs.
+	node atomic.Pointer[raft.Raft]
 }
 
 func newStall() *stall { return &stall{start: time.Now().Add(-1)} }
@@ -64,8 +69,14 @@ func (l stallLog) StoreLogs(logs []*raft.Log) error {
 	return l.stall.write(func() error { return l.LogStore.StoreLogs(logs) })
 }
 
-// stallTransport sends no heartbeats while a write hangs. Whoever closes the
-// transport closes the one below.
+// ended reports whether the node leads no more.
+func (s *stall) ended() bool {
+	node := s.node.Load()
+	return node != nil && node.State() != raft.Leader
+}
+
+// stallTransport sends no heartbeats while a write hangs, and none of a leadership
+// that is over. Whoever closes the transport closes the one below.
 type stallTransport struct {
 	raft.Transport
 	raft.WithPreVote
@@ -77,6 +88,12 @@ type stallTransport struct {
 func (t stallTransport) AppendEntries(id raft.ServerID, addr raft.ServerAddress, req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
 	if t.stall.hangs() {
 		return errStalled
+	}
+	// Raft beats on until its last call with entries comes back, which may take that
+	// call's whole deadline: a leader that is heard, but hears nobody, would step down
+	// and still keep its followers from electing another.
+	if t.stall.ended() {
+		return errLeadsNoMore
 	}
 	return t.Transport.AppendEntries(id, addr, req, resp)
 }
