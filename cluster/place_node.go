@@ -41,6 +41,7 @@ func (n *Node) placeLoop(ctx context.Context) {
 		if current {
 			again = n.openPlaced(since)
 		}
+		again = n.closeAgain(ctx) || again
 		var tick <-chan time.Time
 		if again {
 			tick = ticker.C
@@ -180,23 +181,11 @@ func (n *Node) isOut(ctx context.Context, id uint32) error {
 // deleteReplica closes a replica, if it is open, and deletes its state. The caller
 // holds moving.
 func (n *Node) deleteReplica(ctx context.Context, id uint32) error {
-	n.mu.Lock()
-	r := n.replicas[id]
-	delete(n.replicas, id)
-	n.mu.Unlock()
-	if r != nil {
-		r.close()
+	if err := n.closeReplica(ctx, id, nil); err != nil {
+		return fmt.Errorf("close the shard: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, reopenPatience)
-	defer cancel()
-	err := n.host.CloseGroup(ctx, id)
-	if err == nil {
-		err = n.closeStores(id)
-	}
-	if err == nil {
-		failpoint.Hit("cluster/replica-closed")
-		err = n.host.Remove(id)
-	}
+	failpoint.Hit("cluster/replica-closed")
+	err := n.host.Remove(id)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err != nil {

@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"runtime"
 	"sync"
@@ -142,13 +141,24 @@ func (n *Node) reopen(ctx context.Context, id uint32) {
 		return
 	}
 	n.log.Warn("the shard is closed on this node and opened again", "shard", id)
-	n.closeReplica(ctx, id, nil)
-	n.openReplica(id)
+	if n.closeReplica(ctx, id, nil) == nil {
+		n.openReplica(id)
+	}
 }
 
-// closeReplica closes a shard on this node, with its stores, so that it can be
-// opened again; why is kept as the reason, if there is one, for which it is not here.
-func (n *Node) closeReplica(ctx context.Context, id uint32, why error) {
+// unclosedError is why a shard is not here that did not close in time.
+type unclosedError struct{ err error }
+
+func (e *unclosedError) Error() string {
+	return "it is opened again once it is closed: " + e.err.Error()
+}
+
+func (e *unclosedError) Unwrap() error { return e.err }
+
+// closeReplica closes a shard on this node, if it is open, with its stores, so that
+// it can be opened again or deleted; why is kept as the reason, if there is one, for
+// which it is not here. One that does not close in time is left to closeAgain.
+func (n *Node) closeReplica(ctx context.Context, id uint32, why error) error {
 	n.mu.Lock()
 	r := n.replicas[id]
 	delete(n.replicas, id)
@@ -156,22 +166,55 @@ func (n *Node) closeReplica(ctx context.Context, id uint32, why error) {
 		n.refused[id] = why
 	}
 	n.mu.Unlock()
-	if r == nil {
-		return
+	if r != nil {
+		r.close()
 	}
-	r.close()
 	ctx, cancel := context.WithTimeout(ctx, reopenPatience)
 	defer cancel()
 	err := n.host.CloseGroup(ctx, id)
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	if err == nil {
-		err = n.stores[id].Close()
-		delete(n.stores, id)
+		err = n.closeStores(id)
 	}
 	if err != nil {
-		n.refused[id] = fmt.Errorf("close the shard to open it again: %w", err)
+		if r != nil {
+			n.log.Error("the shard is not closed yet on this node: it is looked at again", "shard", id, "error", err)
+		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.refused[id] = &unclosedError{err}
 	}
+	return err
+}
+
+// closeAgain opens the shards again that had not been closed in time and now are, and
+// reports whether some are left. Those that are placed elsewhere are left to loseLoop.
+func (n *Node) closeAgain(ctx context.Context) (left bool) {
+	n.mu.Lock()
+	var unclosed []uint32
+	for id, err := range n.refused {
+		if errors.As(err, new(*unclosedError)) {
+			unclosed = append(unclosed, id)
+		}
+	}
+	n.mu.Unlock()
+	for _, id := range unclosed {
+		n.moving.Lock()
+		if n.keeps(id) {
+			// It ends by itself or not at all: there is nothing to wait for.
+			look, cancel := context.WithTimeout(ctx, formEvery)
+			if n.closeReplica(look, id, nil) == nil {
+				n.mu.Lock()
+				delete(n.refused, id)
+				n.mu.Unlock()
+				n.openReplica(id)
+			} else {
+				left = true
+			}
+			cancel()
+		}
+		n.moving.Unlock()
+	}
+	return left
 }
 
 // applied runs on the goroutine that applies entries: it only wakes others.

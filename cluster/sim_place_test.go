@@ -154,3 +154,47 @@ func TestForgottenMemberLeaves(t *testing.T) {
 		}
 	})
 }
+
+// stubbornGroups do not close in time, so often.
+type stubbornGroups struct {
+	groups
+	left int
+}
+
+func (s *stubbornGroups) CloseGroup(ctx context.Context, id uint32) error {
+	if s.left > 0 {
+		s.left--
+		return context.DeadlineExceeded
+	}
+	return s.groups.CloseGroup(ctx, id)
+}
+
+// TestShardThatDidNotCloseIsOpenedAgain: Raft hangs when a shard is closed, to be opened
+// again or to be deleted, and lets go some time later.
+func TestShardThatDidNotCloseIsOpenedAgain(t *testing.T) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		p := w.nodes[w.others(w.log(1).leader.proc.id)[0]].proc
+		n := p.node
+		stubborn := &stubbornGroups{n.host, 2}
+		n.host = stubborn
+		n.reopen(t.Context(), 1)
+		for _, left := range []bool{true, false} {
+			if r, err := n.replica(1); r != nil || err == nil {
+				t.Fatalf("it hangs, and is here: %v", err)
+			}
+			if got := n.closeAgain(t.Context()); got != left {
+				t.Errorf("it hangs still: %v, want %v", got, left)
+			}
+		}
+		if r, err := n.replica(1); r == nil || err != nil {
+			t.Fatalf("it does not hang any more, and is not here: %v", err)
+		}
+		stubborn.left = 1
+		if err := n.deleteReplica(t.Context(), 1); err == nil || w.log(1).disks[p.id] == nil {
+			t.Errorf("it hangs, and its state is deleted: %v", err)
+		}
+		if n.closeAgain(t.Context()); n.replicas[1] == nil {
+			t.Error("it was not deleted, does not hang any more, and is not here")
+		}
+	})
+}

@@ -287,7 +287,7 @@ func (n *Node) followSpace(ctx context.Context) {
 	}
 	var work sync.WaitGroup
 	for _, id := range stop {
-		work.Go(func() { n.closeReplica(ctx, id, why) })
+		work.Go(func() { _ = n.closeReplica(ctx, id, why) })
 	}
 	work.Wait()
 }

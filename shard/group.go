@@ -53,8 +53,8 @@ type Group struct {
 	suspectWake chan struct{}
 
 	closeOnce sync.Once
-	closed    chan struct{}
-	closeErr  error
+	// closed is closed when nothing of the group runs any more.
+	closed chan struct{}
 
 	// shutdown is closed when Raft and all its goroutines have ended.
 	shutdown     chan struct{}
@@ -183,21 +183,27 @@ func (g *Group) spawn(task func()) bool {
 // on, lets the batch in flight finish, and then ends Raft, the transport and
 // every goroutine. The steps before the end are bounded by Timing; the end
 // itself by ctx, after which Close returns an error and leaves behind what hangs.
-// A second call waits for the first.
+// A second call waits for what is left.
 func (g *Group) Close(ctx context.Context) error {
 	g.closeOnce.Do(func() {
-		defer close(g.closed)
-		g.closeErr = g.close(ctx)
+		g.beginClose(ctx)
+		go func() {
+			defer close(g.closed)
+			<-g.shutdown
+			g.tasks.Wait()
+		}()
 	})
 	select {
 	case <-g.closed:
-		return g.closeErr
+		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("close group %d: %w", g.cfg.ID, ctx.Err())
+		return fmt.Errorf("close group %d: goroutines still run: %w", g.cfg.ID, ctx.Err())
 	}
 }
 
-func (g *Group) close(ctx context.Context) error {
+// beginClose lets the group finish what it does and hand its leadership on, for as
+// long as ctx allows, and ends it.
+func (g *Group) beginClose(ctx context.Context) {
 	g.queue.close(g.closedError())
 	g.drain(ctx)
 	g.lastHandOver(ctx)
@@ -207,18 +213,6 @@ func (g *Group) close(ctx context.Context) error {
 	g.mu.Unlock()
 	g.stop()
 	g.beginShutdown()
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		<-g.shutdown
-		g.tasks.Wait()
-	}()
-	select {
-	case <-ended:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("close group %d: goroutines still run: %w", g.cfg.ID, ctx.Err())
-	}
 }
 
 // settled begins something with Raft and waits for its future, until Raft has ended

@@ -22,7 +22,9 @@ type Host struct {
 	// groups has nil for a group that is being opened or closed, so that nobody
 	// opens its stores a second time.
 	groups map[uint32]*Group
-	closed bool
+	// closing has those that are being closed, until they are.
+	closing map[uint32]*Group
+	closed  bool
 	// snapshotting is full while one of the groups writes a snapshot: they take turns.
 	snapshotting chan struct{}
 	// opening counts the Opens that Close has to wait for.
@@ -83,15 +85,19 @@ func (h *Host) Groups() []*Group {
 	return list
 }
 
-// CloseGroup closes one group; it may be opened again afterwards. If it could
-// not be closed within ctx it stays unusable, and its stores must not be
-// touched. A group that is not open is no error.
+// CloseGroup closes one group; it may be opened again afterwards. If it could not
+// be closed within ctx it stays unusable, and its stores must not be touched
+// before CloseGroup, which may be called again, says that it is closed. A group
+// that is not open is no error.
 func (h *Host) CloseGroup(ctx context.Context, id uint32) error {
 	h.mu.Lock()
-	g := h.groups[id]
-	if g != nil {
-		h.groups[id] = nil
+	if g := h.groups[id]; g != nil {
+		if h.closing == nil {
+			h.closing = make(map[uint32]*Group)
+		}
+		h.groups[id], h.closing[id] = nil, g
 	}
+	g := h.closing[id]
 	h.mu.Unlock()
 	if g == nil {
 		return nil
@@ -101,7 +107,10 @@ func (h *Host) CloseGroup(ctx context.Context, id uint32) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.groups, id)
+	if h.closing[id] == g {
+		delete(h.closing, id)
+		delete(h.groups, id)
+	}
 	return nil
 }
 
@@ -113,6 +122,11 @@ func (h *Host) Close(ctx context.Context) error {
 	h.mu.Unlock()
 	h.opening.Wait()
 	groups := h.Groups()
+	h.mu.Lock()
+	for _, g := range h.closing {
+		groups = append(groups, g)
+	}
+	h.mu.Unlock()
 	errs := make([]error, len(groups))
 	var all sync.WaitGroup
 	for i, g := range groups {

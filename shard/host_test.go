@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/spexio/spex/fsm"
 )
 
 // single is the Config of a group with one voter in memory.
@@ -67,6 +69,47 @@ func TestHostKeepsGroups(t *testing.T) {
 		}
 		if n := len(h.Groups()); n != 0 {
 			t.Errorf("%d groups after Close", n)
+		}
+	})
+}
+
+// TestAGroupThatHangsIsClosedLater: a group that does not close in time is closed by
+// nobody else, nor opened again, until it has ended.
+func TestAGroupThatHangsIsClosedLater(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var h Host
+		cfg := single(1)
+		release := make(chan struct{})
+		cfg.OnApply = func(uint64, []byte, []fsm.Result) { <-release }
+		g, err := h.Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := g.Bootstrap([]string{"n"}, nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute) // it leads, and its first entry hangs
+		for range 3 {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			if err := h.CloseGroup(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("it hangs, and is closed: %v", err)
+			}
+			cancel()
+			if _, err := h.Open(single(1)); !errors.Is(err, ErrGroupOpen) {
+				t.Errorf("it hangs, and is opened a second time: %v", err)
+			}
+		}
+		close(release)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := h.CloseGroup(ctx, 1); err != nil {
+			t.Errorf("it hangs no more: %v", err)
+		}
+		if _, err := h.Open(single(1)); err != nil {
+			t.Errorf("open again: %v", err)
+		}
+		if err := h.Close(ctx); err != nil {
+			t.Error(err)
 		}
 	})
 }
