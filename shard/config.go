@@ -26,11 +26,12 @@ const (
 	MaxAppendEntries = 64
 	// DefaultQueueCommands is how many commands may wait to be proposed.
 	DefaultQueueCommands = 8192
-	// DefaultSnapshotBytes of applied log make a snapshot due.
-	DefaultSnapshotBytes = 64 << 20
+	// DefaultSnapshotBytes of applied log make a snapshot due, more when the last
+	// snapshot was large: see Config.SnapshotBytes.
+	DefaultSnapshotBytes = 8 << 20
 	// DefaultTrailingBytes of log are kept behind a snapshot, for followers that
 	// are a little behind.
-	DefaultTrailingBytes = 32 << 20
+	DefaultTrailingBytes = 16 << 20
 )
 
 // Timing holds the periods of a group. The zero value of a field means LAN's.
@@ -163,7 +164,12 @@ type Config struct {
 	MaxEntryBytes    int
 	MaxEntryCommands int
 	QueueCommands    int
-	// SnapshotBytes and TrailingBytes default to the constants.
+	// SnapshotBytes of applied log make a snapshot due, or a quarter of the size of
+	// the last snapshot if that is more, up to eight times SnapshotBytes. A restart
+	// reads a snapshot about four times as fast as it applies log of the same size,
+	// so that half of it at most goes into the log; and what is written for
+	// snapshots stays in proportion to the log. TrailingBytes of log are kept behind
+	// a snapshot. Both default to the constants.
 	SnapshotBytes int64
 	TrailingBytes int64
 

@@ -43,3 +43,16 @@ func (p *pacedWriter) Write(b []byte) (int, error) {
 	p.since = time.Now()
 	return n, nil
 }
+
+// countingReader counts the bytes read from r.
+type countingReader struct {
+	r io.Reader
+	n int64
+}
+
+// Read reads from r.
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}

@@ -85,3 +85,43 @@ func TestGroupsTakeTurnsAtSnapshots(t *testing.T) {
 		wantError(t, <-done, typesv1.Reason_REASON_UNAVAILABLE, true)
 	})
 }
+
+// TestWhenASnapshotIsDue: the log that makes one due grows with the last snapshot,
+// between bounds.
+func TestWhenASnapshotIsDue(t *testing.T) {
+	for _, tt := range []struct{ snapshot, due int64 }{
+		{0, 1000}, {3999, 1000}, {4000, 1000}, {4004, 1001}, {20_000, 5000}, {32_000, 8000}, {1 << 40, 8000},
+	} {
+		r := &replica{snapshotBytes: 1000, snapshotSize: tt.snapshot}
+		for _, bytes := range []int64{0, tt.due - 1, tt.due, tt.due + 1} {
+			r.bytes = bytes
+			if got := r.snapshotDue(); got != (bytes >= tt.due) {
+				t.Errorf("due is %t with %d bytes of log after a snapshot of %d", got, bytes, tt.snapshot)
+			}
+		}
+	}
+}
+
+// TestTheSizeOfASnapshotIsKnown whether it was written or restored.
+func TestTheSizeOfASnapshotIsKnown(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newFormed(t, nil, "a")
+		n := c.leader()
+		fill(c, n, "v", 100)
+		if err := n.group.Snapshot(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		size := func() int64 {
+			r := c.nodes["a"].group.replica
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return r.snapshotSize
+		}
+		written := size()
+		c.crash("a")
+		c.start("a")
+		if restored := size(); written < 200 || restored != written {
+			t.Errorf("%d bytes were written and %d restored", written, restored)
+		}
+	})
+}

@@ -33,7 +33,7 @@ type replica struct {
 	logger    *slog.Logger
 	onApply   func(uint64, []byte, []fsm.Result)
 	onRestore func(uint64)
-	// snapshotBytes of applied log make a snapshot due.
+	// snapshotBytes of applied log make a snapshot due; see Config.SnapshotBytes.
 	snapshotBytes int64
 	// due gets a token when a snapshot is due.
 	due chan struct{}
@@ -58,6 +58,8 @@ type replica struct {
 	entries uint64
 	// restores counts the restores of a snapshot.
 	restores int
+	// snapshotSize is the size of the last snapshot in bytes, written or restored.
+	snapshotSize int64
 	// pinnedBytes and pinnedEntries are the part of them that the snapshot
 	// being taken replaces.
 	pinnedBytes   int64
@@ -121,7 +123,7 @@ func (r *replica) advance(index uint64, size int64) {
 	r.applied, r.seen = index, index
 	r.bytes += size
 	r.entries++
-	due := r.bytes >= r.snapshotBytes
+	due := r.snapshotDueLocked()
 	r.wakeLocked()
 	r.mu.Unlock()
 	if due {
@@ -194,7 +196,8 @@ func (r *replica) Restore(rc io.ReadCloser) error {
 	if err := r.haltCause(); err != nil {
 		return err
 	}
-	if err := r.restoreGuarded(rc); err != nil {
+	counted := &countingReader{r: rc}
+	if err := r.restoreGuarded(counted); err != nil {
 		r.halt(fmt.Errorf("restore of a snapshot: %w", err))
 		return r.haltCause()
 	}
@@ -207,6 +210,7 @@ func (r *replica) Restore(rc io.ReadCloser) error {
 	r.bytes, r.entries = 0, 0
 	r.pinnedBytes, r.pinnedEntries = 0, 0
 	r.restores++
+	r.snapshotSize = counted.n
 	r.wakeLocked()
 	r.mu.Unlock()
 	r.stuck.restored(applied)
@@ -255,6 +259,17 @@ func (r *replica) sinceSnapshot() (bytes int64, entries uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.bytes, r.entries
+}
+
+// snapshotDue reports whether enough log was applied since the last snapshot.
+func (r *replica) snapshotDue() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.snapshotDueLocked()
+}
+
+func (r *replica) snapshotDueLocked() bool {
+	return r.bytes >= min(max(r.snapshotBytes, r.snapshotSize/4), 8*r.snapshotBytes)
 }
 
 // errHalted ends a wait for an index that will not be reached.
@@ -312,7 +327,8 @@ func (p pinned) Persist(sink raft.SnapshotSink) (err error) {
 			err = fmt.Errorf("panic while writing a snapshot: %v\n%s", v, debug.Stack())
 		}
 	}()
-	if _, err := p.view.WriteTo(newPacedWriter(sink, p.replica.ending)); err != nil {
+	size, err := p.view.WriteTo(newPacedWriter(sink, p.replica.ending))
+	if err != nil {
 		return fmt.Errorf("snapshot at index %d: %w", p.view.Index(), err)
 	}
 	p.replica.mu.Lock()
@@ -320,6 +336,7 @@ func (p pinned) Persist(sink raft.SnapshotSink) (err error) {
 	if p.replica.restores != p.restores {
 		return fmt.Errorf("snapshot at index %d: a newer one was installed meanwhile", p.view.Index())
 	}
+	p.replica.snapshotSize = size
 	return nil
 }
 

@@ -55,7 +55,7 @@ func (g *Group) snapshotLoop() {
 				// A failed snapshot waits for its pause, not for the next entry.
 				continue
 			}
-			if bytes, _ := g.replica.sinceSnapshot(); bytes < g.cfg.SnapshotBytes {
+			if !g.replica.snapshotDue() {
 				// It became due while the last one was being written.
 				continue
 			}
@@ -74,7 +74,7 @@ func (g *Group) snapshotLoop() {
 			continue
 		}
 		g.cfg.Logger.Warn("no snapshot was taken", "error", err)
-		if bytes, _ := g.replica.sinceSnapshot(); bytes >= g.cfg.SnapshotBytes && g.replica.haltCause() == nil {
+		if g.replica.snapshotDue() && g.replica.haltCause() == nil {
 			retry = time.After(pause)
 			pause = min(2*pause, snapshotRetryMax)
 		}

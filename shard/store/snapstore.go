@@ -26,6 +26,8 @@ const (
 	// snapRetain is 2 because the file store deletes old snapshots when a new
 	// one gets its name, which is before we have recorded the new one.
 	snapRetain = 2
+	// snapSyncBytes is how much of a snapshot is synced at a time.
+	snapSyncBytes = 1 << 20
 )
 
 // snapshotRecord names, in the stable store, the snapshot that the replica
@@ -192,8 +194,12 @@ func (s *snapshotStore) create(version raft.SnapshotVersion, index, term uint64,
 		return nil, s.failure("create", err)
 	}
 	sink := &snapshotSink{store: s, inner: inner, index: index, term: term, hash: newSnapshotHash(header)}
+	// Until it is closed a snapshot has a name for what is not finished.
+	if sink.file, err = os.OpenFile(filepath.Join(s.path(inner.ID())+tmpSuffix, snapStateFile), os.O_WRONLY, 0); err != nil {
+		return nil, errors.Join(s.failure("create", err), inner.Cancel())
+	}
 	if _, err := inner.Write(header); err != nil {
-		return nil, errors.Join(s.failure("write", err), inner.Cancel())
+		return nil, errors.Join(s.failure("write", err), sink.Cancel())
 	}
 	return sink, nil
 }
@@ -295,6 +301,10 @@ type snapshotSink struct {
 	index, term uint64
 	hash        *snapshotHash
 	done        bool
+	// synced is how much of the payload was on disk already, and file the state
+	// file once more, to sync it.
+	synced uint64
+	file   *os.File
 }
 
 // ID returns the name under which the snapshot can be opened once it is closed.
@@ -308,9 +318,22 @@ func (k *snapshotSink) Write(p []byte) (n int, err error) {
 		if err != nil {
 			return k.store.failure("write", err)
 		}
-		return nil
+		return k.syncSome()
 	})
 	return n, err
+}
+
+// syncSome writes the snapshot to disk in small portions: an append to a log
+// that comes while the disk takes all of it at once would wait for that.
+func (k *snapshotSink) syncSome() error {
+	if k.hash.payload-k.synced < snapSyncBytes {
+		return nil
+	}
+	k.synced = k.hash.payload
+	if err := k.file.Sync(); err != nil {
+		return k.store.failure("write", err)
+	}
+	return nil
 }
 
 // Cancel gives the snapshot up.
@@ -319,7 +342,7 @@ func (k *snapshotSink) Cancel() error {
 		return nil
 	}
 	k.done = true
-	return k.inner.Cancel()
+	return errors.Join(k.file.Close(), k.inner.Cancel())
 }
 
 // Close makes the snapshot durable and records it: when it returns, raft may
@@ -329,6 +352,9 @@ func (k *snapshotSink) Close() error {
 		return nil
 	}
 	k.done = true
+	if err := k.file.Close(); err != nil {
+		return errors.Join(k.store.failure("close", err), k.inner.Cancel())
+	}
 	err := k.store.g.gate.do(k.close)
 	if errors.Is(err, ErrClosed) {
 		return errors.Join(err, k.inner.Cancel())
