@@ -58,7 +58,7 @@ func (c *Client) SetPlacement(ctx context.Context, change PlacementChange) (*spe
 // node that has a vote in it; an empty node leaves the choice to the leader. It
 // returns once the other leads.
 func (c *Client) TransferLeadership(ctx context.Context, shard uint32, node string) (*spexv1.TransferLeadershipResponse, error) {
-	return unary(ctx, c, call{name: "TransferLeadership", write: true}, &spexv1.TransferLeadershipRequest{Shard: shard, Node: node},
+	return unary(ctx, c, call{name: "TransferLeadership", write: true, once: true}, &spexv1.TransferLeadershipRequest{Shard: shard, Node: node},
 		func(ep *endpoint) rpc[spexv1.TransferLeadershipRequest, spexv1.TransferLeadershipResponse] {
 			return spexv1.NewClusterServiceClient(ep.conn).TransferLeadership
 		})

@@ -21,6 +21,9 @@ type call struct {
 	// write is set when an attempt may change something, so that it matters
 	// whether a failed one was sent.
 	write bool
+	// once is set for a write whose every attempt is felt: it is not repeated when it
+	// may have been applied, or when it would only wait for the cluster to change.
+	once bool
 	// requestID is the request id of a write that has one.
 	requestID string
 	// unbounded is set for calls that rightly take long: only the caller's
@@ -110,7 +113,7 @@ func (c *Client) attempts(ctx context.Context, cl call, try attempt) error {
 		if ctx.Err() != nil {
 			return c.gaveUp(ctx, cl, &p)
 		}
-		if !c.worthRetrying(ep, e) {
+		if !c.worthRetrying(ep, e) || cl.once && (p.doubt || e.stay()) {
 			return e
 		}
 		if leader := c.leaderOf(ep, e); leader != nil && follows < maxFollows {

@@ -35,6 +35,11 @@ func (c *catalog) open() (err error) {
 	cfg.Machine = c.machine
 	cfg.OnApply = func(uint64, []byte, []fsm.Result) { c.changes.Fire() }
 	cfg.OnRestore = func(uint64) { c.changes.Fire() }
+	// All that the node does refers to this one group and machine, so the catalog
+	// is opened again with the process.
+	cfg.OnStuck = func(err error) {
+		c.node.cfg.OnStuck(fmt.Errorf("the catalog's Raft does not get on, start the node again: %w", err))
+	}
 	c.group, err = c.node.host.Open(cfg)
 	return err
 }

@@ -47,7 +47,10 @@ type NodeConfig struct {
 	// OnRemoved is called once, from a goroutine of the node, when the cluster has
 	// removed the node: it is of no use any more. It must not wait for the node.
 	OnRemoved func(error)
-	Logger    *slog.Logger
+	// OnStuck is called once, from a goroutine of the node, when Raft of the catalog is
+	// in a state that only a new start ends: see shard.Config. It must not wait for the node.
+	OnStuck func(error)
+	Logger  *slog.Logger
 	// Now is the clock; the default is time.Now.
 	Now func() time.Time
 	// Space says how the node watches the room on its disk.
@@ -91,6 +94,9 @@ func (c *NodeConfig) defaults() {
 	}
 	if c.OnRemoved == nil {
 		c.OnRemoved = func(error) {}
+	}
+	if c.OnStuck == nil {
+		c.OnStuck = func(error) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -96,6 +96,6 @@ func (n *Node) TransferLeadership(ctx context.Context, group uint32, node string
 		}
 		req.Node = found.GetId()
 	}
-	_, err := onLeader(ctx, n, group, writes, req, n.ChangeMembership, n.cfg.Peers.ChangeMembership)
+	_, err := onLeader(ctx, n, group, moves, req, n.ChangeMembership, n.cfg.Peers.ChangeMembership)
 	return err
 }

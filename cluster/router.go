@@ -42,11 +42,14 @@ func (r *router) shardOf(namespace, id string) (uint32, error) {
 }
 
 // effect says what a request that was sent and not answered may have done.
-type effect bool
+type effect int
 
 const (
-	reads  effect = false
-	writes effect = true
+	reads effect = iota
+	writes
+	// moves a leadership: it is not repeated when it may have been made. Each attempt
+	// is a pause for the group, and one that failed fails again.
+	moves
 )
 
 // toLeader calls f with the id of the node that probably leads the group, and
@@ -66,7 +69,7 @@ func (r *router) toLeader(ctx context.Context, group uint32, what effect, f func
 		}
 		asked := target
 		if target != "" {
-			err := r.attempt(ctx, group, target, f)
+			err := r.attempt(ctx, group, target, what, f)
 			if err == nil {
 				return nil
 			}
@@ -78,6 +81,9 @@ func (r *router) toLeader(ctx context.Context, group uint32, what effect, f func
 				e = &fsm.Error{Reason: typesv1.Reason_REASON_UNAVAILABLE, Message: err.Error()}
 			}
 			certain = certain && (e.NotApplied || what == reads)
+			if what == moves && !certain {
+				return e
+			}
 			last = err
 			r.learn(group, e.LeaderID)
 			if e.LeaderID != "" && e.LeaderID != target {
@@ -127,10 +133,11 @@ func (r *router) pause(ctx context.Context, group uint32, asked string, d time.D
 
 // attempt calls f for one target, and ends that when the replica here sees the
 // target lose its leadership: the answer of a leader that was cut off may never
-// come, while its successor would answer at once.
-func (r *router) attempt(ctx context.Context, group uint32, target string, f func(ctx context.Context, target string) error) error {
+// come, while its successor would answer at once. A leader that is asked to hand
+// its leadership on answers when it has lost it.
+func (r *router) attempt(ctx context.Context, group uint32, target string, what effect, f func(ctx context.Context, target string) error) error {
 	g, here := r.node.host.Get(group)
-	if !here || target == r.node.cfg.Self.GetId() || r.node.cfg.groups != nil {
+	if !here || what == moves || target == r.node.cfg.Self.GetId() || r.node.cfg.groups != nil {
 		return f(ctx, target)
 	}
 	if leader, _ := g.Leader(); leader != target {

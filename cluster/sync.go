@@ -13,6 +13,7 @@ import (
 	"github.com/spexio/spex/internal/failpoint"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+	"github.com/spexio/spex/shard"
 )
 
 const (
@@ -98,7 +99,7 @@ func (r *replica) handOver(ctx context.Context) (more bool, err error) {
 	}
 	failpoint.Hit("cluster/outbox-before-acknowledge")
 	through := report.Items[len(report.Items)-1].GetId()
-	err = r.propose(ctx, []*statev1.Command{{Principal: "spex/sync", Kind: &statev1.Command_AcknowledgeOutbox{AcknowledgeOutbox: &statev1.AcknowledgeOutbox{Through: through}}}})
+	err = r.propose(ctx, []*statev1.Command{{Principal: shard.SyncPrincipal, Kind: &statev1.Command_AcknowledgeOutbox{AcknowledgeOutbox: &statev1.AcknowledgeOutbox{Through: through}}}})
 	return len(report.Items) < len(items) || len(items) == 1000, err
 }
 
@@ -107,7 +108,7 @@ func (r *replica) follow(ctx context.Context, models []fsm.ModelStatus) error {
 	var errs []error
 	var modes []*statev1.Command
 	if cluster := r.node.catalog.machine.Cluster(); cluster.ID != "" && !r.machine.Follows(cluster.Settings) {
-		modes = append(modes, &statev1.Command{Principal: "spex/sync", Kind: &statev1.Command_SetRetention{SetRetention: cluster.Settings.Retention()}})
+		modes = append(modes, &statev1.Command{Principal: shard.SyncPrincipal, Kind: &statev1.Command_SetRetention{SetRetention: cluster.Settings.Retention()}})
 	}
 	for _, m := range models {
 		st, known := r.machine.Spec(m.Key)
@@ -130,7 +131,7 @@ func (r *replica) follow(ctx context.Context, models []fsm.ModelStatus) error {
 			}
 		}
 		if st.ModeRevision < m.ModeRevision {
-			modes = append(modes, &statev1.Command{Principal: "spex/sync", Kind: &statev1.Command_SetModelMode{SetModelMode: &statev1.SetModelMode{
+			modes = append(modes, &statev1.Command{Principal: shard.SyncPrincipal, Kind: &statev1.Command_SetModelMode{SetModelMode: &statev1.SetModelMode{
 				Spec: m.Key.Proto(), Mode: m.Mode, ModeRevision: m.ModeRevision, ModelVersion: m.Version,
 			}}})
 		}
@@ -217,7 +218,7 @@ func (r *replica) adopted(m fsm.ModelStatus) bool {
 func (r *replica) report(ctx context.Context, report *statev1.ReportShard) error {
 	ctx, cancel := context.WithTimeout(ctx, r.node.cfg.RouteBudget)
 	defer cancel()
-	_, err := r.node.catalog.propose(ctx, &statev1.Command{Principal: "spex/sync", Kind: &statev1.Command_ReportShard{ReportShard: report}})
+	_, err := r.node.catalog.propose(ctx, &statev1.Command{Principal: shard.SyncPrincipal, Kind: &statev1.Command_ReportShard{ReportShard: report}})
 	return err
 }
 
@@ -239,7 +240,7 @@ func (r *replica) proposePayload(ctx context.Context, content proto.Message, com
 	}
 	var cmds []*statev1.Command
 	for _, c := range chunks {
-		cmds = append(cmds, &statev1.Command{Principal: "spex/sync", Kind: &statev1.Command_StageChunk{StageChunk: c}})
+		cmds = append(cmds, &statev1.Command{Principal: shard.SyncPrincipal, Kind: &statev1.Command_StageChunk{StageChunk: c}})
 	}
 	// The largest ones are a hundred times an entry.
 	budget := payloadBudgets * r.node.cfg.RouteBudget
@@ -250,7 +251,7 @@ func (r *replica) proposePayload(ctx context.Context, content proto.Message, com
 		failpoint.Hit("cluster/payload-staged")
 	}
 	cmd := command(payload)
-	cmd.Principal = "spex/sync"
+	cmd.Principal = shard.SyncPrincipal
 	return r.proposeWithin(ctx, budget, []*statev1.Command{cmd})
 }
 

@@ -34,28 +34,28 @@ func (g *Group) Bootstrap(voters, nonvoters []string) error {
 	return fmt.Errorf("bootstrap group %d on node %s: %w", g.cfg.ID, g.cfg.NodeID, err)
 }
 
-// AddNonvoter adds a node that gets the log and has no vote; on a node that
+// addNonvoter adds a node that gets the log and has no vote; on a node that
 // votes it changes nothing. Like all changes of membership it works on the leader
 // only, and returns when the change is committed. An error without NotApplied
 // leaves open whether it will be.
-func (g *Group) AddNonvoter(ctx context.Context, nodeID string) error {
+func (g *Group) addNonvoter(ctx context.Context, nodeID string) error {
 	return g.change(ctx, func(timeout time.Duration) raft.Future {
 		return g.raft.AddNonvoter(raft.ServerID(nodeID), raft.ServerAddress(nodeID), 0, timeout)
 	})
 }
 
-// AddVoter adds a node with a vote, or gives a non-voter its vote. A node that
+// addVoter adds a node with a vote, or gives a non-voter its vote. A node that
 // does not have the log yet counts toward the majority at once: add it without
 // a vote first and let it catch up.
-func (g *Group) AddVoter(ctx context.Context, nodeID string) error {
+func (g *Group) addVoter(ctx context.Context, nodeID string) error {
 	return g.change(ctx, func(timeout time.Duration) raft.Future {
 		return g.raft.AddVoter(raft.ServerID(nodeID), raft.ServerAddress(nodeID), 0, timeout)
 	})
 }
 
-// RemoveServer removes a node from the group. A leader that removes itself steps
+// removeServer removes a node from the group. A leader that removes itself steps
 // down. The removed node is not told for sure; whoever runs it closes the group there.
-func (g *Group) RemoveServer(ctx context.Context, nodeID string) error {
+func (g *Group) removeServer(ctx context.Context, nodeID string) error {
 	return g.change(ctx, func(timeout time.Duration) raft.Future {
 		return g.raft.RemoveServer(raft.ServerID(nodeID), 0, timeout)
 	})

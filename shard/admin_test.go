@@ -47,18 +47,18 @@ func TestMembershipChanges(t *testing.T) {
 		leader := c.leader()
 		ctx := context.Background()
 		c.put(leader, "x")
-		if err := leader.group.AddNonvoter(ctx, "d"); err != nil {
+		if err := leader.group.addNonvoter(ctx, "d"); err != nil {
 			t.Fatal(err)
 		}
 		c.agree([]string{"x"}, "d")
 		if s := leader.group.Status(); !slices.Equal(s.Nonvoters, []string{"d"}) || len(s.Voters) != 3 {
 			t.Errorf("status: %+v", s)
 		}
-		if err := leader.group.AddVoter(ctx, "d"); err != nil {
+		if err := leader.group.addVoter(ctx, "d"); err != nil {
 			t.Fatal(err)
 		}
 		gone := c.others(leader.id, "d")[0]
-		if err := leader.group.RemoveServer(ctx, gone); err != nil {
+		if err := leader.group.removeServer(ctx, gone); err != nil {
 			t.Fatal(err)
 		}
 		s := leader.group.Status()
@@ -67,7 +67,7 @@ func TestMembershipChanges(t *testing.T) {
 			t.Errorf("status: %+v, want voters %v", s, want)
 		}
 		follower := c.nodes[c.others(leader.id, gone)[0]]
-		wantError(t, follower.group.AddVoter(ctx, gone), typesv1.Reason_REASON_NOT_LEADER, true)
+		wantError(t, follower.group.addVoter(ctx, gone), typesv1.Reason_REASON_NOT_LEADER, true)
 		if err := leader.group.TransferLeadership(ctx, "d"); err != nil {
 			t.Fatal(err)
 		}
@@ -83,7 +83,7 @@ func TestALeaderThatRemovesItselfStepsDown(t *testing.T) {
 		c := newFormed(t, nil, "a", "b", "c")
 		old := c.leader()
 		c.put(old, "x")
-		if err := old.group.RemoveServer(context.Background(), old.id); err != nil {
+		if err := old.group.removeServer(context.Background(), old.id); err != nil {
 			t.Fatal(err)
 		}
 		next := c.leader(c.others(old.id)...)
@@ -103,7 +103,7 @@ func TestAMembershipChangeWithoutMajorityEnds(t *testing.T) {
 		c.isolate(leader.id)
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()
-		wantError(t, leader.group.AddVoter(ctx, "d"), typesv1.Reason_REASON_OUTCOME_UNKNOWN, false)
+		wantError(t, leader.group.addVoter(ctx, "d"), typesv1.Reason_REASON_OUTCOME_UNKNOWN, false)
 	})
 }
 

@@ -28,7 +28,9 @@ type Group struct {
 	// It only says something together with Raft's present term: see Leading.
 	leadTerm     atomic.Uint64
 	featureLevel atomic.Uint32
-	// led is when this node was last seen to lead, in unix nanoseconds.
+	// opened is a time from which others are counted, whatever the clock is set to.
+	opened time.Time
+	// led is how long after opened this node was last seen to lead.
 	led atomic.Int64
 	// noGrowth is why the group must not grow, nil if it may.
 	noGrowth atomic.Pointer[string]
@@ -114,6 +116,7 @@ func Open(cfg Config) (*Group, error) {
 		replica:   r,
 		returning: back,
 		queue:     newQueue(cfg.QueueCommands),
+		opened:    time.Now(),
 		turn:      make(chan struct{}, 1),
 		proposing: make(chan struct{}),
 		snapshots: make(chan chan error),

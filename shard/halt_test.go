@@ -39,7 +39,7 @@ func expectHalted(t *testing.T, c *testCluster, n *testNode, cause string) {
 	wantError(t, err, typesv1.Reason_REASON_GROUP_HALTED, true)
 	wantError(t, n.group.WaitApplied(ctx, 1<<40), typesv1.Reason_REASON_GROUP_HALTED, true)
 	wantError(t, n.group.Snapshot(ctx), typesv1.Reason_REASON_GROUP_HALTED, true)
-	wantError(t, n.group.AddVoter(ctx, "z"), typesv1.Reason_REASON_GROUP_HALTED, true)
+	wantError(t, n.group.addVoter(ctx, "z"), typesv1.Reason_REASON_GROUP_HALTED, true)
 	if ok, _ := n.group.ConfirmTerm(s.Term); ok {
 		t.Error("a halted replica confirms a leader")
 	}

@@ -93,13 +93,13 @@ func (g *Group) Change(ctx context.Context, c MemberChange) error {
 func (g *Group) make(ctx context.Context, c MemberChange) error {
 	switch c.Kind {
 	case AddNonvoterChange:
-		return g.AddNonvoter(ctx, c.Node)
+		return g.addNonvoter(ctx, c.Node)
 	case PromoteChange:
-		return g.AddVoter(ctx, c.Node)
+		return g.addVoter(ctx, c.Node)
 	case DemoteChange:
-		return g.DemoteVoter(ctx, c.Node)
+		return g.demoteVoter(ctx, c.Node)
 	case RemoveChange:
-		return g.RemoveServer(ctx, c.Node)
+		return g.removeServer(ctx, c.Node)
 	default:
 		return g.TransferLeadership(ctx, c.Node)
 	}
@@ -138,9 +138,9 @@ func (g *Group) misfit(format string, args ...any) *fsm.Error {
 	return g.newError(typesv1.Reason_REASON_PLACEMENT_CHANGED, true, "the members are left as they are: "+format, args...)
 }
 
-// DemoteVoter takes a node's vote and leaves it the log. A leader that demotes
+// demoteVoter takes a node's vote and leaves it the log. A leader that demotes
 // itself steps down.
-func (g *Group) DemoteVoter(ctx context.Context, nodeID string) error {
+func (g *Group) demoteVoter(ctx context.Context, nodeID string) error {
 	return g.change(ctx, func(timeout time.Duration) raft.Future {
 		return g.raft.DemoteVoter(raft.ServerID(nodeID), 0, timeout)
 	})

@@ -244,7 +244,7 @@ func TestAReadAfterAChangeOfConfiguration(t *testing.T) {
 		c.bootstrap([]string{"a"}, nil)
 		leader := c.leader()
 		for range 3 {
-			if err := leader.group.AddNonvoter(context.Background(), "b"); err != nil {
+			if err := leader.group.addNonvoter(context.Background(), "b"); err != nil {
 				t.Fatal(err)
 			}
 			index, err := leader.group.ReadIndex(context.Background())

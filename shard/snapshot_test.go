@@ -175,7 +175,7 @@ func TestASnapshotRightAfterAChangeOfConfiguration(t *testing.T) {
 		c.bootstrap([]string{"a"}, nil)
 		leader := c.leader()
 		c.put(leader, "x")
-		if err := leader.group.AddNonvoter(context.Background(), "b"); err != nil {
+		if err := leader.group.addNonvoter(context.Background(), "b"); err != nil {
 			t.Fatal(err)
 		}
 		if err := leader.group.Snapshot(context.Background()); err != nil {

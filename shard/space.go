@@ -6,6 +6,10 @@ import (
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 )
 
+// SyncPrincipal is the principal of the commands by which a shard keeps in step with
+// the catalog, which may be large: RefuseGrowth lets them pass.
+const SyncPrincipal = "spex/sync"
+
 // RefuseGrowth makes Propose and ProposeAll refuse, with REASON_DISK_SPACE and
 // the given words, the commands by which clients make the group's data grow. What
 // the group's own work needs, and deletions, which let it shrink, go on. Empty
@@ -36,8 +40,10 @@ func (g *Group) mayGrow(cmds []*statev1.Command) *fsm.Error {
 func grows(cmd *statev1.Command) bool {
 	switch cmd.GetKind().(type) {
 	case *statev1.Command_InitInstance, *statev1.Command_MockInstance, *statev1.Command_Step,
-		*statev1.Command_StageChunk, *statev1.Command_ApplySpecification, *statev1.Command_ImportModel:
+		*statev1.Command_ApplySpecification, *statev1.Command_ImportModel:
 		return true
+	case *statev1.Command_StageChunk:
+		return cmd.GetPrincipal() != SyncPrincipal
 	}
 	return false
 }

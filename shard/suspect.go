@@ -51,7 +51,8 @@ type Lost struct {
 	// Lost is set when the leader is lost for the node: fallen silent, or, when
 	// it was asked about itself, no longer the leader.
 	Lost bool
-	// LastTerm and LastIndex are those of the last entry of the node's log.
+	// LastTerm and LastIndex are those of the last entry of the node's log; 0 when
+	// the node cannot take over, whatever its log holds.
 	LastTerm, LastIndex uint64
 }
 
@@ -94,13 +95,13 @@ func (g *Group) silence() time.Duration {
 	last := g.raft.LastContact()
 	state := g.raft.State()
 	if state == raft.Leader {
-		g.led.Store(time.Now().UnixNano())
+		g.led.Store(int64(time.Since(g.opened)))
 	}
 	if state != raft.Follower && state != raft.Candidate || last.IsZero() || g.replica.haltCause() != nil {
 		return 0
 	}
 	// A leader that stepped down has not heard of one for as long as it led.
-	return min(time.Since(last), time.Since(time.Unix(0, g.led.Load())))
+	return min(time.Since(last), time.Since(g.opened)-time.Duration(g.led.Load()))
 }
 
 // lost reports whether the leader is lost for this node. It may take as long as a

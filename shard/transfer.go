@@ -15,14 +15,35 @@ import (
 // it gets them before it takes over, and nothing is written meanwhile.
 const heirLag = 256
 
-// TransferLeadership hands leadership to the given voter, or to the one that is
-// most up to date when to is empty. Meanwhile commands wait; if it succeeds, they
-// are answered with NOT_LEADER. Raft gives up after an election timeout; the
-// group goes on with its leader then.
+// TransferLeadership hands leadership to the given voter, or to one that is up to
+// date when to is empty. Meanwhile commands wait; if it succeeds, they are
+// answered with NOT_LEADER. Raft gives up after an election timeout; the group
+// goes on with its leader then.
+//
+// With Failover it is refused with PLACEMENT_CHANGED, and nothing happens, when
+// nobody answers who could take over: commands would wait in vain, and a second
+// transfer to a node that takes nothing in may never end (hashicorp/raft#696).
 func (g *Group) TransferLeadership(ctx context.Context, to string) error {
 	if !g.raftLeads() {
 		return g.notLeader()
 	}
+	if g.cfg.Failover == nil {
+		return g.transfer(ctx, to)
+	}
+	candidates := []string{to}
+	if to == "" {
+		candidates, _ = g.members()
+	}
+	heirs := g.heirs(ctx, candidates)
+	if len(heirs) == 0 {
+		return g.newError(typesv1.Reason_REASON_PLACEMENT_CHANGED, true,
+			"leadership stays here: of %v nobody answers who has all but the last %d entries", candidates, heirLag)
+	}
+	return g.transfer(ctx, heirs[0])
+}
+
+// transfer has Raft hand leadership to a voter, to one of its choice when to is empty.
+func (g *Group) transfer(ctx context.Context, to string) error {
 	// Raft refuses entries while it transfers, and may lose those that are not
 	// committed then. So the batch in flight comes first, and the next one waits.
 	select {
@@ -60,7 +81,7 @@ func (g *Group) HandOver(ctx context.Context) error {
 	}
 	var err error
 	for _, heir := range heirs {
-		if err = g.TransferLeadership(ctx, heir); err == nil || !g.raftLeads() {
+		if err = g.transfer(ctx, heir); err == nil || !g.raftLeads() {
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -82,7 +103,7 @@ func (g *Group) heirs(ctx context.Context, voters []string) []string {
 	_, last := g.lastEntry()
 	var heirs []string
 	for voter, answer := range g.askAll(ctx, voters, g.cfg.NodeID, g.raft.CurrentTerm()) {
-		if answer.LastIndex+heirLag >= last {
+		if answer.LastIndex > 0 && answer.LastIndex+heirLag >= last {
 			heirs = append(heirs, voter)
 		}
 	}

@@ -64,7 +64,7 @@ func (l *look) ended() bool {
 
 // refuses tries to connect to a peer.
 func (n *PeerNet) refuses(nodeID string) bool {
-	address, ok := n.cfg.Resolver.PeerAddress(nodeID)
+	address, ok := n.address(nodeID)
 	if !ok {
 		return false
 	}

@@ -205,7 +205,7 @@ func (s *Server) run() error {
 		Self: s.self.Node(), Version: s.cfg.Version, Store: st, Peers: s.net.Peers(), Members: s.members, Timing: s.cfg.Timing, Logger: s.log,
 		Deliver: s.net.Deliver, Gone: s.net.Gone,
 		Attach: s.attach, RouteBudget: s.cfg.RouteBudget, JudgeBudget: s.cfg.JudgeBudget, BeforeJudge: s.cfg.Hooks.Judge, Now: s.cfg.Hooks.Now, BeforeDeadlines: s.cfg.Hooks.Deadlines,
-		BeforeDelete: s.cfg.Hooks.Delete, Space: space, Placement: s.cfg.Placement, OnRemoved: s.failWith,
+		BeforeDelete: s.cfg.Hooks.Delete, Space: space, Placement: s.cfg.Placement, OnRemoved: s.failWith, OnStuck: s.failWith,
 	})
 	if err != nil {
 		return err

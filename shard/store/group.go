@@ -186,7 +186,7 @@ func (g *Group) openStable(path string) (err error) {
 		g.bolt, err = openBolt(path)
 	}
 	if err != nil {
-		return g.refuse(ErrStableLost, path, "it cannot be opened", err, mendRestore)
+		return g.refuse(ErrStableDamaged, path, "it cannot be opened", err, mendRestore)
 	}
 	m, err := decodeManifest(conf[string(stableManifestKey)])
 	if err != nil {

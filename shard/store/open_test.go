@@ -143,7 +143,7 @@ func TestLostPartsAreRefused(t *testing.T) {
 		}, ErrLogLost},
 		{"torn stable store", 7, func(dir, _ string) error {
 			return os.WriteFile(filepath.Join(dir, "groups/0007/stable.db"), []byte("torn"), 0o600)
-		}, ErrStableLost},
+		}, ErrStableDamaged},
 		{"torn log of the catalog", 0, func(dir, _ string) error {
 			return os.WriteFile(filepath.Join(dir, "groups/0000/log.db"), []byte("torn"), 0o600)
 		}, ErrLogDamaged},

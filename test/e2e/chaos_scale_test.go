@@ -21,7 +21,7 @@ import (
 const settling = 4 * time.Minute
 
 // TestChaosScale takes a cluster from three nodes to five and back to three, other
-// ones, under a checked workload and while nodes are killed (H12).
+// ones, under a checked workload and while nodes are killed, those too that leave (H12).
 func TestChaosScale(t *testing.T) {
 	if testing.Short() || !inNetwork(t) {
 		return
@@ -57,9 +57,13 @@ func TestChaosScale(t *testing.T) {
 	for _, nd := range leaving {
 		commands = append(commands, r.a.begin("cluster", "decommission", nd.name, "--wait", "--within", settling.String()))
 	}
-	// Those that leave end by themselves; the others die meanwhile.
+	// Those that leave end by themselves in the end; all of them die meanwhile.
 	r.a.nodes = r.a.without(leaving...)
-	r.disturb(3)
+	for range 3 {
+		r.disturb(1)
+		wait(time.Duration(r.rng.IntN(3000)) * time.Millisecond)
+		r.strike(newStrike(r.rng, killLeaving(leaving)))
+	}
 	for i, c := range commands {
 		if end := c.wait(); end.code != 0 {
 			t.Errorf("decommission %s: exit status %d: %s%s", leaving[i].name, end.code, end.stdout, end.stderr)
@@ -94,6 +98,33 @@ func (r *round) disturb(times int) {
 		wait(time.Duration(r.rng.IntN(6000)) * time.Millisecond)
 		r.strike(newStrike(r.rng, one))
 	}
+}
+
+// killLeaving kills one of the nodes that are being decommissioned, and starts it
+// again. It may be removed before it dies, or while it is away: then it is told, and ends.
+func killLeaving(leaving []*node) fault {
+	return fault{name: "kill-leaving", min: second / 2, max: 2 * second, inject: func(r *round, _ time.Duration) func() {
+		nd := leaving[r.rng.IntN(len(leaving))]
+		if !nd.running() {
+			r.note("%s has left", nd.name)
+			return func() {}
+		}
+		_ = nd.cmd.Process.Kill() // it may just have ended
+		<-nd.done
+		r.note("killed %s, which leaves", nd.name)
+		return func() {
+			r.a.address(nd)
+			r.a.start(nd)
+			select {
+			case <-nd.ready:
+				r.note("%s is back", nd.name)
+			case <-nd.done:
+				r.note("%s has ended again: %v", nd.name, nd.err)
+			case <-time.After(90 * time.Second):
+				r.a.t.Fatalf("%s is neither ready nor told that it was removed", nd.name)
+			}
+		}
+	}}
 }
 
 // settled waits until the cluster has nothing left to move, and every shard has

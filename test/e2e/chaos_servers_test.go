@@ -5,8 +5,10 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -40,6 +42,7 @@ func newArena(t *testing.T, n int, extra ...string) *arena {
 	}
 	a := &arena{servers: &servers{t: t, dir: dir, extra: extra}, net: net, hosts: map[*node]*host{}, expect: n}
 	t.Cleanup(func() {
+		a.nodes = slices.Collect(maps.Keys(a.hosts)) // those too that leave
 		a.cleanup()
 		if err := net.close(); err != nil {
 			t.Error(err)

@@ -27,7 +27,7 @@ var (
 const (
 	// chaosOperations is how many operations a round has to have to count.
 	chaosOperations = 2000
-	// chaosShort is how many seeds there are in the selection of CI.
+	// chaosShort is how many seeds there are in the selection of CI, every other one with proxies.
 	chaosShort = 2
 	// chaosLength is how many faults a round has, the frozen one at the end not counted.
 	chaosLength = 4
@@ -50,19 +50,18 @@ func TestChaos(t *testing.T) {
 		t.Run(fmt.Sprintf("seed=%d", *chaosSeed), func(t *testing.T) { chaosRound(t, *chaosSeed) })
 		return
 	}
-	n := *chaosSeeds
+	n, networks := *chaosSeeds, []outside{prepare(t)}
 	if testing.Short() {
-		n = min(n, chaosShort)
+		n, networks = min(n, chaosShort), append(networks, byProxy())
 	}
 	if *chaosRecord != "" {
 		t.Cleanup(func() { tabulate(t, *chaosRecord) })
 	}
-	network := prepare(t)
 	for i := range n {
 		seed := *chaosSeed + uint64(i)
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
-			network.run(t, "TestChaos", fmt.Sprintf("[%d] ", seed), fmt.Sprintf("-chaos.seed=%d", seed))
+			networks[i%len(networks)].run(t, "TestChaos", fmt.Sprintf("[%d] ", seed), fmt.Sprintf("-chaos.seed=%d", seed))
 		})
 	}
 }

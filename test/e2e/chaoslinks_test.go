@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -45,6 +46,8 @@ func (h *host) begin(cmd *exec.Cmd) error {
 	if h.space != nil {
 		return h.space.begin(cmd)
 	}
+	// Threads of this process end with it alone.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return err
 	}

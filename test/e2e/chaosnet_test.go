@@ -77,21 +77,28 @@ type outside struct {
 	attr *syscall.SysProcAttr
 }
 
+// byProxy is for processes whose nodes share the loopback.
+func byProxy() outside {
+	return outside{env: []string{envNetwork + "=" + proxyNetwork, envBinary + "=" + binary}, attr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}}
+}
+
 // prepare finds out what this machine gives, and builds what the processes in the
 // network need.
 func prepare(t *testing.T, build ...func() (string, error)) outside {
 	t.Helper()
-	o := outside{env: []string{envNetwork + "=" + ownNetwork, envBinary + "=" + binary}, attr: namespaces()}
+	o := byProxy()
 	err := canSeparate()
 	if *chaosProxy {
 		err = errors.New("-chaos.proxy")
 	}
 	if err != nil {
 		t.Logf("the nodes share the loopback, with proxies between them: %v", err)
-		o.env[0], o.attr = envNetwork+"="+proxyNetwork, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	} else if err := tryInNetwork("tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"); err != nil {
-		t.Logf("NO DELAYS ARE TESTED, this kernel has no netem (-chaos.proxy does without): %v", err)
-		o.env = append(o.env, envLacks+"=netem")
+	} else {
+		o.env[0], o.attr = envNetwork+"="+ownNetwork, namespaces()
+		if err := tryInNetwork("tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"); err != nil {
+			t.Logf("NO DELAYS ARE TESTED, this kernel has no netem (-chaos.proxy does without): %v", err)
+			o.env = append(o.env, envLacks+"=netem")
+		}
 	}
 	for _, f := range build {
 		path, err := f()

@@ -3,11 +3,14 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -59,7 +62,43 @@ func TestDrillDev(t *testing.T) {
 	}
 }
 
-// TestDrillFindsWhatIsBroken: the exit status is 1 when a promise is broken.
+// TestDrillIsInterrupted: Ctrl-C, which a terminal sends to all processes of its
+// foreground group, ends the drill and not the nodes under it.
+func TestDrillIsInterrupted(t *testing.T) {
+	log, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	var stdout bytes.Buffer
+	cmd := exec.Command(binary, "drill", "--dev", "--shards", "2", "--groups", "2", "--count", "0", "--faults", "pause", "--hold", "500ms", "--settle", "500ms", "-o", "json")
+	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &stdout, log, &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	said := func() string {
+		text, err := os.ReadFile(log.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	for n := 0; strings.Count(said(), ": pause n") < 2 && n < 600; n++ {
+		wait(100 * time.Millisecond)
+	}
+	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%v\n%s%s", err, stdout.String(), said())
+	}
+	if report := decode[drillReport](t, stdout.String()); !report.OK || len(report.Faults) < 2 || report.Counts.Acknowledged == 0 {
+		t.Errorf("%s", stdout.String())
+	}
+}
+
+// TestDrillFindsWhatIsBroken: the exit status is 1 when a promise is broken, and
+// the data that show it are left.
 func TestDrillFindsWhatIsBroken(t *testing.T) {
 	path, err := brokenBinary()
 	if err != nil {
@@ -68,7 +107,8 @@ func TestDrillFindsWhatIsBroken(t *testing.T) {
 	ordinary := binary
 	binary = path
 	defer func() { binary = ordinary }()
-	env := append(os.Environ(), broken.Env+"="+string(broken.DedupeOff))
+	dir := t.TempDir()
+	env := append(os.Environ(), broken.Env+"="+string(broken.DedupeOff), "TMPDIR="+dir)
 	r := begin(t, env, "drill", "--dev", "--shards", "2", "--groups", "4", "--count", "1", "--faults", "pause", "--hold", "500ms", "--settle", "3s", "-o", "json").wait()
 	report := decode[drillReport](t, r.stdout)
 	var checks []string
@@ -77,6 +117,10 @@ func TestDrillFindsWhatIsBroken(t *testing.T) {
 	}
 	if r.code != 1 || report.OK || !slices.Contains(checks, drill.CheckTwice) || !strings.Contains(r.stderr, "the drill found") {
 		t.Errorf("exit status %d\n%s\n%v", r.code, r.stderr, checks)
+	}
+	logs, err := filepath.Glob(filepath.Join(dir, "spex-drill-*", "n1.log"))
+	if err != nil || len(logs) != 1 || !strings.Contains(r.stderr, "data and logs are left in "+filepath.Dir(logs[0])) {
+		t.Errorf("%v, %v\n%s", logs, err, r.stderr)
 	}
 }
 
@@ -124,6 +168,11 @@ func TestDrillAgents(t *testing.T) {
 	// The instances are gone, as nothing was found.
 	if out := s.spex("instance", "list", "--spec", drill.DefaultSpec, "-o", "json"); strings.TrimSpace(out) != "[]" {
 		t.Errorf("the drill has left %s", out)
+	}
+	// Nobody is there to break anything.
+	r = s.begin("drill", "--ask", "--groups", "2", "--settle", "100ms", "-o", "json").wait()
+	if report := decode[drillReport](t, r.stdout); r.code != 3 || !report.OK || !strings.Contains(r.stderr, "standard input has ended") {
+		t.Errorf("a drill without faults: exit status %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	// An agent that is told to stop takes its node along.
 	for _, nd := range s.nodes {
