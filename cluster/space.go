@@ -130,12 +130,12 @@ func (v voterRoom) roomy() bool { return v.level <= typesv1.SpaceLevel_SPACE_LEV
 // relieve decides what the leader of a group does, which is the first of the
 // voters: hand the leadership to another one, or refuse writes.
 //
-// A leader without room gives the leadership to a voter that has some, and goes
-// on serving until that has it. Only when no majority of the voters is known to
+// A leader without room gives the leadership to a voter that has some, the one that
+// leads the fewest groups, and goes on serving until that has it. Only when no majority of the voters is known to
 // have room are writes refused: they would take what is left on a disk that has
 // none. As long as nobody is known to be short, voters that do not answer are no
 // reason to refuse.
-func relieve(voters []voterRoom) (target string, refuse bool) {
+func relieve(voters []voterRoom, led map[string]int) (target string, refuse bool) {
 	roomy, short := 0, 0
 	for i, v := range voters {
 		if !v.roomy() {
@@ -146,7 +146,7 @@ func relieve(voters []voterRoom) (target string, refuse bool) {
 			continue
 		}
 		roomy++
-		if target == "" {
+		if target == "" || led[v.id] < led[target] {
 			target = v.id
 		}
 	}

@@ -125,7 +125,7 @@ func TestLeaderWithoutRoom(t *testing.T) {
 			for i := range r.voters {
 				r.voters[i].id = string(rune('a' + i))
 			}
-			if target, refuse := relieve(r.voters); target != r.target || refuse != r.refuse {
+			if target, refuse := relieve(r.voters, nil); target != r.target || refuse != r.refuse {
 				t.Fatalf("got %q, %v; want %q, %v", target, refuse, r.target, r.refuse)
 			}
 		})

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
@@ -68,6 +69,8 @@ type space struct {
 	changed wake
 	// reserved is set when the reserve was made or found; it belongs to the loop.
 	reserved bool
+	// handing is set while leaderships are handed away.
+	handing atomic.Bool
 
 	mu    sync.Mutex // guards the fields below
 	usage store.Usage
@@ -109,10 +112,18 @@ func (s *space) run(ctx context.Context) {
 	}
 	ticker := time.NewTicker(s.cfg.period())
 	defer ticker.Stop()
+	var beside sync.WaitGroup
+	defer beside.Wait()
 	for {
 		s.look()
 		s.keepReserve()
-		s.relieveGroups(ctx)
+		// Transfers may take long: the disk, and who refuses writes, are looked at meanwhile.
+		if away := s.relieveGroups(ctx); len(away) > 0 && s.handing.CompareAndSwap(false, true) {
+			beside.Go(func() {
+				defer s.handing.Store(false)
+				s.handAway(ctx, away)
+			})
+		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -173,15 +184,22 @@ func (s *space) keepReserve() {
 	s.reserved = true
 }
 
-// relieveGroups does for every group that this node leads what relieve says.
-func (s *space) relieveGroups(ctx context.Context) {
+// relieveGroups lets every group that this node leads refuse writes, or take
+// them, as relieve says, and returns to whom leaderships are to be handed.
+func (s *space) relieveGroups(ctx context.Context) []transfer {
+	var led []group
 	voters := map[group][]string{}
 	var others []string
+	leads := map[string]int{}
 	for _, g := range s.node.host.Groups() {
+		if leader, known := g.Leader(); known {
+			leads[leader]++
+		}
 		if _, leading := g.Leading(); !leading {
 			g.RefuseGrowth("")
 			continue
 		}
+		led = append(led, g)
 		voters[g] = g.Status().Voters
 		for _, id := range voters[g] {
 			if id != s.node.cfg.Self.GetId() && !slices.Contains(others, id) {
@@ -190,23 +208,47 @@ func (s *space) relieveGroups(ctx context.Context) {
 		}
 	}
 	answered := s.askPeers(ctx, others)
-	for g, ids := range voters {
-		target, refuse := relieve(s.rooms(ids, answered))
+	var away []transfer
+	for _, g := range led {
+		target, refuse := relieve(s.rooms(voters[g], answered), leads)
 		if refuse {
-			g.RefuseGrowth(s.refusal(ids))
+			g.RefuseGrowth(s.refusal(voters[g]))
 		} else {
 			g.RefuseGrowth("")
 		}
-		if target == "" || ctx.Err() != nil {
-			continue
-		}
-		call, cancel := context.WithTimeout(ctx, 2*time.Second)
-		err := g.TransferLeadership(call, target)
-		cancel()
-		if err != nil {
-			s.node.log.Warn("leadership could not be handed to a node with room on its disk", "group", g.ID(), "to", target, "error", err)
+		if target != "" {
+			away = append(away, transfer{g, target})
+			leads[target]++
 		}
 	}
+	return away
+}
+
+// transfer is a leadership that is to be handed to another voter.
+type transfer struct {
+	group group
+	to    string
+}
+
+// handAway hands leaderships to nodes with room, a few at a time.
+func (s *space) handAway(ctx context.Context, away []transfer) {
+	var work sync.WaitGroup
+	places := make(chan struct{}, handOvers)
+	for _, t := range away {
+		places <- struct{}{}
+		work.Go(func() {
+			defer func() { <-places }()
+			if _, leading := t.group.Leading(); !leading || ctx.Err() != nil {
+				return
+			}
+			call, cancel := context.WithTimeout(ctx, 2*time.Second)
+			defer cancel()
+			if err := t.group.TransferLeadership(call, t.to); err != nil {
+				s.node.log.Warn("leadership could not be handed to a node with room on its disk", "group", t.group.ID(), "to", t.to, "error", err)
+			}
+		})
+	}
+	work.Wait()
 }
 
 // rooms puts this node before the other voters, as relieve wants it.
