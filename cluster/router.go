@@ -23,7 +23,8 @@ const (
 
 // router finds the leaders of groups.
 type router struct {
-	node *Node
+	node  *Node
+	reach *reach
 
 	mu sync.Mutex // guards hints
 	// hints holds the last known leader of groups that have no replica here, and
@@ -31,7 +32,9 @@ type router struct {
 	hints map[uint32]string
 }
 
-func newRouter(n *Node) *router { return &router{node: n, hints: map[uint32]string{}} }
+func newRouter(n *Node) *router {
+	return &router{node: n, reach: &reach{node: n, looks: map[uint32]*reachLook{}}, hints: map[uint32]string{}}
+}
 
 // shardOf returns the shard that an identifier belongs to.
 func (r *router) shardOf(namespace, id string) (uint32, error) {
@@ -56,10 +59,13 @@ const (
 // again with another one while the answers say that somebody else leads, that
 // nobody does, or that the node cannot be reached. f must be safe to repeat. It
 // gives up at ctx's end or after the route budget, whichever is first, also when
-// an answer is still out then: a node that has vanished never gives it.
+// an answer is still out then: a node that has vanished never gives it. It gives
+// up sooner when this node is found to be cut off from the group.
 func (r *router) toLeader(ctx context.Context, group uint32, what effect, f func(ctx context.Context, target string) error) error {
 	ctx, cancel := context.WithTimeout(ctx, r.node.cfg.RouteBudget)
 	defer cancel()
+	ctx, stop := r.reach.watch(ctx, group)
+	defer stop()
 	target, pause := "", firstPause
 	certain := true // no attempt can have been applied
 	var last error
@@ -96,11 +102,11 @@ func (r *router) toLeader(ctx context.Context, group uint32, what effect, f func
 			}
 		}
 		if ctx.Err() != nil {
-			return r.exhausted(group, last, certain)
+			return r.exhausted(ctx, group, last, certain)
 		}
 		found := r.pause(ctx, group, asked, pause/2+r.node.cfg.jitter(pause/2))
 		if ctx.Err() != nil {
-			return r.exhausted(group, last, certain)
+			return r.exhausted(ctx, group, last, certain)
 		}
 		if pause = min(2*pause, maxPause); found != "" {
 			target, pause = found, firstPause
@@ -183,13 +189,16 @@ func wanders(e *fsm.Error) bool {
 }
 
 // exhausted is the error of a request that found no leader in time.
-func (r *router) exhausted(group uint32, last error, certain bool) error {
+func (r *router) exhausted(ctx context.Context, group uint32, last error, certain bool) error {
 	what := "the catalog"
 	if group != store.CatalogGroup {
 		what = "the shard of the instance"
 	}
 	e := fsm.Errorf(typesv1.Reason_REASON_NO_LEADER, "no leader of %s answered in time", what)
 	e.Shard = group
+	if cut := cutOffBy(ctx); cut != nil {
+		e.Message = cut.Error()
+	}
 	if !certain {
 		e.Reason, e.NotApplied = typesv1.Reason_REASON_UNAVAILABLE, false
 		e.Message += "; the request may have been applied: send it again with the same request id"

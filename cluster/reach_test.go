@@ -1,0 +1,137 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/spexio/spex/fsm"
+	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
+	statev1 "github.com/spexio/spex/proto/spex/state/v1"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+)
+
+// reachGroup is a group of which only its voters and its leader are known.
+type reachGroup struct {
+	group
+	voters []string
+	leader string
+}
+
+func (g *reachGroup) Leader() (string, bool)        { return g.leader, g.leader != "" }
+func (g *reachGroup) Members() (voters, _ []string) { return g.voters, nil }
+
+type reachGroups struct {
+	groups
+	group *reachGroup
+}
+
+func (h reachGroups) Get(id uint32) (group, bool) { return h.group, id == 1 && h.group != nil }
+
+// reachPeers are nodes that answer or hang for ever.
+type reachPeers struct {
+	Peers
+	answer []string
+	leader string
+}
+
+func (p *reachPeers) Status(ctx context.Context, to string, req *peerv1.StatusRequest) (*peerv1.StatusResponse, error) {
+	if len(req.GetGroups()) != 1 || req.GetGroups()[0] != 1 {
+		return nil, errors.New("asked for another group")
+	}
+	if !slices.Contains(p.answer, to) {
+		<-ctx.Done()
+		return nil, fsm.Errorf(typesv1.Reason_REASON_UNAVAILABLE, "node %s did not answer", to)
+	}
+	return &peerv1.StatusResponse{Groups: []*peerv1.GroupStatus{{Group: 1, Leading: to == p.leader}}}, nil
+}
+
+// TestCutOff: a node is cut off from a group when it knows no leader of it, none of
+// the replicas that answer leads, and they could not elect one.
+func TestCutOff(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		voters  string
+		answer  string // those of the others that answer
+		leader  string // the one of the others that says it leads
+		known   string // the leader that the replica here knows
+		nowhere bool   // no replica here, and the catalog has none either
+		cut     string
+	}{
+		{name: "nobody answers", voters: "a b c", cut: "of the 3 replicas of shard 1 it reaches 1,"},
+		{name: "two of five", voters: "a b c d e", answer: "b", cut: "of the 5 replicas of shard 1 it reaches 2,"},
+		{name: "half", voters: "a b", cut: "of the 2 replicas of shard 1 it reaches 1,"},
+		{name: "no replica here", voters: "b c d", answer: "c", cut: "of the 3 replicas of shard 1 it reaches 1,"},
+		{name: "an election", voters: "a b c", answer: "b"},
+		{name: "an election elsewhere", voters: "b c d", answer: "b d"},
+		{name: "the leader is among the few", voters: "a b c d e", answer: "d", leader: "d"},
+		{name: "a leader that is still believed in", voters: "a b c", known: "b"},
+		{name: "no replica is known", nowhere: true},
+		{name: "a group of this node alone", voters: "a"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				host := reachGroups{}
+				if !tc.nowhere {
+					host.group = &reachGroup{voters: strings.Fields(tc.voters), leader: tc.known}
+				}
+				peers := &reachPeers{answer: strings.Fields(tc.answer), leader: tc.leader}
+				n := newNode(NodeConfig{Self: &statev1.Node{Id: "a"}, Peers: peers, groups: host})
+				defer n.stop()
+				start := time.Now()
+				cut := n.router.reach.cutOff(t.Context(), 1)
+				if (cut != nil) != (tc.cut != "") || cut != nil && !strings.Contains(cut.Error(), tc.cut) {
+					t.Errorf("got %v, want %q", cut, tc.cut)
+				}
+				if took := time.Since(start); took > 500*time.Millisecond {
+					t.Errorf("it took %v to find out", took)
+				}
+			})
+		})
+	}
+}
+
+// TestCutOffIsBelievedForAMoment: what was found is not asked for again at once, and
+// is not believed when a leader is known, nor for long.
+func TestCutOffIsBelievedForAMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := reachGroups{group: &reachGroup{voters: []string{"a", "b", "c"}}}
+		peers := &reachPeers{}
+		n := newNode(NodeConfig{Self: &statev1.Node{Id: "a"}, Peers: peers, groups: host})
+		defer n.stop()
+		r := n.router.reach
+		want := func(when string, want bool, within time.Duration) {
+			t.Helper()
+			start := time.Now()
+			if cut := r.cutOff(t.Context(), 1); (cut != nil) != want {
+				t.Errorf("%s: %v", when, cut)
+			}
+			if took := time.Since(start); took > within {
+				t.Errorf("%s: it took %v", when, took)
+			}
+		}
+		want("at first", true, 500*time.Millisecond)
+		want("right after it", true, 0)
+		host.group.leader = "b"
+		want("with a leader", false, 0)
+		host.group.leader = ""
+		want("without it again", true, 500*time.Millisecond)
+		peers.answer = []string{"b"}
+		want("before it is looked again", true, 0)
+		time.Sleep(1100 * time.Millisecond)
+		want("with one that answers", false, 500*time.Millisecond)
+
+		// A request that ends while it looks has found nothing out.
+		peers.answer = nil
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if cut := r.cutOff(ctx, 1); cut != nil {
+			t.Errorf("without the time to ask: %v", cut)
+		}
+		want("after it", true, 500*time.Millisecond)
+	})
+}
