@@ -189,10 +189,7 @@ func (c *catalog) spec(ctx context.Context, namespace, name string, version uint
 	if v, ok := c.machine.Spec(namespace, name, version); ok {
 		return v, nil
 	}
-	if version != 0 {
-		return fsm.SpecView{}, fsm.Errorf(typesv1.Reason_REASON_SPECIFICATION_NOT_FOUND, "there is no version %d of the specification %q in the namespace %q", version, name, namespace)
-	}
-	return fsm.SpecView{}, fsm.Errorf(typesv1.Reason_REASON_SPECIFICATION_NOT_FOUND, "there is no specification %q in the namespace %q: apply it first", name, namespace)
+	return fsm.SpecView{}, fsm.NoSpec(namespace, name, version)
 }
 
 // await returns when cond holds on this node's replica of the catalog.

@@ -18,10 +18,10 @@ import (
 func (r *replica) serve(ctx context.Context, req *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error) {
 	switch kind := req.GetRequest().(type) {
 	case *peerv1.ForwardRequest_Init:
-		resp, err := r.serveInit(ctx, req.GetPrincipal(), kind.Init)
+		resp, err := r.serveInit(ctx, req.GetPrincipal(), req.GetRefused(), kind.Init)
 		return &peerv1.ForwardResponse{Response: &peerv1.ForwardResponse_Init{Init: resp}}, err
 	case *peerv1.ForwardRequest_Mock:
-		resp, err := r.serveMock(ctx, req.GetPrincipal(), kind.Mock)
+		resp, err := r.serveMock(ctx, req.GetPrincipal(), req.GetRefused(), kind.Mock)
 		return &peerv1.ForwardResponse{Response: &peerv1.ForwardResponse_Init{Init: resp}}, err
 	case *peerv1.ForwardRequest_Steps:
 		results, err := r.serveSteps(ctx, req.GetPrincipal(), kind.Steps.GetSteps())
@@ -73,13 +73,14 @@ type shardApplied struct {
 	value any
 }
 
-func (r *replica) serveInit(ctx context.Context, principal string, req *spexv1.InitInstanceRequest) (*spexv1.StepResponse, error) {
+func (r *replica) serveInit(ctx context.Context, principal, refused string, req *spexv1.InitInstanceRequest) (*spexv1.StepResponse, error) {
 	if err := r.leads(); err != nil {
 		return nil, err
 	}
 	cmd := &statev1.Command{Principal: principal, Kind: &statev1.Command_InitInstance{InitInstance: &statev1.InitInstance{
 		Key: &statev1.Key{Namespace: req.GetNamespace(), Id: req.GetId()}, Spec: req.GetSpec(), SpecVersion: req.GetSpecVersion(),
 		InitialState: req.GetInitialState(), Meta: req.GetMeta(), RequestId: req.GetRequestId(), EventTime: api.UnixNanos(req.GetEventTime()),
+		Refused: refused,
 	}}}
 	key := fsm.SpecKey{Namespace: req.GetNamespace(), Name: req.GetSpec(), Version: req.GetSpecVersion()}
 	for attempt := 0; ; attempt++ {

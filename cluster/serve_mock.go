@@ -11,13 +11,13 @@ import (
 )
 
 // serveMock puts an instance straight into a state, on the leader of its shard.
-func (r *replica) serveMock(ctx context.Context, principal string, req *spexv1.MockInstanceRequest) (*spexv1.StepResponse, error) {
+func (r *replica) serveMock(ctx context.Context, principal, refused string, req *spexv1.MockInstanceRequest) (*spexv1.StepResponse, error) {
 	if err := r.leads(); err != nil {
 		return nil, err
 	}
 	cmd := &statev1.Command{Principal: principal, Kind: &statev1.Command_MockInstance{MockInstance: &statev1.MockInstance{
 		Key: &statev1.Key{Namespace: req.GetNamespace(), Id: req.GetId()}, Spec: req.GetSpec(), SpecVersion: req.GetSpecVersion(),
-		State: req.GetState(), Meta: req.GetMeta(), RequestId: req.GetRequestId(),
+		State: req.GetState(), Meta: req.GetMeta(), RequestId: req.GetRequestId(), Refused: refused,
 	}}}
 	for attempt := 0; ; attempt++ {
 		applied, err := r.write(ctx, cmd)

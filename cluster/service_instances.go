@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/spexio/spex/fsm"
 	"github.com/spexio/spex/model"
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
@@ -18,48 +20,59 @@ import (
 
 // InitInstance begins an instance.
 func (n *Node) InitInstance(ctx context.Context, req *spexv1.InitInstanceRequest) (*spexv1.StepResponse, error) {
-	id, err := n.router.shardOf(req.GetNamespace(), req.GetId())
-	if err != nil {
-		return nil, err
-	}
-	if req.SpecVersion, err = n.newest(ctx, req.GetMinCatalogIndex(), req.GetNamespace(), req.GetSpec(), req.GetSpecVersion()); err != nil {
-		return nil, err
-	}
-	resp, err := n.router.onShard(ctx, id, &peerv1.ForwardRequest{Request: &peerv1.ForwardRequest_Init{Init: req}})
-	return resp.GetInit(), err
-}
-
-// newest finds the version of a specification that a new instance gets: the one
-// asked for, or the newest for 0.
-func (n *Node) newest(ctx context.Context, minIndex uint64, namespace, name string, version uint64) (uint64, error) {
-	if minIndex > 0 {
-		if err := n.catalog.group.WaitApplied(ctx, minIndex); err != nil {
-			return 0, err
-		}
-	}
-	view, err := n.catalog.spec(ctx, namespace, name, version)
-	if err == nil && version != 0 {
-		// A specification that was deleted takes no new instances, of any version.
-		_, err = n.catalog.spec(ctx, namespace, name, 0)
-	}
-	if err == nil && view.Model.Retiring {
-		// Shards drop it one by one; none takes a new instance of it meanwhile.
-		err = fsm.Errorf(typesv1.Reason_REASON_SPECIFICATION_NOT_FOUND, "version %d of the specification %q is being retired: use a newer one", view.Key.Version, name)
-	}
-	return view.Key.Version, err
+	return n.beginInstance(ctx, req, func(version uint64, refused string) *peerv1.ForwardRequest {
+		init := proto.CloneOf(req) // an attempt that was given up may be reading it
+		init.SpecVersion = version
+		return &peerv1.ForwardRequest{Refused: refused, Request: &peerv1.ForwardRequest_Init{Init: init}}
+	})
 }
 
 // MockInstance puts an instance straight into a state.
 func (n *Node) MockInstance(ctx context.Context, req *spexv1.MockInstanceRequest) (*spexv1.StepResponse, error) {
+	return n.beginInstance(ctx, req, func(version uint64, refused string) *peerv1.ForwardRequest {
+		mock := proto.CloneOf(req)
+		mock.SpecVersion = version
+		return &peerv1.ForwardRequest{Refused: refused, Request: &peerv1.ForwardRequest_Mock{Mock: mock}}
+	})
+}
+
+// beginning is a request for an instance that may not be there yet.
+type beginning interface {
+	GetNamespace() string
+	GetId() string
+	GetSpec() string
+	GetSpecVersion() uint64
+	GetMinCatalogIndex() uint64
+}
+
+// beginInstance finds the version of the specification, and sends the request to its
+// shard, also when the catalog lets no new instance begin: only the shard knows
+// whether the request was applied before. This node's catalog may be behind. Neither
+// what it refuses, nor that a shard has retired what it takes for the newest, is said
+// before a linearizable read.
+func (n *Node) beginInstance(ctx context.Context, req beginning, forward func(version uint64, refused string) *peerv1.ForwardRequest) (*spexv1.StepResponse, error) {
 	id, err := n.router.shardOf(req.GetNamespace(), req.GetId())
 	if err != nil {
 		return nil, err
 	}
-	if req.SpecVersion, err = n.newest(ctx, req.GetMinCatalogIndex(), req.GetNamespace(), req.GetSpec(), req.GetSpecVersion()); err != nil {
-		return nil, err
+	if index := req.GetMinCatalogIndex(); index > 0 {
+		if err := n.catalog.group.WaitApplied(ctx, index); err != nil {
+			return nil, err
+		}
 	}
-	resp, err := n.router.onShard(ctx, id, &peerv1.ForwardRequest{Request: &peerv1.ForwardRequest_Mock{Mock: req}})
-	return resp.GetInit(), err
+	for current := false; ; current = true {
+		version, refused := n.catalog.machine.VersionForNew(req.GetNamespace(), req.GetSpec(), req.GetSpecVersion())
+		if current || refused == "" {
+			resp, err := n.router.onShard(ctx, id, forward(version, refused))
+			behind := req.GetSpecVersion() == 0 && fsm.ReasonOf(err) == typesv1.Reason_REASON_SPECIFICATION_NOT_FOUND
+			if current || !behind {
+				return resp.GetInit(), err
+			}
+		}
+		if err := n.catalog.refresh(ctx); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // Transitions applies steps, each on the leader of its shard, all shards at once.

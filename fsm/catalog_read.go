@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -140,6 +141,34 @@ func (c *Catalog) Spec(namespace, name string, version uint64) (SpecView, bool) 
 		return c.specView(v), true
 	}
 	return SpecView{}, false
+}
+
+// NoSpec says that a version of a specification does not exist; version 0 means any.
+func NoSpec(namespace, name string, version uint64) *Error {
+	if version != 0 {
+		return Errorf(typesv1.Reason_REASON_SPECIFICATION_NOT_FOUND, "there is no version %d of the specification %q in the namespace %q", version, name, namespace)
+	}
+	return Errorf(typesv1.Reason_REASON_SPECIFICATION_NOT_FOUND, "there is no specification %q in the namespace %q: apply it first", name, namespace)
+}
+
+// VersionForNew finds the version of a specification that a new instance gets: the
+// one asked for, or the newest for 0. refused says why no new one of it may begin.
+// The shard is to be told so and decides: the instance may have begun before.
+func (c *Catalog) VersionForNew(namespace, name string, version uint64) (v uint64, refused string) {
+	newest, ok := c.Spec(namespace, name, 0)
+	if !ok {
+		return version, NoSpec(namespace, name, 0).Message
+	}
+	if version == 0 {
+		return newest.Key.Version, ""
+	}
+	switch asked, ok := c.Spec(namespace, name, version); {
+	case !ok:
+		return version, NoSpec(namespace, name, version).Message
+	case asked.Model.Retiring:
+		return version, fmt.Sprintf("version %d of the specification %q is being retired: use a newer one", version, name)
+	}
+	return version, ""
 }
 
 // Specs lists the newest versions of a namespace's specifications by name.

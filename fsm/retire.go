@@ -105,6 +105,23 @@ func (p *specState) retired() (Result, bool) {
 	return refuse(typesv1.Reason_REASON_SPECIFICATION_NOT_FOUND, "version %d of the specification %q is retired: use a newer one", p.key.Version, p.key.Name), true
 }
 
+// specForNew finds the specification of an instance that is to begin. It is asked
+// after the requests that were applied before: those get their first answers,
+// whatever has become of the version since.
+func (s *Shard) specForNew(key SpecKey, refused string) (*specState, *Error) {
+	if refused != "" {
+		return nil, Errorf(typesv1.Reason_REASON_SPECIFICATION_NOT_FOUND, "%s", refused)
+	}
+	p := s.spec(key)
+	if res, gone := p.retired(); gone {
+		return nil, res.Err
+	}
+	if p == nil || p.definition == nil {
+		return nil, Errorf(typesv1.Reason_REASON_SPECIFICATION_NOT_INSTALLED, "version %d of the specification %q is not installed on this shard", key.Version, key.Name)
+	}
+	return p, nil
+}
+
 // Droppable reports whether nothing on the shard refers to a version, known or
 // not, and it was not dropped yet.
 func (s *Shard) Droppable(key SpecKey) bool {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -186,4 +187,62 @@ func TestUsesAreCountedAnew(t *testing.T) {
 			t.Errorf("%s: %d and %d uses, want 0 and 2", name, a, b)
 		}
 	}
+}
+
+// What the catalog says against a version holds for new instances only: a request
+// that was applied before gets its first answer.
+func TestARefusedVersionAnswersRetries(t *testing.T) {
+	l, _ := newOrders(t, learning)
+	const why = "version 1 is being retired"
+	refused := func(cmd *statev1.Command) {
+		t.Helper()
+		if err := l.refused(typesv1.Reason_REASON_SPECIFICATION_NOT_FOUND, cmd); err.Message != why || !err.NotApplied {
+			t.Errorf("%+v", err)
+		}
+	}
+	begin := func(key Key, id, refused string) *statev1.Command {
+		return initCommand(key, &statev1.InitInstance{Spec: "order", SpecVersion: 1, RequestId: id, Refused: refused})
+	}
+	mock := func(key Key, id, refused string) *statev1.Command {
+		return mockCommand(key, &statev1.MockInstance{Spec: "order", SpecVersion: 1, State: "new", RequestId: id, Refused: refused})
+	}
+	answered := func(cmd *statev1.Command) {
+		t.Helper()
+		if r, ok := l.do(cmd).(*StepResult); !ok || !r.Duplicate || r.State != "new" {
+			t.Errorf("the retry got %+v", r)
+		}
+	}
+	refused(begin(key1, "r1", why))
+	refused(mock(key2, "r2", why))
+	l.do(begin(key1, "r1", ""))
+	l.do(mock(key2, "r2", ""))
+	answered(begin(key1, "r1", why))
+	answered(mock(key2, "r2", why))
+	l.do(deleteCommand(key1, &statev1.DeleteInstance{}))
+	answered(begin(key1, "r1", why))
+	refused(begin(key1, "r3", why))
+	refused(mock(key2, "r4", why))
+}
+
+func TestTheVersionOfANewInstance(t *testing.T) {
+	l, c := newFormed(t, 1)
+	want := func(name string, asked, version uint64, refused string) {
+		t.Helper()
+		v, why := c.VersionForNew("default", name, asked)
+		if v != version || (why == "") != (refused == "") || !strings.Contains(why, refused) {
+			t.Errorf("%s, version %d: got %d, %q", name, asked, v, why)
+		}
+	}
+	versions(l, 2, 5)
+	want("order", 0, 5, "")
+	want("order", 1, 1, "")
+	want("order", 6, 6, "there is no version 6")
+	want("none", 0, 0, "there is no specification")
+	l.do(settingsCommand(&statev1.ChangeSettings{SpecVersions: ptr(uint64(3))}))
+	l.do(retireCommand(orderVersion(1)))
+	want("order", 1, 1, "is being retired")
+	want("order", 2, 2, "")
+	l.do(&statev1.Command{Kind: &statev1.Command_DeleteSpecification{DeleteSpecification: &statev1.DeleteSpecification{Namespace: "default", Name: "order"}}})
+	want("order", 0, 0, "there is no specification")
+	want("order", 2, 2, "there is no specification")
 }

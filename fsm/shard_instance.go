@@ -67,12 +67,9 @@ func (s *Shard) applyInit(c *statev1.InitInstance) Result {
 	if s.forgotten(window{}, c.GetRequestId()) {
 		return forgotten(c.GetRequestId())
 	}
-	sp := s.spec(SpecKey{Namespace: key.Namespace, Name: c.GetSpec(), Version: c.GetSpecVersion()})
-	if res, gone := sp.retired(); gone {
-		return res
-	}
-	if sp == nil || sp.definition == nil {
-		return refuse(typesv1.Reason_REASON_SPECIFICATION_NOT_INSTALLED, "version %d of the specification %q is not installed on this shard", c.GetSpecVersion(), c.GetSpec())
+	sp, err := s.specForNew(SpecKey{Namespace: key.Namespace, Name: c.GetSpec(), Version: c.GetSpecVersion()}, c.GetRefused())
+	if err != nil {
+		return Result{Err: err}
 	}
 	if sp.mode == typesv1.ModelMode_MODEL_MODE_ABSENT {
 		return refuse(typesv1.Reason_REASON_IMPL_MODEL_NOT_FOUND,

@@ -24,12 +24,9 @@ func (s *Shard) applyMock(c *statev1.MockInstance) Result {
 	if s.forgotten(window{}, c.GetRequestId()) {
 		return forgotten(c.GetRequestId())
 	}
-	sp := s.spec(SpecKey{Namespace: key.Namespace, Name: c.GetSpec(), Version: c.GetSpecVersion()})
-	if res, gone := sp.retired(); gone {
-		return res
-	}
-	if sp == nil || sp.definition == nil {
-		return refuse(typesv1.Reason_REASON_SPECIFICATION_NOT_INSTALLED, "version %d of the specification %q is not installed on this shard", c.GetSpecVersion(), c.GetSpec())
+	sp, err := s.specForNew(SpecKey{Namespace: key.Namespace, Name: c.GetSpec(), Version: c.GetSpecVersion()}, c.GetRefused())
+	if err != nil {
+		return Result{Err: err}
 	}
 	if c.GetState() == "" {
 		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "a mocked instance needs the state that it is in")

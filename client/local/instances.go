@@ -17,14 +17,12 @@ func (e *engine) InitInstance(ctx context.Context, req *spexv1.InitInstanceReque
 	if err := api.CheckInit(req, nil); err != nil {
 		return nil, out(err)
 	}
-	key, err := e.specFor(req.Namespace, req.Spec, req.SpecVersion)
-	if err != nil {
-		return nil, out(err)
-	}
-	return e.begun(ctx, key, &statev1.Command{Kind: &statev1.Command_InitInstance{InitInstance: &statev1.InitInstance{
-		Key: &statev1.Key{Namespace: req.Namespace, Id: req.Id}, Spec: req.Spec, SpecVersion: key.Version,
-		InitialState: req.InitialState, Meta: req.Meta, RequestId: req.RequestId, EventTime: api.UnixNanos(req.EventTime),
-	}}})
+	return e.begun(ctx, fsm.SpecKey{Namespace: req.Namespace, Name: req.Spec, Version: req.SpecVersion}, func(version uint64, refused string) *statev1.Command {
+		return &statev1.Command{Kind: &statev1.Command_InitInstance{InitInstance: &statev1.InitInstance{
+			Key: &statev1.Key{Namespace: req.Namespace, Id: req.Id}, Spec: req.Spec, SpecVersion: version, Refused: refused,
+			InitialState: req.InitialState, Meta: req.Meta, RequestId: req.RequestId, EventTime: api.UnixNanos(req.EventTime),
+		}}}
+	})
 }
 
 // MockInstance puts an instance straight into a state.
@@ -32,48 +30,35 @@ func (e *engine) MockInstance(ctx context.Context, req *spexv1.MockInstanceReque
 	if err := api.CheckMock(req, nil); err != nil {
 		return nil, out(err)
 	}
-	key, err := e.specFor(req.Namespace, req.Spec, req.SpecVersion)
-	if err != nil {
-		return nil, out(err)
-	}
-	return e.begun(ctx, key, &statev1.Command{Kind: &statev1.Command_MockInstance{MockInstance: &statev1.MockInstance{
-		Key: &statev1.Key{Namespace: req.Namespace, Id: req.Id}, Spec: req.Spec, SpecVersion: key.Version, State: req.State, Meta: req.Meta, RequestId: req.RequestId,
-	}}})
+	return e.begun(ctx, fsm.SpecKey{Namespace: req.Namespace, Name: req.Spec, Version: req.SpecVersion}, func(version uint64, refused string) *statev1.Command {
+		return &statev1.Command{Kind: &statev1.Command_MockInstance{MockInstance: &statev1.MockInstance{
+			Key: &statev1.Key{Namespace: req.Namespace, Id: req.Id}, Spec: req.Spec, SpecVersion: version, Refused: refused,
+			State: req.State, Meta: req.Meta, RequestId: req.RequestId,
+		}}}
+	})
 }
 
-func noSpec(namespace, name string, version uint64) error {
-	if version != 0 {
-		return fsm.Errorf(typesv1.Reason_REASON_SPECIFICATION_NOT_FOUND, "there is no version %d of the specification %q in the namespace %q", version, name, namespace)
-	}
-	return fsm.Errorf(typesv1.Reason_REASON_SPECIFICATION_NOT_FOUND, "there is no specification %q in the namespace %q: apply it first", name, namespace)
-}
-
-// specFor finds the version that a new instance gets; a specification that was
-// deleted takes none.
-func (e *engine) specFor(namespace, name string, version uint64) (fsm.SpecKey, error) {
-	v, ok := e.catalog.Spec(namespace, name, version)
-	if ok && version != 0 {
-		_, ok = e.catalog.Spec(namespace, name, 0)
-		version = 0
-	}
-	if !ok {
-		return fsm.SpecKey{}, noSpec(namespace, name, version)
-	}
-	return v.Key, nil
-}
-
-// begun applies a command that needs its specification on the shard.
-func (e *engine) begun(ctx context.Context, key fsm.SpecKey, cmd *statev1.Command) (*spexv1.StepResponse, error) {
-	value, err := e.write(ctx, cmd)
-	if fsm.ReasonOf(err) == typesv1.Reason_REASON_SPECIFICATION_NOT_INSTALLED {
-		if err = e.alone(ctx, func() error { return e.install(key) }); err == nil {
-			value, err = e.write(ctx, cmd)
+// begun applies a command that begins an instance by the version that is asked
+// for, by the newest for 0, and brings the version to the shard first if need be.
+// What the newest was may have been retired while the command waited for its turn.
+func (e *engine) begun(ctx context.Context, asked fsm.SpecKey, command func(version uint64, refused string) *statev1.Command) (*spexv1.StepResponse, error) {
+	for again := false; ; again = true {
+		key, refused := asked, ""
+		key.Version, refused = e.catalog.VersionForNew(asked.Namespace, asked.Name, asked.Version)
+		value, err := e.write(ctx, command(key.Version, refused))
+		if fsm.ReasonOf(err) == typesv1.Reason_REASON_SPECIFICATION_NOT_INSTALLED {
+			if err = e.alone(ctx, func() error { return e.install(key) }); err == nil {
+				value, err = e.write(ctx, command(key.Version, refused))
+			}
+		}
+		if err == nil {
+			return api.StepResponse(shardID, e.awaitVerdict(ctx, value.(*fsm.StepResult))), nil
+		}
+		behind := asked.Version == 0 && refused == "" && fsm.ReasonOf(err) == typesv1.Reason_REASON_SPECIFICATION_NOT_FOUND
+		if again || !behind {
+			return nil, out(err)
 		}
 	}
-	if err != nil {
-		return nil, out(err)
-	}
-	return api.StepResponse(shardID, e.awaitVerdict(ctx, value.(*fsm.StepResult))), nil
 }
 
 // Transition records one step.

@@ -56,7 +56,7 @@ func (e *engine) spec(namespace *string, field, name string, version uint64) (fs
 	}
 	v, ok := e.catalog.Spec(*namespace, name, version)
 	if !ok {
-		return v, noSpec(*namespace, name, version)
+		return v, fsm.NoSpec(*namespace, name, version)
 	}
 	return v, nil
 }

@@ -111,7 +111,7 @@ func (e *engine) install(key fsm.SpecKey) error {
 	view, ok := e.catalog.Spec(key.Namespace, key.Name, key.Version)
 	content, m, found := e.catalog.ModelContent(key, 0)
 	if !ok || !found {
-		return noSpec(key.Namespace, key.Name, key.Version)
+		return fsm.NoSpec(key.Namespace, key.Name, key.Version)
 	}
 	table, err := fsm.FrontierTableOf(view.Definition)
 	if err != nil {

@@ -1,6 +1,7 @@
 package inproc
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/spexio/spex/client"
+	"github.com/spexio/spex/fsm"
 	"github.com/spexio/spex/model"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
@@ -188,6 +190,27 @@ var modelCases = []compatCase{
 		b.init("V", "none", "SPECIFICATION_NOT_FOUND", client.WithSpecVersion(3))
 		resp, err := b.m.AcceptDeviations(testContext(b), client.Acceptance{Review: client.Review{Spec: b.spec("V"), SpecVersion: 1, Transitions: edges(b, "s1 -b-> s2"), Owner: "ops", Reason: "seen"}, Force: true})
 		b.want("accepted for the old one", say(resp.GetModel().GetSpecVersion(), err), "1 <nil>")
+	}},
+	{name: "a version that is being retired takes no new instance, and answers retries", run: func(b *bench) {
+		b.define("R", oneEdge, nil)
+		first := b.init("R", "old", "ok", client.WithSpecVersion(1), client.WithRequestID("begins old"))
+		for n := range fsm.DefaultSpecVersions + 1 {
+			b.define("R", oneEdge, func(s *typesv1.Specification) { s.TransitionTimeout = durationpb.New(time.Duration(n+1) * time.Hour) })
+		}
+		n := 0
+		Eventually(b, "the first version to be refused", func() bool {
+			n++
+			_, err := b.m.Init(testContext(b), b.spec("R"), b.prefix+fmt.Sprint("new", n), client.WithSpecVersion(1))
+			var e *client.Error
+			return errors.As(err, &e) && e.Reason == typesv1.Reason_REASON_SPECIFICATION_NOT_FOUND
+		})
+		b.init("R", "asked", "SPECIFICATION_NOT_FOUND", client.WithSpecVersion(1))
+		_, err := b.m.Mock(testContext(b), b.spec("R"), b.prefix+"mocked", "s1", client.WithMockSpecVersion(1))
+		b.wantReason(err, typesv1.Reason_REASON_SPECIFICATION_NOT_FOUND)
+		again := b.init("R", "old", "ok", client.WithSpecVersion(1), client.WithRequestID("begins old"))
+		b.want("retry", say(again.GetDuplicate(), again.GetIncarnation(), again.GetSpecVersion()), say(true, first.GetIncarnation(), 1))
+		b.want("goes on", b.step("old", "a", "s1", "ok").GetSpecVersion(), 1)
+		b.want("newest", b.init("R", "new", "ok").GetSpecVersion(), fsm.DefaultSpecVersions+2)
 	}},
 	{name: "a violation behind a harmless deviation is seen", run: func(b *bench) {
 		b.define("Hidden", "s0 -a-> s1; s1 -b-> s2", nil)

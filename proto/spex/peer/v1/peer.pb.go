@@ -175,6 +175,8 @@ type ForwardRequest struct {
 	// How many nodes passed the request on before.
 	Hops      uint32 `protobuf:"varint,2,opt,name=hops,proto3" json:"hops,omitempty"`
 	Principal string `protobuf:"bytes,3,opt,name=principal,proto3" json:"principal,omitempty"`
+	// Of init and mock: why the catalog lets no new instance of this version begin.
+	Refused string `protobuf:"bytes,4,opt,name=refused,proto3" json:"refused,omitempty"`
 	// Types that are valid to be assigned to Request:
 	//
 	//	*ForwardRequest_Init
@@ -239,6 +241,13 @@ func (x *ForwardRequest) GetHops() uint32 {
 func (x *ForwardRequest) GetPrincipal() string {
 	if x != nil {
 		return x.Principal
+	}
+	return ""
+}
+
+func (x *ForwardRequest) GetRefused() string {
+	if x != nil {
+		return x.Refused
 	}
 	return ""
 }
@@ -2195,11 +2204,12 @@ const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"\x05group\x18\x02 \x01(\rR\x05group\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x04 \x01(\tR\x02to\x12!\n" +
-	"\ffrom_address\x18\x05 \x01(\tR\vfromAddress\"\xb7\x05\n" +
+	"\ffrom_address\x18\x05 \x01(\tR\vfromAddress\"\xd1\x05\n" +
 	"\x0eForwardRequest\x12,\n" +
 	"\x06target\x18\x01 \x01(\v2\x14.spex.peer.v1.TargetR\x06target\x12\x12\n" +
 	"\x04hops\x18\x02 \x01(\rR\x04hops\x12\x1c\n" +
-	"\tprincipal\x18\x03 \x01(\tR\tprincipal\x122\n" +
+	"\tprincipal\x18\x03 \x01(\tR\tprincipal\x12\x18\n" +
+	"\arefused\x18\x04 \x01(\tR\arefused\x122\n" +
 	"\x04init\x18\n" +
 	" \x01(\v2\x1c.spex.v1.InitInstanceRequestH\x00R\x04init\x12/\n" +
 	"\x05steps\x18\v \x01(\v2\x17.spex.peer.v1.StepBatchH\x00R\x05steps\x128\n" +

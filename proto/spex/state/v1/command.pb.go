@@ -1031,7 +1031,10 @@ type InitInstance struct {
 	Meta         map[string]string `protobuf:"bytes,5,rep,name=meta,proto3" json:"meta,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	RequestId    string            `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// What the caller says, unix nanoseconds; 0 means nothing was said.
-	EventTime     int64 `protobuf:"varint,7,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`
+	EventTime int64 `protobuf:"varint,7,opt,name=event_time,json=eventTime,proto3" json:"event_time,omitempty"`
+	// Why the catalog lets no new instance of this version begin, empty if it does.
+	// A request that was applied before gets its first answer all the same.
+	Refused       string `protobuf:"bytes,8,opt,name=refused,proto3" json:"refused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1113,6 +1116,13 @@ func (x *InitInstance) GetEventTime() int64 {
 		return x.EventTime
 	}
 	return 0
+}
+
+func (x *InitInstance) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
 }
 
 type Step struct {
@@ -1213,13 +1223,15 @@ func (x *Step) GetIncarnation() uint64 {
 // checked, no model changes, and the history is empty. An instance of that
 // identifier is overwritten.
 type MockInstance struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           *Key                   `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	Spec          string                 `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
-	SpecVersion   uint64                 `protobuf:"varint,3,opt,name=spec_version,json=specVersion,proto3" json:"spec_version,omitempty"`
-	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
-	Meta          map[string]string      `protobuf:"bytes,5,rep,name=meta,proto3" json:"meta,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	RequestId     string                 `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Key         *Key                   `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Spec        string                 `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	SpecVersion uint64                 `protobuf:"varint,3,opt,name=spec_version,json=specVersion,proto3" json:"spec_version,omitempty"`
+	State       string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	Meta        map[string]string      `protobuf:"bytes,5,rep,name=meta,proto3" json:"meta,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	RequestId   string                 `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// As in InitInstance.
+	Refused       string `protobuf:"bytes,7,opt,name=refused,proto3" json:"refused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1292,6 +1304,13 @@ func (x *MockInstance) GetMeta() map[string]string {
 func (x *MockInstance) GetRequestId() string {
 	if x != nil {
 		return x.RequestId
+	}
+	return ""
+}
+
+func (x *MockInstance) GetRefused() string {
+	if x != nil {
+		return x.Refused
 	}
 	return ""
 }
@@ -4095,7 +4114,7 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\x06source\"3\n" +
 	"\x03Key\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id\"\xc2\x02\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"\xdc\x02\n" +
 	"\fInitInstance\x12$\n" +
 	"\x03key\x18\x01 \x01(\v2\x12.spex.state.v1.KeyR\x03key\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\tR\x04spec\x12!\n" +
@@ -4105,7 +4124,8 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x06 \x01(\tR\trequestId\x12\x1d\n" +
 	"\n" +
-	"event_time\x18\a \x01(\x03R\teventTime\x1a7\n" +
+	"event_time\x18\a \x01(\x03R\teventTime\x12\x18\n" +
+	"\arefused\x18\b \x01(\tR\arefused\x1a7\n" +
 	"\tMetaEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe2\x01\n" +
@@ -4118,7 +4138,7 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\fexpected_seq\x18\x05 \x01(\x04R\vexpectedSeq\x12\x1d\n" +
 	"\n" +
 	"event_time\x18\x06 \x01(\x03R\teventTime\x12 \n" +
-	"\vincarnation\x18\a \x01(\x04R\vincarnation\"\x94\x02\n" +
+	"\vincarnation\x18\a \x01(\x04R\vincarnation\"\xae\x02\n" +
 	"\fMockInstance\x12$\n" +
 	"\x03key\x18\x01 \x01(\v2\x12.spex.state.v1.KeyR\x03key\x12\x12\n" +
 	"\x04spec\x18\x02 \x01(\tR\x04spec\x12!\n" +
@@ -4126,7 +4146,8 @@ const file_spex_state_v1_command_proto_rawDesc = "" +
 	"\x05state\x18\x04 \x01(\tR\x05state\x129\n" +
 	"\x04meta\x18\x05 \x03(\v2%.spex.state.v1.MockInstance.MetaEntryR\x04meta\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x06 \x01(\tR\trequestId\x1a7\n" +
+	"request_id\x18\x06 \x01(\tR\trequestId\x12\x18\n" +
+	"\arefused\x18\a \x01(\tR\arefused\x1a7\n" +
 	"\tMetaEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"c\n" +
