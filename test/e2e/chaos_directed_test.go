@@ -41,6 +41,18 @@ func TestMinorityRefuses(t *testing.T) {
 	}
 	defer conn.Close()
 	api := spexv1.NewInstanceServiceClient(conn)
+	// What it follows it hears of later than those who acknowledged it.
+	for _, one := range p.list {
+		for begin := time.Now(); ; wait(10 * time.Millisecond) {
+			_, err := api.GetInstance(t.Context(), &spexv1.GetInstanceRequest{Id: one.id, Consistency: spexv1.Consistency_CONSISTENCY_STALE})
+			if err == nil {
+				break
+			}
+			if time.Since(begin) > recovery {
+				t.Fatalf("%s does not know %s: %v", alone.name, one.id, err)
+			}
+		}
+	}
 	a.cut(between(a.at(alone), a.at(a.without(alone)...), "")...)
 	cutAt := time.Now()
 	p.await(t, cutAt, recovery, "a node is cut off")
