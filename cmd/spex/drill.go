@@ -53,10 +53,12 @@ the purpose (--dev). Without any of these nothing is broken, for --duration.
 At the end everything is read and compared: no acknowledged step may be lost,
 doubled or in another place, no read stale, and the answers about each instance
 must have an order in which all of them are right. The exit status is 1 when a
-promise is broken. What is left of a drill that found nothing is deleted.
+promise is broken, and 3 when the drill could not be held, as when no fault could
+be made. What is left of a drill that found nothing is deleted.
 
 The faults are for a cluster that can stand them: not more than one node is
-broken at a time.`,
+broken at a time. A cluster that is not whole again within --patience, or a fault
+that could not be undone, ends the drill.`,
 		Example: `  spex drill --dev
   spex drill --agent n1=http://127.0.0.1:7391 --agent n2=http://127.0.0.1:7392 --token-file token --count 20
   spex drill --ask --faults isolate --html drill.html`,
@@ -134,11 +136,14 @@ func (f *drillFlags) schedule(tell func(drill.Fault)) drill.Schedule {
 
 // drill runs the whole of it. The report is written also when it was interrupted.
 func (a *app) drill(ctx context.Context, f *drillFlags) (err error) {
+	if err := f.writable(); err != nil {
+		return err
+	}
 	breaker, addrs, end, err := a.drillBreaker(ctx, f)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, end()) }()
+	defer func() { err = errors.Join(err, end(err != nil)) }()
 	w, err := drill.NewWorkload(drill.Config{
 		Addresses: addrs, Namespace: a.namespace(), Seed: f.seed, Groups: f.groups, Clients: f.clients,
 	})
@@ -149,7 +154,7 @@ func (a *app) drill(ctx context.Context, f *drillFlags) (err error) {
 	if err := w.Setup(ctx); err != nil {
 		return err
 	}
-	h, faults, err := a.drillRun(ctx, w, breaker, f)
+	h, faults, cut, err := a.drillRun(ctx, w, breaker, f)
 	if err != nil {
 		return err
 	}
@@ -162,14 +167,18 @@ func (a *app) drill(ctx context.Context, f *drillFlags) (err error) {
 	}
 	verdict := drill.Check(h, final)
 	report := drill.NewReport(h, verdict, faults)
-	if err := f.writeFiles(h, final, verdict, report); err != nil {
-		return err
-	}
-	if err := a.emit(drillReport(report), func(w io.Writer, _ painter) { _ = report.WriteText(w) }); err != nil {
-		return err
-	}
+	err = errors.Join(
+		a.emit(drillReport(report), func(w io.Writer, _ painter) { _ = report.WriteText(w) }),
+		f.writeFiles(h, final, verdict, report), cut)
 	if !verdict.OK() {
-		return answerNo("the drill found %s; the instances are left for you to look at", plural(len(verdict.Violations), "violation"))
+		if err != nil {
+			a.warnf("%v", err)
+		}
+		left := "the instances are left for you to look at"
+		if f.dev != 0 {
+			left = "see the data and logs of the cluster"
+		}
+		return answerNo("the drill found %s; %s", plural(len(verdict.Violations), "violation"), left)
 	}
 	if !f.keep && f.dev == 0 {
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.patience)
@@ -178,11 +187,25 @@ func (a *app) drill(ctx context.Context, f *drillFlags) (err error) {
 			a.warnf("%v", err)
 		}
 	}
-	return nil
+	return err
 }
 
-// drillRun runs the workload and the faults beside each other.
-func (a *app) drillRun(ctx context.Context, w *drill.Workload, breaker drill.Breaker, f *drillFlags) (*drill.History, []drill.Fault, error) {
+// noFaults is nil when a fault was made, else says why none was.
+func noFaults(faults []drill.Fault) error {
+	for _, f := range faults {
+		if f.Error == "" {
+			return nil
+		}
+	}
+	if len(faults) == 0 {
+		return errors.New("no fault was made: the drill ended before the first; give it a longer --duration, or more --patience")
+	}
+	return fmt.Errorf("no fault was made: %d were tried, the last one failed: %s", len(faults), faults[len(faults)-1].Error)
+}
+
+// drillRun runs the workload and the faults beside each other. With cut there is a
+// history, and the faults were not made as they should have been.
+func (a *app) drillRun(ctx context.Context, w *drill.Workload, breaker drill.Breaker, f *drillFlags) (h *drill.History, faults []drill.Fault, cut, err error) {
 	wanted := f.duration
 	if wanted == 0 && breaker == nil {
 		wanted = time.Minute
@@ -192,26 +215,23 @@ func (a *app) drillRun(ctx context.Context, w *drill.Workload, breaker drill.Bre
 		run, stop = context.WithTimeout(ctx, wanted)
 	}
 	defer stop()
-	var (
-		h    *drill.History
-		err  error
-		done = make(chan struct{})
-	)
+	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		defer stop()
 		h, err = w.Run(run)
 	}()
-	var faults []drill.Fault
-	var failed error
 	if breaker != nil {
-		faults, failed = w.Inject(run, breaker, f.schedule(a.tellFault))
-		if f.duration == 0 || failed != nil {
+		faults, cut = w.Inject(run, breaker, f.schedule(a.tellFault))
+		if cut == nil {
+			cut = noFaults(faults)
+		}
+		if f.duration == 0 || cut != nil {
 			stop()
 		}
 	}
 	<-done
-	return h, faults, errors.Join(err, failed)
+	return h, faults, cut, err
 }
 
 // tellFault says what is done.
@@ -227,34 +247,48 @@ func (a *app) tellFault(f drill.Fault) {
 	}
 }
 
-// writeFiles leaves what was asked for.
-func (f *drillFlags) writeFiles(h *drill.History, final *drill.Final, v *drill.Verdict, r *drill.Report) error {
-	if f.history != "" {
-		data, err := json.Marshal(struct {
-			*drill.History
-			Final *drill.Final `json:"final"`
-		}{h, final})
+// writable finds out whether the files can be written, before anything is broken.
+func (f *drillFlags) writable() error {
+	for _, name := range []string{f.history, f.html} {
+		if name == "" {
+			continue
+		}
+		file, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o644)
 		if err != nil {
 			return err
 		}
-		if err := atomicfile.WriteFile(f.history, data, 0o644); err != nil {
+		if err := file.Close(); err != nil {
 			return err
 		}
 	}
-	if f.html == "" {
-		return nil
+	return nil
+}
+
+// writeFiles leaves what was asked for.
+func (f *drillFlags) writeFiles(h *drill.History, final *drill.Final, v *drill.Verdict, r *drill.Report) error {
+	var errs []error
+	if f.history != "" {
+		errs = append(errs, atomicfile.Write(f.history, 0o644, func(w io.Writer) error {
+			return json.NewEncoder(w).Encode(struct {
+				*drill.History
+				Final *drill.Final `json:"final"`
+			}{h, final})
+		}))
 	}
-	out, err := os.Create(f.html)
-	if err != nil {
-		return err
+	if f.html != "" {
+		out, err := os.Create(f.html)
+		if err == nil {
+			err = errors.Join(v.WriteHTML(out, r.Marks()...), out.Close())
+		}
+		errs = append(errs, err)
 	}
-	return errors.Join(v.WriteHTML(out, r.Marks()...), out.Close())
+	return errors.Join(errs...)
 }
 
 // drillBreaker gives what breaks nodes, nil for nothing, the addresses of all
-// nodes, and what ends it.
-func (a *app) drillBreaker(ctx context.Context, f *drillFlags) (drill.Breaker, []string, func() error, error) {
-	nothing := func() error { return nil }
+// nodes, and what ends it, which keeps the evidence when the drill has failed.
+func (a *app) drillBreaker(ctx context.Context, f *drillFlags) (drill.Breaker, []string, func(failed bool) error, error) {
+	nothing := func(bool) error { return nil }
 	if f.dev != 0 {
 		d, err := a.startDrillCluster(ctx, f)
 		if err != nil {

@@ -23,6 +23,9 @@ const (
 	minToken = 16
 	// commandTime bounds one command of an agent.
 	commandTime = time.Minute
+	// agentAgain is the time between two tries of an agent to undo by itself what
+	// cannot be undone.
+	agentAgain = 5 * time.Second
 	// maxAgentBody bounds what an agent and a drill say to each other.
 	maxAgentBody = 64 << 10
 )
@@ -56,14 +59,15 @@ func newDrillAgentCommand(a *app) *cobra.Command {
 
 The agent runs beside a node. It is given the node in one of three ways: as a
 command after --, which it runs itself and starts again after a kill; as a
-process, by --pid or --pid-file, which it kills and pauses with signals; or by
-commands for a shell, which win over the other two:
+process, by --pid-file, which it kills and pauses with signals, or by --pid, which
+it only pauses, as a process that is started again has another id; or by commands
+for a shell, which win over the others:
 
   --kill-command 'systemctl kill -s KILL spex'   --start-command 'systemctl start spex'
 
 Isolating needs --isolate-command and --connect-command, for example with a
 firewall. The agent undoes what it did by itself when the drill has not asked for
-it in time, and when it ends.
+it within --limit, trying again until that works, and when it ends.
 
 Whoever knows the token can do all that. The agent listens on loopback unless it
 is told otherwise, and does not encrypt: reach it through SSH or a tunnel.`,
@@ -80,12 +84,12 @@ is told otherwise, and does not encrypt: reach it through SSH or a tunnel.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.listen, "listen", defaultAgentAddr, "`host:port` for the drill")
 	fl.StringVar(&f.tokenFile, "token-file", "", "`file` with the token, "+strconv.Itoa(minToken)+" characters or more (or env "+drillTokenEnv+")")
-	fl.IntVar(&f.pid, "pid", 0, "process `id` of the node")
+	fl.IntVar(&f.pid, "pid", 0, "process `id` of the node, for pauses")
 	fl.StringVar(&f.pidFile, "pid-file", "", "`file` with the process id of the node, read each time")
 	for _, v := range agentVerbs {
 		f.commands[v.name] = fl.String(v.name+"-command", "", "shell `command` that "+v.usage)
 	}
-	fl.DurationVar(&f.limit, "limit", 2*time.Minute, "undo a fault after this `time` when the drill has not")
+	fl.DurationVar(&f.limit, "limit", 2*time.Minute, "undo a fault after this `time` when the drill has not; longer than its --hold")
 	return cmd
 }
 

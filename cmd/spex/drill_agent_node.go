@@ -28,13 +28,17 @@ type agent struct {
 	mu sync.Mutex // guards the fields below, and is held while something is done
 	// child is the process of command.
 	child *process
-	// now is the fault under way, "" for none; limit undoes it.
+	// now is the fault under way, "" for none; limit undoes it, and is nil without one.
 	now   drill.FaultKind
 	limit *time.Timer
+	// undone is the fault that limit has undone since, until somebody is told.
+	undone drill.FaultKind
+	// again is the time between two tries of limit.
+	again time.Duration
 }
 
 func newAgent(f *agentFlags, token string, command []string) (*agent, error) {
-	g := &agent{flags: f, token: token, command: command, say: func(string, ...any) {}}
+	g := &agent{flags: f, token: token, command: command, say: func(string, ...any) {}, again: agentAgain}
 	ways := 0
 	for _, given := range []bool{len(command) > 0, f.pid != 0, f.pidFile != ""} {
 		if given {
@@ -59,9 +63,13 @@ func newAgent(f *agentFlags, token string, command []string) (*agent, error) {
 // kinds are the faults that the agent can make and undo.
 func (g *agent) kinds() []drill.FaultKind {
 	has := func(verb string) bool { return *g.flags.commands[verb] != "" }
-	child, signals := len(g.command) > 0, g.flags.pid != 0 || g.flags.pidFile != "" || len(g.command) > 0
+	child := len(g.command) > 0
+	// What is started again has another process id: --pid is of no use then.
+	followed := child || g.flags.pidFile != ""
+	kills := (followed || has("kill")) && (child || has("start"))
+	signals := followed || g.flags.pid != 0 && !kills
 	var list []drill.FaultKind
-	if (signals || has("kill")) && (child || has("start")) {
+	if kills {
 		list = append(list, drill.Kill)
 	}
 	if (signals || has("pause")) && (signals || has("resume")) {
@@ -79,9 +87,11 @@ type agentRequest struct {
 }
 
 type agentAnswer struct {
-	// Faults are what the agent can do, Now is what it does.
+	// Faults are what the agent can do, Now is what it does, Limit is after what time
+	// it undoes that by itself.
 	Faults []drill.FaultKind `json:"faults"`
 	Now    drill.FaultKind   `json:"now,omitempty"`
+	Limit  time.Duration     `json:"limit_ns"`
 	Error  string            `json:"error,omitempty"`
 }
 
@@ -112,7 +122,7 @@ func (g *agent) serve(w http.ResponseWriter, r *http.Request, do func(drill.Faul
 
 func (g *agent) answer(w http.ResponseWriter, err error) {
 	g.mu.Lock()
-	a := agentAnswer{Faults: g.kinds(), Now: g.now}
+	a := agentAnswer{Faults: g.kinds(), Now: g.now, Limit: g.flags.limit}
 	g.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
@@ -134,13 +144,8 @@ func (g *agent) begin(kind drill.FaultKind) error {
 	}
 	g.say("%s", kind)
 	// Also what failed half way is undone.
-	g.now = kind
-	g.limit = time.AfterFunc(g.flags.limit, func() {
-		g.say("nobody has undone %s for %s", kind, g.flags.limit)
-		if err := g.mend(kind); err != nil {
-			g.say("%v", err)
-		}
-	})
+	g.now, g.undone = kind, ""
+	defer g.limitLocked()
 	switch kind {
 	case drill.Kill:
 		return g.do("kill")
@@ -151,16 +156,50 @@ func (g *agent) begin(kind drill.FaultKind) error {
 	}
 }
 
-// mend undoes a fault; one that is not under way is no error.
+// limitLocked has the fault that is under way undone after the limit, with as many
+// tries as that takes.
+func (g *agent) limitLocked() {
+	var t *time.Timer
+	t = time.AfterFunc(g.flags.limit, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.limit != t {
+			return // it was undone while this waited for the lock
+		}
+		kind := g.now
+		g.say("nobody has undone %s for %s", kind, g.flags.limit)
+		if err := g.mendLocked(); err != nil {
+			g.say("%v; next try in %s", err, g.again)
+			t.Reset(g.again)
+			return
+		}
+		g.undone = kind
+	})
+	g.limit = t
+}
+
+// mend undoes a fault; one that is not under way is no error, unless it was but
+// ended too soon.
 func (g *agent) mend(kind drill.FaultKind) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.now != kind || kind == "" {
+	switch {
+	case kind == "":
+		return nil
+	case g.undone == kind:
+		g.undone = ""
+		return fmt.Errorf("it was undone already, after the --limit of %s", g.flags.limit)
+	case g.now != kind:
 		return nil
 	}
-	g.say("undo %s", kind)
+	return g.mendLocked()
+}
+
+// mendLocked undoes what is under way.
+func (g *agent) mendLocked() error {
+	g.say("undo %s", g.now)
 	var err error
-	switch kind {
+	switch g.now {
 	case drill.Kill:
 		err = g.do("start")
 	case drill.Pause:
@@ -171,8 +210,8 @@ func (g *agent) mend(kind drill.FaultKind) error {
 	if err != nil {
 		return err // it is under way still, and may be undone by another try
 	}
-	g.now = ""
 	g.limit.Stop()
+	g.now, g.limit = "", nil
 	return nil
 }
 
@@ -247,6 +286,7 @@ func (g *agent) close() error {
 	defer g.mu.Unlock()
 	if g.limit != nil {
 		g.limit.Stop()
+		g.limit = nil
 	}
 	if g.child == nil || !g.child.running() {
 		return err

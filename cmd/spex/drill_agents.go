@@ -47,6 +47,9 @@ func (a *app) newAgents(ctx context.Context, f *drillFlags, nodes []string) (*ag
 		if err != nil {
 			return nil, err
 		}
+		if f.hold >= answer.Limit {
+			return nil, usagef("--hold %s: the agent of %s undoes a fault by itself after %s. Give the agent a longer --limit, or use a shorter --hold", f.hold, name, answer.Limit)
+		}
 		for _, k := range f.faults {
 			if !slices.Contains(answer.Faults, drill.FaultKind(k)) {
 				return nil, usagef("the agent of %s cannot %s its node; it can: %s. Give the agent what it needs, or choose other --faults", name, k, strings.Join(faultNames(answer.Faults), ", "))

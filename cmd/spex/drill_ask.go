@@ -13,22 +13,27 @@ import (
 type operator struct {
 	a     *app
 	names []string
-	// lines has what the person types; it is closed at the end of the input.
+	// lines has the first line that was typed since the last look at it; it is closed
+	// at the end of the input.
 	lines chan string
 }
 
 func newOperator(a *app, names []string) *operator {
-	o := &operator{a: a, names: names, lines: make(chan string)}
+	o := &operator{a: a, names: names, lines: make(chan string, 1)}
 	// Nothing can end a read of a terminal: the goroutine ends with the input or
 	// with the process.
 	go readLines(a.stdin, o.lines)
 	return o
 }
 
+// readLines drops what there is no room for: one line answers a question.
 func readLines(in io.Reader, lines chan<- string) {
 	defer close(lines)
 	for s := bufio.NewScanner(in); s.Scan(); {
-		lines <- s.Text()
+		select {
+		case lines <- s.Text():
+		default:
+		}
 	}
 }
 
@@ -52,8 +57,13 @@ func (o *operator) Mend(ctx context.Context, node string, kind drill.FaultKind) 
 	return o.ask(ctx, fmt.Sprintf(doing[kind][1], node))
 }
 
-// ask waits for Enter.
+// ask waits for Enter. One that came before the question answers another question,
+// which was given up.
 func (o *operator) ask(ctx context.Context, what string) error {
+	select {
+	case <-o.lines:
+	default:
+	}
 	fmt.Fprintf(o.a.stderr, "drill: please %s, then press Enter: ", what)
 	select {
 	case _, ok := <-o.lines:

@@ -17,10 +17,9 @@ import (
 
 // drillCluster is a cluster of processes of this program, on loopback.
 type drillCluster struct {
+	a     *app
 	dir   string
 	nodes []*drillProcess
-	// failed is set when something went wrong, so that the logs stay.
-	failed bool
 }
 
 // drillProcess is one of them.
@@ -53,6 +52,7 @@ func startProcess(name string, args []string, log string) (*process, error) {
 		defer out.Close()
 		cmd.Stdout, cmd.Stderr = out, out
 	}
+	ownGroup(cmd)
 	dieWithParent(cmd)
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -90,7 +90,7 @@ func (p *process) kill() error {
 }
 
 // startDrillCluster starts the processes and waits until clients are served.
-func (a *app) startDrillCluster(ctx context.Context, f *drillFlags) (*drillCluster, error) {
+func (a *app) startDrillCluster(ctx context.Context, f *drillFlags) (_ *drillCluster, err error) {
 	for _, k := range f.faults {
 		if drill.FaultKind(k) == drill.Isolate {
 			return nil, usagef("--dev cannot isolate nodes that share one loopback: use --faults kill,pause, or agents with --isolate-command")
@@ -104,10 +104,15 @@ func (a *app) startDrillCluster(ctx context.Context, f *drillFlags) (*drillClust
 	if err != nil {
 		return nil, err
 	}
-	d := &drillCluster{dir: dir}
+	d := &drillCluster{a: a, dir: dir}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.close(true))
+		}
+	}()
 	ports, err := freePorts(3 * f.dev)
 	if err != nil {
-		return nil, errors.Join(err, d.close())
+		return nil, err
 	}
 	var join []string
 	for i := range f.dev {
@@ -123,7 +128,7 @@ func (a *app) startDrillCluster(ctx context.Context, f *drillFlags) (*drillClust
 		}
 		d.nodes = append(d.nodes, p)
 		if p.proc, err = startProcess(program, p.args, p.log); err != nil {
-			return nil, errors.Join(err, d.close())
+			return nil, err
 		}
 	}
 	a.notef("drill: %d nodes with %d shards; their data and logs are in %s", f.dev, f.shards, dir)
@@ -131,8 +136,7 @@ func (a *app) startDrillCluster(ctx context.Context, f *drillFlags) (*drillClust
 	defer cancel()
 	for _, p := range d.nodes {
 		if err := p.awaitReady(ctx); err != nil {
-			d.failed = true
-			return nil, errors.Join(err, d.close())
+			return nil, err
 		}
 	}
 	return d, nil
@@ -234,15 +238,17 @@ func (d *drillCluster) Mend(_ context.Context, node string, kind drill.FaultKind
 	return err
 }
 
-// close ends the processes. Their data goes away, unless the start failed.
-func (d *drillCluster) close() error {
+// close ends the processes. Their data and logs go away, unless the drill has failed.
+func (d *drillCluster) close(failed bool) error {
 	var errs []error
 	for _, p := range d.nodes {
 		if p.proc != nil {
 			errs = append(errs, p.proc.kill())
 		}
 	}
-	if !d.failed {
+	if failed {
+		d.a.notef("drill: the cluster is stopped; its data and logs are left in %s", d.dir)
+	} else {
 		errs = append(errs, os.RemoveAll(d.dir))
 	}
 	return errors.Join(errs...)

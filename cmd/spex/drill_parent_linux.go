@@ -7,4 +7,4 @@ import (
 
 // dieWithParent ends the child should this process be killed. Linux watches the
 // thread that started it; Go ends none that nobody has locked.
-func dieWithParent(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
+func dieWithParent(cmd *exec.Cmd) { cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL }

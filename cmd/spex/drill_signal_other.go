@@ -2,7 +2,13 @@
 
 package main
 
-import "errors"
+import (
+	"errors"
+	"os/exec"
+)
+
+// ownGroup does nothing here: an interrupt of the terminal may reach the child too.
+func ownGroup(*exec.Cmd) {}
 
 var errNoPause = errors.New("this system cannot pause a process: use --faults kill")
 

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -164,7 +166,8 @@ func TestDrillAgentPidFile(t *testing.T) {
 	}
 }
 
-// An agent that hears nothing more undoes what it did.
+// An agent that hears nothing more undoes what it did, and says so once to whoever
+// asks for it too late.
 func TestDrillAgentLimit(t *testing.T) {
 	g, b := testAgent(t, &agentFlags{limit: 30 * time.Millisecond}, "sleep", "1000")
 	pid := g.child.cmd.Process.Pid
@@ -173,8 +176,88 @@ func TestDrillAgentLimit(t *testing.T) {
 	}
 	waitUntil(t, "the agent to undo it", func() bool {
 		a, err := b.call(context.Background(), "n1", http.MethodGet, "/v1/agent", nil)
-		return err == nil && a.Now == "" && processState(pid) != "T"
+		return err == nil && a.Now == "" && a.Limit == 30*time.Millisecond && processState(pid) != "T"
 	})
+	if err := b.Mend(context.Background(), "n1", drill.Pause); err == nil || !strings.Contains(err.Error(), "undone already, after the --limit of 30ms") {
+		t.Errorf("undone too late: %v", err)
+	}
+	if err := b.Mend(context.Background(), "n1", drill.Pause); err != nil {
+		t.Errorf("undone once more: %v", err)
+	}
+}
+
+// An agent that cannot undo what it did goes on trying.
+func TestDrillAgentTriesAgain(t *testing.T) {
+	dir := t.TempDir()
+	ready, tried, mended := filepath.Join(dir, "ready"), filepath.Join(dir, "tried"), filepath.Join(dir, "mended")
+	isolate, connect := "true", fmt.Sprintf("touch %s; test -e %s && touch %s", tried, ready, mended)
+	g, b := testAgent(t, &agentFlags{limit: time.Millisecond, commands: map[string]*string{"isolate": &isolate, "connect": &connect}})
+	g.again = time.Millisecond
+	if err := b.Break(context.Background(), "n1", drill.Isolate); err != nil {
+		t.Fatal(err)
+	}
+	exists := func(name string) func() bool {
+		return func() bool { _, err := os.Stat(name); return err == nil }
+	}
+	waitUntil(t, "a first try", exists(tried))
+	if exists(mended)() {
+		t.Error("it was mended before it could be")
+	}
+	if err := os.WriteFile(ready, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "the try that works", exists(mended))
+	waitUntil(t, "the end of the fault", func() bool {
+		a, err := b.call(context.Background(), "n1", http.MethodGet, "/v1/agent", nil)
+		return err == nil && a.Now == ""
+	})
+}
+
+// TestDrillAgentKinds: a process id is good for pauses, and no more once somebody
+// else can kill the process.
+func TestDrillAgentKinds(t *testing.T) {
+	kill, pause := drill.Kill, drill.Pause
+	for _, c := range []struct {
+		name     string
+		flags    agentFlags
+		commands []string
+		want     []drill.FaultKind
+	}{
+		{"pid", agentFlags{pid: 4711}, nil, []drill.FaultKind{pause}},
+		{"pid with start", agentFlags{pid: 4711}, []string{"start"}, []drill.FaultKind{pause}},
+		{"pid with kill and start", agentFlags{pid: 4711}, []string{"kill", "start"}, []drill.FaultKind{kill}},
+		{"pid with all", agentFlags{pid: 4711}, []string{"kill", "start", "pause", "resume"}, []drill.FaultKind{kill, pause}},
+		{"pid file", agentFlags{pidFile: "pid"}, nil, []drill.FaultKind{pause}},
+		{"pid file with start", agentFlags{pidFile: "pid"}, []string{"start"}, []drill.FaultKind{kill, pause}},
+	} {
+		c.flags.limit, c.flags.commands = time.Minute, map[string]*string{}
+		for _, v := range agentVerbs {
+			text := ""
+			if slices.Contains(c.commands, v.name) {
+				text = "true"
+			}
+			c.flags.commands[v.name] = &text
+		}
+		g, err := newAgent(&c.flags, testToken, nil)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		if got := g.kinds(); !slices.Equal(got, c.want) {
+			t.Errorf("%s: it can %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+// TestDrillHoldAndLimit: a fault that the agent would undo first is refused before
+// anything is broken.
+func TestDrillHoldAndLimit(t *testing.T) {
+	sh := newShell(startFake(t))
+	sh.env[drillTokenEnv] = testToken
+	_, b := testAgent(t, &agentFlags{limit: 4 * time.Second}, "sleep", "1000")
+	if status := sh.run(t, "drill", "--agent", "n1="+b.urls["n1"], "--hold", "4s"); status != exitUsage || !strings.Contains(sh.stderr.String(), "undoes a fault by itself after 4s") {
+		t.Errorf("status %d, %q", status, sh.stderr.String())
+	}
 }
 
 func TestDrillAgentToken(t *testing.T) {
@@ -214,10 +297,25 @@ func TestDrillUsage(t *testing.T) {
 	}
 }
 
+// promptly is an operator who answers each question as it is asked, and takes it down.
+type promptly struct {
+	answers  *io.PipeWriter
+	asked    []string
+	patience int // how many questions are answered
+}
+
+func (p *promptly) Write(b []byte) (int, error) {
+	if p.asked = append(p.asked, string(b)); len(p.asked) > p.patience {
+		return len(b), p.answers.Close()
+	}
+	_, err := p.answers.Write([]byte("\n"))
+	return len(b), err
+}
+
 func TestDrillAsksTheOperator(t *testing.T) {
-	var said strings.Builder
-	a := &app{stdin: strings.NewReader("\n\n"), stderr: &said}
-	o := newOperator(a, []string{"n1", "n2"})
+	in, answers := io.Pipe()
+	p := &promptly{answers: answers, patience: 2}
+	o := newOperator(&app{stdin: in, stderr: p}, []string{"n1", "n2"})
 	if err := o.Break(context.Background(), "n2", drill.Isolate); err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +325,66 @@ func TestDrillAsksTheOperator(t *testing.T) {
 	if err := o.Break(context.Background(), "n1", drill.Kill); err == nil || !strings.Contains(err.Error(), "standard input has ended") {
 		t.Errorf("nobody answers: %v", err)
 	}
-	if !strings.Contains(said.String(), "please cut n2 off") || !strings.Contains(said.String(), "please connect n2") {
-		t.Errorf("it said %q", said.String())
+	if said := strings.Join(p.asked, ""); !strings.Contains(said, "please cut n2 off") || !strings.Contains(said, "please connect n2") {
+		t.Errorf("it said %q", said)
+	}
+}
+
+// TestDrillLateAnswer: Enter after a question was given up is no answer to the next.
+func TestDrillLateAnswer(t *testing.T) {
+	in, answers := io.Pipe()
+	defer answers.Close()
+	o := newOperator(&app{stdin: in, stderr: io.Discard}, []string{"n1"})
+	if _, err := answers.Write([]byte("\n\n\n")); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, "the answer to be read", func() bool { return len(o.lines) == 1 })
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if err := o.Break(ctx, "n1", drill.Kill); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("nobody has answered: %v", err)
+	}
+}
+
+// TestDrillWithoutFaults: a drill whose faults all fail has not been held.
+func TestDrillWithoutFaults(t *testing.T) {
+	made, failed := drill.Fault{Kind: drill.Kill}, drill.Fault{Kind: drill.Kill, Error: "the axe is blunt"}
+	for _, c := range []struct {
+		faults []drill.Fault
+		want   string
+	}{
+		{[]drill.Fault{failed, made}, ""},
+		{[]drill.Fault{failed, failed}, "2 were tried, the last one failed: the axe is blunt"},
+		{nil, "the drill ended before the first"},
+	} {
+		if err := noFaults(c.faults); c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%v: %v, want %q", c.faults, err, c.want)
+		}
+	}
+}
+
+// TestDrillFilesFirst: a file that cannot be written is found out before anything is broken.
+func TestDrillFilesFirst(t *testing.T) {
+	sh := newShell(startFake(t))
+	for _, flag := range []string{"--html", "--history"} {
+		file := filepath.Join(t.TempDir(), "missing", "file")
+		if status := sh.run(t, "drill", "--duration", "1s", flag, file); status != exitFailed || !strings.Contains(sh.stderr.String(), file) {
+			t.Errorf("%s: status %d, %q", flag, status, sh.stderr.String())
+		}
+	}
+}
+
+// TestDrillClusterLeavesEvidence: its directory goes away only when nothing was found.
+func TestDrillClusterLeavesEvidence(t *testing.T) {
+	for _, failed := range []bool{false, true} {
+		var said strings.Builder
+		d := &drillCluster{a: &app{stderr: &said}, dir: t.TempDir()}
+		if err := d.close(failed); err != nil {
+			t.Fatal(err)
+		}
+		_, err := os.Stat(d.dir)
+		if (err == nil) != failed || strings.Contains(said.String(), d.dir) != failed {
+			t.Errorf("failed %v: %v, it said %q", failed, err, said.String())
+		}
 	}
 }
