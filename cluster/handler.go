@@ -61,6 +61,9 @@ func (n *Node) Confirm(ctx context.Context, req *peerv1.ConfirmRequest) (*peerv1
 	resp := &peerv1.ConfirmResponse{Confirmed: confirmed, Term: term}
 	if req.GetAboutLeader() {
 		answer := g.Lost(ctx, req.GetLeader(), req.GetTerm())
+		if n.retiring.Load() {
+			answer.LastTerm, answer.LastIndex = 0, 0 // it cannot take over
+		}
 		resp.Lost, resp.LastTerm, resp.LastIndex = answer.Lost, answer.LastTerm, answer.LastIndex
 	}
 	return resp, nil

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spexio/spex/fsm"
@@ -131,6 +132,9 @@ type Node struct {
 
 	// stuck has the shards whose Raft does not get on without being opened again.
 	stuck chan uint32
+
+	// retiring is set when the node takes no leadership any more.
+	retiring atomic.Bool
 
 	// moving is held while a replica is opened, closed or deleted because of what
 	// the catalog says, so that nobody opens one that is being deleted.

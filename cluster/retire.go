@@ -13,9 +13,11 @@ const handOvers = 2
 // Retire moves the leadership of every group that this node leads to another
 // node, a few at a time, and returns when it leads nothing, or with an error for
 // each group that could not be moved before ctx ends. The node goes on serving
-// and forwards what is asked of it; whoever calls Retire sees to it that it is not
-// given new leaderships, and closes the node next.
+// and forwards what is asked of it, but says that it takes no leadership: a transfer
+// to a node that ends meanwhile would hold up its group for an election timeout.
+// Whoever calls Retire closes the node next.
 func (n *Node) Retire(ctx context.Context) error {
+	n.retiring.Store(true)
 	var (
 		work sync.WaitGroup
 		mu   sync.Mutex // guards errs
