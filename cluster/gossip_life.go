@@ -19,7 +19,7 @@ func (g *Gossip) rejoin(ctx context.Context) {
 	for {
 		targets := g.rejoinTargets()
 		if len(targets) > 0 {
-			_, err := g.list.Join(targets)
+			err := g.contact(ctx, targets)
 			if ctx.Err() != nil {
 				return
 			}
@@ -40,6 +40,25 @@ func (g *Gossip) rejoin(ctx context.Context) {
 		case <-timer.C:
 		}
 	}
+}
+
+// contact tries all targets, and fails when it reached none. One at a time: an
+// attempt cannot be ended, and those at addresses where nobody is any more take their
+// whole deadline, for which a node that stops must not wait more than once.
+func (g *Gossip) contact(ctx context.Context, targets []string) error {
+	var errs []error
+	for _, target := range targets {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if _, err := g.list.Join([]string{target}); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) < len(targets) {
+		return nil
+	}
+	return errors.Join(errs...)
 }
 
 // rejoinTargets returns the seeds, the last addresses of the dead, and those
@@ -102,6 +121,7 @@ func (g *Gossip) publish(timeout time.Duration) {
 // out. It returns within the deadline of ctx, or within two seconds. The node
 // does not come back before a new StartGossip; Shutdown must follow.
 func (g *Gossip) Leave(ctx context.Context) error {
+	g.cancel() // who leaves contacts nobody
 	timeout := 2 * updateTimeout
 	if d, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(d))
