@@ -62,7 +62,9 @@ func (c *catalog) judgeTogether(ctx context.Context, m fsm.ModelStatus) (more bo
 		return checker == nil, err
 	}
 	var judged []*typesv1.JointJudgement // until done is closed the computation's
-	done := c.node.judge.begin(jointKey{m.Key, task.ModelVersion, task.PendingVersion}, m.Key, func() { judged = task.Judge(checker) })
+	done := c.node.judge.begin(jointKey{m.Key, task.ModelVersion, task.PendingVersion}, m.Key, func() {
+		judged = task.Judge(func() bool { return ctx.Err() != nil }, checker)
+	})
 	select {
 	case <-done:
 	case <-ctx.Done():

@@ -22,8 +22,9 @@ const (
 // Judge judges the next deviations in their order, by the checker of the model in
 // the version that the task names; those that do not violate the specification
 // count for the ones after them, as Apply will have it. It may take long, and
-// depends on nothing else.
-func (task JointTask) Judge(checker *model.Checker) []*typesv1.JointJudgement {
+// depends on nothing else. Once stop reports true, which it is asked before every
+// comparison of a model, those are returned that are judged by then.
+func (task JointTask) Judge(stop func() bool, checker *model.Checker) []*typesv1.JointJudgement {
 	pending, version := task.Pending, task.PendingVersion
 	joint := checker
 	if len(pending) > 0 {
@@ -31,6 +32,9 @@ func (task JointTask) Judge(checker *model.Checker) []*typesv1.JointJudgement {
 	}
 	out := make([]*typesv1.JointJudgement, 0, len(task.Next))
 	for _, t := range task.Next {
+		if stop() {
+			return out
+		}
 		j := &typesv1.JointJudgement{Verdict: stillEquivalent, ModelVersion: task.ModelVersion, PendingVersion: version}
 		out = append(out, j)
 		if joint.Decide(t).Verdict != notEquivalent {
@@ -46,7 +50,10 @@ func (task JointTask) Judge(checker *model.Checker) []*typesv1.JointJudgement {
 			continue // it violates the specification by itself, and its own judgement says why
 		}
 		j.Joint = true
-		with := culprits(checker, pending, t)
+		with := culprits(stop, checker, pending, t)
+		if stop() {
+			return out[:len(out)-1]
+		}
 		j.Explanation = explainTogether(checker, t, with, len(pending))
 		for _, p := range with {
 			j.With = append(j.With, &typesv1.Transition{From: p.From, Action: p.Action, To: p.To})
@@ -63,14 +70,15 @@ func violatesWith(checker *model.Checker, with []model.Transition, t model.Trans
 }
 
 // culprits finds pending deviations with which t violates the specification, and
-// without any of which it does not. It returns none when that takes too long.
-func culprits(checker *model.Checker, pending []model.Transition, t model.Transition) []model.Transition {
+// without any of which it does not. It returns none when that takes too long, when
+// they are too many to be told, or when stop reports true.
+func culprits(stop func() bool, checker *model.Checker, pending []model.Transition, t model.Transition) []model.Transition {
 	set := pending
 	checks := 0
 	for size := max(1, len(set)/2); ; {
-		removed := false
+		removed, needed := false, 0
 		for start := 0; start < len(set); {
-			if checks++; checks > maxCulpritChecks {
+			if checks++; checks > maxCulpritChecks || stop() {
 				return nil
 			}
 			rest := append(set[:start:start], set[min(len(set), start+size):]...)
@@ -78,6 +86,9 @@ func culprits(checker *model.Checker, pending []model.Transition, t model.Transi
 				set, removed = rest, true
 			} else {
 				start += size
+				if needed++; needed > maxCulprits { // each holds at least one
+					return nil
+				}
 			}
 		}
 		if size > 1 {
@@ -85,9 +96,6 @@ func culprits(checker *model.Checker, pending []model.Transition, t model.Transi
 		} else if !removed {
 			break
 		}
-	}
-	if len(set) > maxCulprits {
-		return nil
 	}
 	return set
 }

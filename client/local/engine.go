@@ -66,8 +66,9 @@ type engine struct {
 	// how many of one specification are at the same time.
 	judging map[fsm.StepRef]bool
 	turns   map[fsm.SpecKey]chan struct{}
-	// jointly is set while deviations are judged together.
-	jointly bool
+	// jointly is set while deviations are judged together, and jointlyMore when
+	// there may be some that came meanwhile.
+	jointly, jointlyMore bool
 	closed  bool
 }
 
@@ -201,8 +202,8 @@ func (e *engine) maybeSnapshot() {
 	})
 }
 
-// Close ends the loop and waits for the judgements that are under way, which
-// nothing can break off. Closing twice is fine.
+// Close ends the loop and waits for the judgements that are under way. A single
+// comparison of a model cannot be broken off. Closing twice is fine.
 func (e *engine) Close() error {
 	e.closing.Do(func() {
 		e.mu.Lock()
