@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/pprof"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -73,58 +74,107 @@ func (m *manyInstances) fillGroup(g *store.Group, instances, steps int) {
 		m.t.Error(err)
 		return
 	}
-	index := uint64(0)
-	add := func(kind raft.LogType, data []byte) {
-		index++
-		if err := g.Logs().StoreLog(&raft.Log{Index: index, Term: 1, Type: kind, Data: data}); err != nil {
-			m.t.Error(err)
-		}
-	}
+	f := &logFiller{t: m.t, logs: g.Logs(), group: g.ID(), term: 1}
 	var conf raft.Configuration
 	for _, id := range m.voters {
 		conf.Servers = append(conf.Servers, raft.Server{ID: raft.ServerID(id), Address: raft.ServerAddress(id)})
 	}
-	add(raft.LogConfiguration, raft.EncodeConfiguration(conf))
-	var batch [][]byte
-	size := 0
-	flush := func() {
-		if len(batch) > 0 {
-			add(raft.LogCommand, encodeEntry(fsm.FeatureLevel, int64(index+1)*1e6, batch))
-		}
-		batch, size = nil, 0
-	}
-	put := func(cmd *statev1.Command) {
-		data, err := proto.Marshal(cmd)
-		if err != nil {
-			m.t.Error(err)
-			return
-		}
-		if batch = append(batch, data); len(batch) == MaxEntryCommands || size+len(data) > 200<<10 {
-			flush()
-		}
-		size += len(data)
-	}
-	put(&statev1.Command{Kind: &statev1.Command_InstallSpecification{InstallSpecification: &statev1.InstallSpecification{
+	f.add(raft.LogConfiguration, raft.EncodeConfiguration(conf))
+	f.put(&statev1.Command{Kind: &statev1.Command_InstallSpecification{InstallSpecification: &statev1.InstallSpecification{
 		Spec: manySpec, Payload: m.spec, Mode: typesv1.ModelMode_MODEL_MODE_LEARNING, ModeRevision: 1}}})
-	key := func(n int) *statev1.Key {
-		return &statev1.Key{Namespace: "default", Id: fmt.Sprintf("order-%d-%08d", g.ID(), n)}
-	}
-	request := func(n, step int) string { return fmt.Sprintf("0194f3a0-%04x-7000-8000-%012x", step, n) }
 	for n := range instances {
-		put(&statev1.Command{Principal: "tester", Kind: &statev1.Command_InitInstance{InitInstance: &statev1.InitInstance{
-			Key: key(n), Spec: "order", SpecVersion: 1, RequestId: request(n, 0)}}})
+		f.put(&statev1.Command{Principal: "tester", Kind: &statev1.Command_InitInstance{InitInstance: &statev1.InitInstance{
+			Key: f.key(n), Spec: "order", SpecVersion: 1, RequestId: f.request(n, 0)}}})
 	}
 	for s := range steps {
-		action, state := "ping", "right"
-		if s%2 == 1 {
-			action, state = "pong", "left"
-		}
 		for n := range instances {
-			put(&statev1.Command{Principal: "tester", Kind: &statev1.Command_Step{Step: &statev1.Step{
-				Key: key(n), Action: action, ToState: state, ExpectedSeq: uint64(s + 2), RequestId: request(n, s+1)}}})
+			f.step(n, s)
 		}
 	}
-	flush()
+	f.flush()
+}
+
+// grow appends steps of all instances to the logs of all groups, until each has
+// as much behind its snapshot as makes the next one due.
+func (m *manyInstances) grow(groups, instances, steps int) {
+	m.t.Helper()
+	st := m.open()
+	defer st.Close()
+	for id := range groups {
+		g, err := st.Group(uint32(id + 1))
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		last, err := g.Logs().LastIndex()
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		term, err := g.Stable().GetUint64([]byte("CurrentTerm"))
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		f := &logFiller{t: m.t, logs: g.Logs(), group: g.ID(), term: term, index: last}
+		for n := 0; f.bytes < DefaultSnapshotBytes; n++ {
+			f.step(n%(instances/groups), steps+n/(instances/groups))
+		}
+		f.flush()
+	}
+}
+
+// logFiller writes entries of commands to a log.
+type logFiller struct {
+	t           testing.TB
+	logs        raft.LogStore
+	group       uint32
+	term, index uint64
+	batch       [][]byte
+	// size is that of the batch, bytes that of all entries.
+	size, bytes int
+}
+
+func (f *logFiller) add(kind raft.LogType, data []byte) {
+	f.index++
+	f.bytes += len(data)
+	if err := f.logs.StoreLog(&raft.Log{Index: f.index, Term: f.term, Type: kind, Data: data}); err != nil {
+		f.t.Error(err)
+	}
+}
+
+func (f *logFiller) flush() {
+	if len(f.batch) > 0 {
+		f.add(raft.LogCommand, encodeEntry(fsm.FeatureLevel, int64(f.index+2)*1e6, f.batch))
+	}
+	f.batch, f.size = nil, 0
+}
+
+func (f *logFiller) put(cmd *statev1.Command) {
+	data, err := proto.Marshal(cmd)
+	if err != nil {
+		f.t.Error(err)
+		return
+	}
+	if f.batch = append(f.batch, data); len(f.batch) == MaxEntryCommands || f.size+len(data) > 200<<10 {
+		f.flush()
+	}
+	f.size += len(data)
+}
+
+// step is the s-th step of the n-th instance, from 0 on.
+func (f *logFiller) step(n, s int) {
+	action, state := "ping", "right"
+	if s%2 == 1 {
+		action, state = "pong", "left"
+	}
+	f.put(&statev1.Command{Principal: "tester", Kind: &statev1.Command_Step{Step: &statev1.Step{
+		Key: f.key(n), Action: action, ToState: state, ExpectedSeq: uint64(s + 2), RequestId: f.request(n, s+1)}}})
+}
+
+func (f *logFiller) key(n int) *statev1.Key {
+	return &statev1.Key{Namespace: "default", Id: fmt.Sprintf("order-%d-%08d", f.group, n)}
+}
+
+func (f *logFiller) request(n, step int) string {
+	return fmt.Sprintf("0194f3a0-%04x-7000-8000-%012x", step, n)
 }
 
 // start opens all groups, as many at a time as a node does, and waits until
@@ -162,6 +212,7 @@ func (m *manyInstances) startGroup(st *store.Store, id uint32) (*Group, *fsm.Sha
 	_, trans := raft.NewInmemTransport("a")
 	machine := fsm.NewShard()
 	group, err := Open(Config{ID: g.ID(), NodeID: "a", Machine: machine, Timing: LAN(), Transport: testTransport{InmemTransport: trans},
+		SnapshotBytes: 1 << 40, // none but those that the test takes
 		Stores: Stores{Logs: g.Logs(), Stable: g.Stable(), Snapshots: g.Snapshots(), LogSize: func() (int64, uint64) {
 			bytes, entries := g.LogBytes()
 			return int64(bytes), entries
@@ -232,15 +283,19 @@ func profile(t *testing.T, phase string) (stop func()) {
 }
 
 // TestRestartWithManyInstances measures how long a node takes from opening its
-// storage until all its groups serve, from logs alone and from snapshots. How long is in
+// storage until all its groups serve, from logs alone, from snapshots, and from
+// snapshots with the log that may have been written since. How long is in
 // docs/benchmarks.md; here the instances are counted.
 func TestRestartWithManyInstances(t *testing.T) {
 	m := &manyInstances{t: t, dir: t.TempDir(), spec: orderPayload(t), voters: []string{"a"}}
 	m.fill(*restartGroups, *restartInstances, *restartSteps)
-	for _, from := range []string{"logs", "snapshots"} {
+	for _, from := range []string{"logs", "snapshots", "snapshots and as much log as there may be"} {
+		if strings.Contains(from, "log as") {
+			m.grow(*restartGroups, *restartInstances, *restartSteps)
+		}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		stop := profile(t, from)
+		stop := profile(t, strings.ReplaceAll(from, " ", "-"))
 		cpu, begin := cpuTime(t), time.Now()
 		st := m.open()
 		groups, machines := m.start(st, *restartGroups)
