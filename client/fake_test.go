@@ -294,6 +294,11 @@ func (n *fakeNode) DeleteInstance(_ context.Context, r *spexv1.DeleteInstanceReq
 	return &spexv1.DeleteInstanceResponse{Deleted: true}, err
 }
 
+func (n *fakeNode) TransferLeadership(_ context.Context, r *spexv1.TransferLeadershipRequest) (*spexv1.TransferLeadershipResponse, error) {
+	err := n.handle("", func() {})
+	return &spexv1.TransferLeadershipResponse{To: r.GetNode()}, err
+}
+
 // TransitionBatch runs the script once for each step: a fault with a detail
 // becomes the result of its step, any other ends the call.
 func (n *fakeNode) TransitionBatch(_ context.Context, r *spexv1.TransitionBatchRequest) (*spexv1.TransitionBatchResponse, error) {

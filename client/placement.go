@@ -56,7 +56,8 @@ func (c *Client) SetPlacement(ctx context.Context, change PlacementChange) (*spe
 
 // TransferLeadership moves the leadership of a shard, 0 being the catalog, to a
 // node that has a vote in it; an empty node leaves the choice to the leader. It
-// returns once the other leads.
+// returns once the other leads. It is not repeated when it may have been made, and
+// refused with ErrPlacementChanged when nobody answers who could take over.
 func (c *Client) TransferLeadership(ctx context.Context, shard uint32, node string) (*spexv1.TransferLeadershipResponse, error) {
 	return unary(ctx, c, call{name: "TransferLeadership", write: true, once: true}, &spexv1.TransferLeadershipRequest{Shard: shard, Node: node},
 		func(ep *endpoint) rpc[spexv1.TransferLeadershipRequest, spexv1.TransferLeadershipResponse] {

@@ -99,6 +99,42 @@ func TestRetryScenarios(t *testing.T) {
 	}
 }
 
+// A transfer of leadership holds up its group, so one that failed is not asked for
+// again; a node that does not know the leader is not a failure.
+func TestATransferIsNotRepeated(t *testing.T) {
+	for _, tc := range []struct {
+		name     string
+		script   []fault
+		want     error // nil: the leadership moved
+		attempts uint64
+		sure     bool
+	}{
+		{"it may have been made", []fault{inDoubt(typesv1.Reason_REASON_UNAVAILABLE)}, ErrUnavailable, 1, false},
+		{"a proxy answered", []fault{bare(codes.Unavailable)}, ErrUnavailable, 1, false},
+		{"the heir is down", []fault{reason(typesv1.Reason_REASON_PLACEMENT_CHANGED)}, ErrPlacementChanged, 1, true},
+		{"no leader for a moment", []fault{reason(typesv1.Reason_REASON_NO_LEADER)}, nil, 2, false},
+		{"refused before it was tried", []fault{reason(typesv1.Reason_REASON_UNAVAILABLE)}, nil, 2, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				net := newNet("a:1")
+				defer net.stop()
+				net.node("a:1").script = tc.script
+				c := net.client(t, nil, "a:1")
+				defer c.Close()
+				resp, err := c.TransferLeadership(context.Background(), 3, "n2")
+				var e *Error
+				if tc.want == nil && (err != nil || resp.GetTo() != "n2") || tc.want != nil && (!errors.Is(err, tc.want) || !errors.As(err, &e) || e.NotApplied != tc.sure) {
+					t.Errorf("got %v, %v; want %v, NotApplied %t", resp, err, tc.want, tc.sure)
+				}
+				if got := c.Stats().Attempts; got != tc.attempts {
+					t.Errorf("%d attempts, want %d", got, tc.attempts)
+				}
+			})
+		})
+	}
+}
+
 // A retry must never be a new request (I2), also when the client made the id.
 func TestRetryKeepsGeneratedRequestID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

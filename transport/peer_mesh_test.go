@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,7 +68,7 @@ func (m *peerMesh) dial(ctx context.Context, address string) (net.Conn, error) {
 	l := m.listeners[address]
 	m.mu.Unlock()
 	if l == nil {
-		return nil, fmt.Errorf("connection to %s refused", address)
+		return nil, &net.OpError{Op: "dial", Net: "mesh", Err: fmt.Errorf("%s: %w", address, syscall.ECONNREFUSED)}
 	}
 	return l.DialContext(ctx)
 }

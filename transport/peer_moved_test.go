@@ -44,6 +44,9 @@ func TestMovedPeerIsAnswered(t *testing.T) {
 	m.announce("n2", "b:1") // gossip holds on to it
 	want(moved, "n1", "n1")
 	want(n1, "n2", "new n2")
+	if n1.Gone(t.Context(), "n2") {
+		t.Error("the process of n2 is looked for at its old address")
+	}
 	m.start("n2", "b:3", answer("newest n2"), at("b:3"))
 	want(n1, "n2", "newest n2")
 	// What a node said holds no longer than until gossip has news.

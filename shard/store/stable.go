@@ -76,10 +76,13 @@ func noteEnd(group uint32) []byte {
 	return noteKey(group+1, "")
 }
 
-// newStableValues is for a group that never had any: what a group of the same
-// id that was removed has left in the notes goes first.
-func newStableValues(db *raftboltdb.BoltStore, notes *pebbleDB, group uint32) (*sealedStable, error) {
-	err := notes.commit(func(b *pebble.Batch) error { return b.DeleteRange(noteKey(group, ""), noteEnd(group), nil) })
+// newStableValues is for a group that never had any. A shard of the same id that
+// was removed has left nothing in the notes: they go with its manifest, at once. The
+// catalog's manifest is not in Pebble, so its notes may be left, and go first.
+func newStableValues(db *raftboltdb.BoltStore, notes *pebbleDB, group uint32) (_ *sealedStable, err error) {
+	if group == CatalogGroup {
+		err = notes.commit(func(b *pebble.Batch) error { return b.DeleteRange(noteKey(group, ""), noteEnd(group), nil) })
+	}
 	return &sealedStable{db: db, notes: notes, group: group, values: map[string][]byte{}}, err
 }
 
