@@ -156,43 +156,79 @@ func (r *reach) leaderKnown(group uint32) bool {
 	return known
 }
 
-// look asks all replicas of the group at once. It finds nothing when ctx ends first.
+// look finds out whether the node is cut off. It finds nothing when ctx ends first.
 func (r *reach) look(ctx context.Context, group uint32) error {
 	voters, name := r.voters(group)
-	if len(voters) == 0 {
+	s := r.ask(ctx, group, voters)
+	if len(voters) == 0 || s.leads || ctx.Err() != nil || 2*s.answered > len(voters) {
 		return nil
 	}
-	call, cancel := context.WithTimeout(ctx, r.tenths(lookPatience))
+	return fmt.Errorf("this node is cut off: of the %d replicas of %s it reaches %d, itself included, which are no majority", len(voters), name, s.answered)
+}
+
+// successor returns another leader than the one that is being asked, as soon as a
+// replica of the group knows it, "" when ctx ends first. A router without a replica
+// of the group has nobody else to tell it that the leader hangs or was cut off.
+func (r *reach) successor(ctx context.Context, group uint32, asked string) string {
+	for {
+		if sleep(ctx, r.tenths(lookPatience)) != nil {
+			return ""
+		}
+		voters, _ := r.voters(group)
+		if s := r.ask(ctx, group, voters); s.leader != "" && s.leader != asked {
+			return s.leader
+		}
+	}
+}
+
+// standing is what the replicas of a group say.
+type standing struct {
+	// answered counts those that do, this node included if it is one of them; leads
+	// says that one of them leads.
+	answered int
+	leads    bool
+	// leader is who leads in the highest term that one of them knows a leader of.
+	leader string
+	term   uint64
+}
+
+// ask asks all replicas of a group at once.
+func (r *reach) ask(ctx context.Context, group uint32, voters []string) standing {
+	ctx, cancel := context.WithTimeout(ctx, r.tenths(lookPatience))
 	defer cancel()
-	answered, leads := make([]bool, len(voters)), make([]bool, len(voters))
-	var asked sync.WaitGroup
-	for i, id := range voters {
+	var (
+		asked sync.WaitGroup
+		mu    sync.Mutex // guards s
+		s     standing
+	)
+	for _, id := range voters {
 		if id == r.node.cfg.Self.GetId() {
-			answered[i] = true
+			mu.Lock()
+			s.answered++
+			mu.Unlock()
 			continue
 		}
 		asked.Go(func() {
-			resp, err := r.node.cfg.Peers.Status(call, id, &peerv1.StatusRequest{Groups: []uint32{group}})
-			answered[i] = err == nil
+			resp, err := r.node.cfg.Peers.Status(ctx, id, &peerv1.StatusRequest{Groups: []uint32{group}})
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			s.answered++
 			for _, g := range resp.GetGroups() {
-				leads[i] = leads[i] || g.GetGroup() == group && (g.GetLeading() || g.GetLeader() == id)
+				if g.GetGroup() != group {
+					continue
+				}
+				s.leads = s.leads || g.GetLeading() || g.GetLeader() == id
+				if g.GetLeader() != "" && g.GetTerm() > s.term {
+					s.leader, s.term = g.GetLeader(), g.GetTerm()
+				}
 			}
 		})
 	}
 	asked.Wait()
-	n := 0
-	for i := range voters {
-		if leads[i] {
-			return nil
-		}
-		if answered[i] {
-			n++
-		}
-	}
-	if ctx.Err() != nil || 2*n > len(voters) {
-		return nil
-	}
-	return fmt.Errorf("this node is cut off: of the %d replicas of %s it reaches %d, itself included, which are no majority", len(voters), name, n)
+	return s
 }
 
 // voters are the replicas that elect the group's leader, as far as is known here.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,7 +37,15 @@ func (h reachGroups) Get(id uint32) (group, bool) { return h.group, id == 1 && h
 type reachPeers struct {
 	Peers
 	answer []string
-	leader string
+
+	mu     sync.Mutex // guards leader
+	leader string     // the one that leads, as all that answer say
+}
+
+func (p *reachPeers) elect(leader string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leader = leader
 }
 
 func (p *reachPeers) Status(ctx context.Context, to string, req *peerv1.StatusRequest) (*peerv1.StatusResponse, error) {
@@ -47,7 +56,9 @@ func (p *reachPeers) Status(ctx context.Context, to string, req *peerv1.StatusRe
 		<-ctx.Done()
 		return nil, fsm.Errorf(typesv1.Reason_REASON_UNAVAILABLE, "node %s did not answer", to)
 	}
-	return &peerv1.StatusResponse{Groups: []*peerv1.GroupStatus{{Group: 1, Leading: to == p.leader}}}, nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return &peerv1.StatusResponse{Groups: []*peerv1.GroupStatus{{Group: 1, Term: 3, Leader: p.leader, Leading: to == p.leader}}}, nil
 }
 
 // TestCutOff: a node is cut off from a group when it knows no leader of it, none of
@@ -134,4 +145,50 @@ func TestCutOffIsBelievedForAMoment(t *testing.T) {
 		}
 		want("after it", true, 500*time.Millisecond)
 	})
+}
+
+// TestAHungLeaderIsLeftElsewhere: a router without a replica of the group leaves a
+// leader that hangs when a replica knows its successor, goes straight to it;
+// a leader that is merely slow is waited for.
+func TestAHungLeaderIsLeftElsewhere(t *testing.T) {
+	for _, tc := range []struct {
+		name, leader string
+		took         time.Duration
+		asked        string
+	}{
+		{"replaced", "d", 3 * time.Second, "b d"},
+		{"slow", "b", 4 * time.Second, "b"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				peers := &reachPeers{answer: []string{"c", "d"}}
+				n := newNode(NodeConfig{Self: &statev1.Node{Id: "a"}, Peers: peers, groups: reachGroups{group: &reachGroup{voters: []string{"b", "c", "d"}}}})
+				defer n.stop()
+				peers.leader = "b"
+				go func() {
+					time.Sleep(1800 * time.Millisecond)
+					peers.elect(tc.leader)
+				}()
+				var asked []string
+				start := time.Now()
+				ask := func(ctx context.Context, target string) error {
+					asked = append(asked, target)
+					if target == "b" {
+						return sleep(ctx, 4*time.Second)
+					}
+					return nil
+				}
+				err := n.router.attemptElsewhere(t.Context(), 1, "b", ask)
+				if e := asError(err); e != nil && e.LeaderID != "" {
+					err = n.router.attemptElsewhere(t.Context(), 1, e.LeaderID, ask)
+				}
+				if got := strings.Join(asked, " "); err != nil || got != tc.asked {
+					t.Errorf("%v, asked %s, want %s", err, got, tc.asked)
+				}
+				if took := time.Since(start); took > tc.took {
+					t.Errorf("it took %v, want at most %v", took, tc.took)
+				}
+			})
+		})
+	}
 }

@@ -143,8 +143,11 @@ func (r *router) pause(ctx context.Context, group uint32, asked string, d time.D
 // its leadership on answers when it has lost it.
 func (r *router) attempt(ctx context.Context, group uint32, target string, what effect, f func(ctx context.Context, target string) error) error {
 	g, here := r.node.host.Get(group)
-	if !here || what == moves || target == r.node.cfg.Self.GetId() || r.node.cfg.groups != nil {
+	switch {
+	case what == moves || target == r.node.cfg.Self.GetId() || r.node.cfg.groups != nil:
 		return f(ctx, target)
+	case !here:
+		return r.attemptElsewhere(ctx, group, target, f)
 	}
 	if leader, _ := g.Leader(); leader != target {
 		return f(ctx, target)
@@ -170,6 +173,27 @@ func (r *router) attempt(ctx context.Context, group uint32, target string, what 
 	cancel()
 	<-watched
 	return err
+}
+
+// attemptElsewhere is attempt for a group that has no replica here: those of other
+// nodes are asked who leads by now.
+func (r *router) attemptElsewhere(ctx context.Context, group uint32, target string, f func(ctx context.Context, target string) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	found := make(chan string, 1)
+	go func() {
+		leader := r.reach.successor(ctx, group, target)
+		cancel()
+		found <- leader
+	}()
+	err := f(ctx, target)
+	cancel()
+	leader := <-found
+	if e := asError(err); leader == "" || err == nil || e != nil && !wanders(e) || e == nil && !endedByContext(err) {
+		return err
+	}
+	e := r.node.unavailable("node %s has not answered, and %s leads by now: %v", target, leader, err)
+	e.NotApplied, e.LeaderID = false, leader
+	return e
 }
 
 func endedByContext(err error) bool {
