@@ -13,6 +13,7 @@ import (
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
+	"github.com/spexio/spex/shard/store"
 )
 
 // transferPoll is how often it is looked who leads after a transfer.
@@ -40,26 +41,27 @@ var planKinds = map[plan.Kind]spexv1.PlanKind{
 
 // GetPlan tells what the leader of the catalog is about to move.
 func (n *Node) GetPlan(ctx context.Context, _ *spexv1.GetPlanRequest) (*spexv1.GetPlanResponse, error) {
-	p, err := n.Plan(ctx)
+	req := &peerv1.PlacementRequest{Target: &peerv1.Target{Group: store.CatalogGroup}}
+	p, err := onLeader(ctx, n, store.CatalogGroup, reads, req, n.PeerPlacement, n.cfg.Peers.Placement)
 	if err != nil {
 		return nil, err
 	}
-	placing := n.Placing()
 	resp := &spexv1.GetPlanResponse{
-		Paused: p.Paused, DeadAfter: durationpb.New(placing.DeadAfter), Replicas: uint32(placing.Replicas),
-		Running: n.planChanges(p.Running), Next: n.planChanges(p.Next), Steps: n.planChanges(p.Steps),
+		Paused: p.GetPaused(), DeadAfter: durationpb.New(time.Duration(p.GetDeadAfterNanos())), Replicas: p.GetReplicas(),
+		Running: n.planChanges(p.GetRunning()), Next: n.planChanges(p.GetNext()), Steps: n.planChanges(p.GetSteps()),
 	}
-	for _, w := range p.Waiting {
-		resp.Waiting = append(resp.Waiting, &spexv1.PlanWait{Shard: w.Group, Node: w.Node, NodeName: n.nameOf(w.Node), Why: w.Why})
+	for _, w := range p.GetWaiting() {
+		resp.Waiting = append(resp.Waiting, &spexv1.PlanWait{Shard: w.GetGroup(), Node: w.GetNode(), NodeName: n.nameOf(w.GetNode()), Why: w.GetWhy()})
 	}
 	return resp, nil
 }
 
-func (n *Node) planChanges(list []plan.Change) []*spexv1.PlanChange {
+func (n *Node) planChanges(list []*peerv1.PlacementChange) []*spexv1.PlanChange {
 	var out []*spexv1.PlanChange
 	for _, c := range list {
 		out = append(out, &spexv1.PlanChange{
-			Kind: planKinds[c.Kind], Shard: c.Group, Node: c.Node, NodeName: n.nameOf(c.Node), From: c.From, FromName: n.nameOf(c.From), Why: c.Why,
+			Kind: planKinds[plan.Kind(c.GetKind())], Shard: c.GetGroup(), Node: c.GetNode(), NodeName: n.nameOf(c.GetNode()),
+			From: c.GetFrom(), FromName: n.nameOf(c.GetFrom()), Why: c.GetWhy(),
 		})
 	}
 	return out

@@ -35,7 +35,7 @@ func (n *Node) Status(ctx context.Context, req *spexv1.GetStatusRequest) (*spexv
 	cluster := n.catalog.machine.Cluster()
 	resp := &spexv1.GetStatusResponse{
 		ClusterId: cluster.ID, ClusterName: cluster.Name, NodeId: n.cfg.Self.GetId(), FeatureLevel: cluster.FeatureLevel, ReplicasAsked: cluster.Replicas,
-		PlacementPaused: n.Placing().Paused,
+		PlacementPaused: n.catalog.machine.Placing().Paused,
 	}
 	nodes := n.catalog.machine.Nodes()
 	answers := n.askAll(ctx, nodes, req.GetStateHash())

@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
@@ -195,6 +197,27 @@ func TestShardThatDidNotCloseIsOpenedAgain(t *testing.T) {
 		}
 		if n.closeAgain(t.Context()); n.replicas[1] == nil {
 			t.Error("it was not deleted, does not hang any more, and is not here")
+		}
+	})
+}
+
+// TestPlanTellsWhatItGoesBy: a node that is behind shows the plan with the settings that
+// the leader of the catalog went by, not with its own.
+func TestPlanTellsWhatItGoesBy(t *testing.T) {
+	inWorld(t, 4, func(t *testing.T, w *world) {
+		catalog := w.log(0)
+		n := w.nodes[catalog.nonvoters[0]].proc.node
+		replicas := uint32(2)
+		change := &spexv1.SetPlacementRequest{Replicas: &replicas, DeadAfter: durationpb.New(time.Hour)}
+		if _, err := catalog.leader.proc.node.SetPlacement(t.Context(), change); err != nil {
+			t.Fatal(err)
+		}
+		if own := n.catalog.machine.Placing(); own.Replicas != 3 {
+			t.Fatalf("the node is not behind: it has %+v", own)
+		}
+		p, err := n.GetPlan(t.Context(), nil)
+		if err != nil || p.GetReplicas() != 2 || p.GetDeadAfter().AsDuration() != time.Hour || len(p.GetNext()) == 0 {
+			t.Errorf("%v, %v", p, err)
 		}
 	})
 }

@@ -12,6 +12,7 @@ import (
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+	spexv1 "github.com/spexio/spex/proto/spex/v1"
 )
 
 // goodSkew is how far good clocks are off at most.
@@ -369,21 +370,21 @@ func (w *world) move(ctx context.Context, p *worldProc) {
 			staying++
 		}
 	}
+	become := func(state spexv1.NodeState) {
+		w.trace("%s is to be %s, at %s", id, state, p.id)
+		_, _ = p.node.SetNodeState(ctx, &spexv1.SetNodeStateRequest{Node: id, State: state})
+	}
 	switch what := w.rng.IntN(5); {
 	case what == 0 && len(w.order) < 7:
 		w.counts["added"]++
 		w.join(w.add(fmt.Sprintf("n%d", len(w.order)+1)))
 	case what == 1 && staying >= 3:
-		w.trace("decommission %s at %s", id, p.id)
-		_, _ = p.node.Decommission(ctx, id)
+		become(spexv1.NodeState_NODE_STATE_DECOMMISSIONING)
 	case what == 2 && staying >= 3 && w.nodes[id].proc == nil:
-		w.trace("remove %s at %s", id, p.id)
-		_, _ = p.node.RemoveNode(ctx, id)
+		become(spexv1.NodeState_NODE_STATE_REMOVED)
 	case what == 3 && staying >= 3:
-		w.trace("drain %s at %s", id, p.id)
-		_, _ = p.node.Drain(ctx, id)
+		become(spexv1.NodeState_NODE_STATE_DRAINING)
 	case what == 4:
-		w.trace("activate %s at %s", id, p.id)
-		_, _ = p.node.Activate(ctx, id)
+		become(spexv1.NodeState_NODE_STATE_ACTIVE)
 	}
 }

@@ -119,16 +119,22 @@ func settled(t *testing.T, c *Cluster, ask int, what string, cond func(*spexv1.G
 	deadline := time.Now().Add(3 * Patience)
 	for {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		p, err := c.Server(ask).Node().Plan(ctx)
+		p, err := c.Server(ask).Node().GetPlan(ctx, nil)
 		cancel()
-		if err == nil && len(p.Steps) == 0 && len(p.Running) == 0 && cond(c.Status(ask)) {
+		if err == nil && len(p.GetSteps()) == 0 && len(p.GetRunning()) == 0 && cond(c.Status(ask)) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %v in vain for: %s: %v, plan %+v, status %v", 3*Patience, what, err, p, c.Status(ask))
+			t.Fatalf("waited %v in vain for: %s: %v, plan %v, status %v", 3*Patience, what, err, p, c.Status(ask))
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+}
+
+// become says what may be done with a node.
+func become(ctx context.Context, n *cluster.Node, node string, state spexv1.NodeState) error {
+	_, err := n.SetNodeState(ctx, &spexv1.SetNodeStateRequest{Node: node, State: state})
+	return err
 }
 
 // spread tells whether all nodes of a status hold and lead equally much, and nobody else
@@ -206,7 +212,7 @@ func TestReplicasFollowTheNodes(t *testing.T) {
 	}
 	ctx := testContext(t)
 	for _, leaving := range []string{"n1", "n2"} {
-		if _, err := c.Server(0).Node().Decommission(ctx, leaving); err != nil {
+		if err := become(ctx, c.Server(0).Node(), leaving, spexv1.NodeState_NODE_STATE_DECOMMISSIONING); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -270,11 +276,11 @@ func TestRemovedNodeIsTold(t *testing.T) {
 	settled(t, c, 0, "four nodes to hold 3 replicas each", func(st *spexv1.GetStatusResponse) bool { return spread(st, 4, 3) })
 	s := newSteppers(t, c, 0, 1, 2)
 	ctx := testContext(t)
-	if _, err := c.Server(0).Node().RemoveNode(ctx, "n3"); err == nil || !strings.Contains(err.Error(), "answers") {
+	if err := become(ctx, c.Server(0).Node(), "n3", spexv1.NodeState_NODE_STATE_REMOVED); err == nil || !strings.Contains(err.Error(), "answers") {
 		t.Fatalf("a node that answers: %v", err)
 	}
 	c.Partition([]int{0, 1, 2})
-	if _, err := c.Server(0).Node().RemoveNode(ctx, "n3"); err != nil {
+	if err := become(ctx, c.Server(0).Node(), "n3", spexv1.NodeState_NODE_STATE_REMOVED); err != nil {
 		t.Fatal(err)
 	}
 	settled(t, c, 0, "three nodes to hold everything, and no other to be listed", func(st *spexv1.GetStatusResponse) bool { return spread(st, 3, 3) })
@@ -308,36 +314,38 @@ func TestDrainedNodeLeadsNothing(t *testing.T) {
 	ctx := testContext(t)
 	node := fmt.Sprintf("n%d", c.Leader(0, 0))
 	ask := c.Server(0).Node()
-	if _, err := ask.Drain(ctx, node); err != nil {
+	if err := become(ctx, ask, node, spexv1.NodeState_NODE_STATE_DRAINING); err != nil {
 		t.Fatal(err)
 	}
 	settled(t, c, 0, "the node to lead nothing", func(st *spexv1.GetStatusResponse) bool {
 		leaders, replicas := leads(st, node)
 		return leaders == 0 && replicas == 6 && st.GetCatalog().GetLeaderName() != node && spread(st, 3, 3)
 	})
-	if _, err := ask.RemoveNode(ctx, node); err == nil {
+	if err := become(ctx, ask, node, spexv1.NodeState_NODE_STATE_REMOVED); err == nil {
 		t.Error("a node that answers was removed")
 	}
-	if _, err := ask.Drain(ctx, "n7"); err == nil || !strings.Contains(err.Error(), "n7") {
+	if err := become(ctx, ask, "n7", spexv1.NodeState_NODE_STATE_DRAINING); err == nil || !strings.Contains(err.Error(), "n7") {
 		t.Errorf("a node that there is not: %v", err)
 	}
-	if _, err := ask.Activate(ctx, node); err != nil {
+	if err := become(ctx, ask, node, spexv1.NodeState_NODE_STATE_ACTIVE); err != nil {
 		t.Fatal(err)
 	}
 	settled(t, c, 0, "the node to lead its share", func(st *spexv1.GetStatusResponse) bool {
 		leaders, _ := leads(st, node)
 		return leaders == 2
 	})
-	if err := ask.Pause(ctx); err != nil {
-		t.Fatal(err)
+	pause := func(yes bool) {
+		t.Helper()
+		if _, err := ask.SetPlacement(ctx, &spexv1.SetPlacementRequest{Paused: &yes}); err != nil {
+			t.Fatal(err)
+		}
 	}
+	pause(true)
 	if err := ask.TransferLeadership(ctx, 1, node); err != nil {
 		t.Fatal(err)
 	}
 	Eventually(t, "the leadership to be where it was asked for", func() bool { return c.Status(0).GetShards()[0].GetLeaderName() == node })
-	if err := ask.Resume(ctx); err != nil {
-		t.Fatal(err)
-	}
+	pause(false)
 	s.end(t, 0)
 }
 

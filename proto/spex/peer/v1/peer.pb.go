@@ -1985,10 +1985,13 @@ type PlacementResponse struct {
 	Next    []*PlacementChange `protobuf:"bytes,2,rep,name=next,proto3" json:"next,omitempty"`
 	Running []*PlacementChange `protobuf:"bytes,3,rep,name=running,proto3" json:"running,omitempty"`
 	// What would be done and has to wait.
-	Waiting       []*PlacementWait `protobuf:"bytes,4,rep,name=waiting,proto3" json:"waiting,omitempty"`
-	Paused        bool             `protobuf:"varint,5,opt,name=paused,proto3" json:"paused,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Waiting []*PlacementWait `protobuf:"bytes,4,rep,name=waiting,proto3" json:"waiting,omitempty"`
+	Paused  bool             `protobuf:"varint,5,opt,name=paused,proto3" json:"paused,omitempty"`
+	// What placement goes by, as it is where the rest was worked out.
+	Replicas       uint32 `protobuf:"varint,6,opt,name=replicas,proto3" json:"replicas,omitempty"`
+	DeadAfterNanos int64  `protobuf:"varint,7,opt,name=dead_after_nanos,json=deadAfterNanos,proto3" json:"dead_after_nanos,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *PlacementResponse) Reset() {
@@ -2054,6 +2057,20 @@ func (x *PlacementResponse) GetPaused() bool {
 		return x.Paused
 	}
 	return false
+}
+
+func (x *PlacementResponse) GetReplicas() uint32 {
+	if x != nil {
+		return x.Replicas
+	}
+	return 0
+}
+
+func (x *PlacementResponse) GetDeadAfterNanos() int64 {
+	if x != nil {
+		return x.DeadAfterNanos
+	}
+	return 0
 }
 
 // PlacementChange is one change; kind is a plan.Kind.
@@ -2355,13 +2372,15 @@ const file_spex_peer_v1_peer_proto_rawDesc = "" +
 	"\rKIND_TRANSFER\x10\x05\"\x1a\n" +
 	"\x18ChangeMembershipResponse\"@\n" +
 	"\x10PlacementRequest\x12,\n" +
-	"\x06target\x18\x01 \x01(\v2\x14.spex.peer.v1.TargetR\x06target\"\x83\x02\n" +
+	"\x06target\x18\x01 \x01(\v2\x14.spex.peer.v1.TargetR\x06target\"\xc9\x02\n" +
 	"\x11PlacementResponse\x123\n" +
 	"\x05steps\x18\x01 \x03(\v2\x1d.spex.peer.v1.PlacementChangeR\x05steps\x121\n" +
 	"\x04next\x18\x02 \x03(\v2\x1d.spex.peer.v1.PlacementChangeR\x04next\x127\n" +
 	"\arunning\x18\x03 \x03(\v2\x1d.spex.peer.v1.PlacementChangeR\arunning\x125\n" +
 	"\awaiting\x18\x04 \x03(\v2\x1b.spex.peer.v1.PlacementWaitR\awaiting\x12\x16\n" +
-	"\x06paused\x18\x05 \x01(\bR\x06paused\"u\n" +
+	"\x06paused\x18\x05 \x01(\bR\x06paused\x12\x1a\n" +
+	"\breplicas\x18\x06 \x01(\rR\breplicas\x12(\n" +
+	"\x10dead_after_nanos\x18\a \x01(\x03R\x0edeadAfterNanos\"u\n" +
 	"\x0fPlacementChange\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\x05R\x04kind\x12\x14\n" +
 	"\x05group\x18\x02 \x01(\rR\x05group\x12\x12\n" +
