@@ -41,17 +41,16 @@ func CheckPlacement(req *spexv1.SetPlacementRequest) error {
 	if req.Paused == nil && req.DeadAfter == nil && req.Replicas == nil {
 		return fsm.Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT, "nothing is to be changed: give paused, dead_after or replicas")
 	}
+	var deadAfter *time.Duration
 	if d := req.DeadAfter; d != nil {
 		if err := d.CheckValid(); err != nil {
 			return fsm.Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT, "dead_after: %v", err)
 		}
-		if v := d.AsDuration(); v != 0 && (v < fsm.MinDeadAfter || v > fsm.MaxDeadAfter) {
-			return fsm.Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT, "dead_after is %v: it must be %v to %v, or 0 for the default of %v",
-				v, fsm.MinDeadAfter, fsm.MaxDeadAfter.Round(time.Hour), fsm.DefaultDeadAfter)
-		}
+		v := d.AsDuration()
+		deadAfter = &v
 	}
-	if req.Replicas != nil && (req.GetReplicas() < 1 || req.GetReplicas() > ring.MaxMembers) {
-		return fsm.Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT, "replicas is %d: it must be 1 to %d", req.GetReplicas(), ring.MaxMembers)
+	if err := fsm.CheckPlacing(deadAfter, req.Replicas); err != nil {
+		return err
 	}
 	return nil
 }

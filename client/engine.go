@@ -41,8 +41,8 @@ type Engine interface {
 	ListModelHistory(ctx context.Context, req *spexv1.ListModelHistoryRequest) (*spexv1.ListModelHistoryResponse, error)
 
 	// Watch hands reports to send on the goroutine of the call, which is held up by
-	// it: first a response without reports, then what there is, and nothing for
-	// heartbeats. It ends with the error of ctx or of send, or with ErrClosed.
+	// it: first a response without reports, then what there is, and a response
+	// without reports for each heartbeat. It ends with the error of ctx or of send, or with ErrClosed.
 	Watch(ctx context.Context, req *spexv1.WatchRequest, send func(*spexv1.WatchResponse) error) error
 
 	// Close ends the engine. Calls that are under way may fail.

@@ -132,8 +132,9 @@ func (c *Catalog) applyForm(f *statev1.FormCluster) Result {
 	if !ok || f.GetClusterId() == "" || !placed(f.GetPlacements(), f.GetShards()) {
 		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "the new cluster has no id, or its slots or placements are not complete")
 	}
-	if !validDeadAfter(f.GetDeadAfterNanos()) {
-		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "a node cannot be dead after %v", time.Duration(f.GetDeadAfterNanos()))
+	deadAfter := time.Duration(f.GetDeadAfterNanos())
+	if err := CheckPlacing(&deadAfter, nil); err != nil {
+		return Result{Err: err}
 	}
 	if slices.ContainsFunc(f.GetNodes(), func(n *statev1.Node) bool { return n.GetId() == "" }) {
 		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "a node without an id")
@@ -143,7 +144,7 @@ func (c *Catalog) applyForm(f *statev1.FormCluster) Result {
 	c.settings = SettingsOf(f.GetSettings())
 	c.reports.retention = c.settings.ReportRetention
 	c.slots, c.shardOf, c.placements = f.GetSlots(), shardOf, f.GetPlacements()
-	c.deadAfter = time.Duration(f.GetDeadAfterNanos())
+	c.deadAfter = deadAfter
 	for _, n := range f.GetNodes() {
 		c.nodes.Set(n)
 	}

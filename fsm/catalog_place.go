@@ -15,8 +15,8 @@ const (
 	// DefaultDeadAfter is how long a node is silent before its replicas are
 	// replaced, unless the cluster was told otherwise.
 	DefaultDeadAfter = 10 * time.Minute
-	// MinDeadAfter bounds what the cluster may be told: restarts, also slow ones,
-	// must not begin to move data.
+	// MinDeadAfter bounds what the cluster may be told. It is meant for tests: with so
+	// short a time every restart makes the replicas of the node anew elsewhere.
 	MinDeadAfter = time.Second
 	// MaxDeadAfter is so long that it means never.
 	MaxDeadAfter = 10 * 365 * 24 * time.Hour
@@ -186,17 +186,28 @@ func (c *Catalog) changePlacement(shard uint32, change func(replicas []string) (
 	return c.done(0, true)
 }
 
-func validDeadAfter(nanos int64) bool {
-	d := time.Duration(nanos)
-	return d == 0 || d >= MinDeadAfter && d <= MaxDeadAfter
+// CheckPlacing says what is out of bounds of what the placement goes by: how long a
+// node is silent before its replicas are replaced, 0 for the default, and how many
+// nodes are to hold each shard. What is nil is not checked.
+func CheckPlacing(deadAfter *time.Duration, replicas *uint32) *Error {
+	if deadAfter != nil && *deadAfter != 0 && (*deadAfter < MinDeadAfter || *deadAfter > MaxDeadAfter) {
+		return Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT, "dead_after is %v: it must be %v to %v, or 0 for the default of %v",
+			*deadAfter, MinDeadAfter, MaxDeadAfter, DefaultDeadAfter)
+	}
+	if replicas != nil && (*replicas < 1 || *replicas > ring.MaxMembers) {
+		return Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT, "replicas is %d: it must be 1 to %d", *replicas, ring.MaxMembers)
+	}
+	return nil
 }
 
 func (c *Catalog) applySetPlacement(s *statev1.SetPlacement) Result {
-	switch {
-	case s.DeadAfterNanos != nil && !validDeadAfter(s.GetDeadAfterNanos()):
-		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "a node cannot be dead after %v: it must be %v to %v", time.Duration(s.GetDeadAfterNanos()), MinDeadAfter, MaxDeadAfter)
-	case s.Replicas != nil && (s.GetReplicas() < 1 || s.GetReplicas() > ring.MaxMembers):
-		return refuse(typesv1.Reason_REASON_INVALID_ARGUMENT, "%d replicas of each shard: it must be 1 to %d", s.GetReplicas(), ring.MaxMembers)
+	var deadAfter *time.Duration
+	if s.DeadAfterNanos != nil {
+		d := time.Duration(s.GetDeadAfterNanos())
+		deadAfter = &d
+	}
+	if err := CheckPlacing(deadAfter, s.Replicas); err != nil {
+		return Result{Err: err}
 	}
 	before := []any{c.paused, c.deadAfter, c.replicas}
 	if s.Paused != nil {

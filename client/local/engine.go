@@ -69,7 +69,7 @@ type engine struct {
 	// jointly is set while deviations are judged together, and jointlyMore when
 	// there may be some that came meanwhile.
 	jointly, jointlyMore bool
-	closed  bool
+	closed               bool
 }
 
 func newEngine(ctx context.Context, opts Options, st storage) (*engine, error) {

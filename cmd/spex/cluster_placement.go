@@ -259,7 +259,7 @@ node are replaced, and whether the placement is paused; and change the first two
 			})
 		},
 	}
-	cmd.Flags().DurationVar(&deadAfter, "dead-after", 0, "replace the replicas of a node after this `time` of silence; 0 is the default")
+	cmd.Flags().DurationVar(&deadAfter, "dead-after", 0, "replace the replicas of a node after this `time` of silence; 0 is the default; with less than a restart takes, each restart copies data")
 	cmd.Flags().Uint32Var(&replicas, "replicas", 0, "`number` of nodes that should hold each shard")
 	return cmd
 }

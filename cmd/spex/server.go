@@ -103,7 +103,7 @@ when the storage has failed: the node then has to be looked at.`,
 	space := cluster.DefaultSpaceLimits()
 	f.Float64Var(&o.space.Low, "space-low", space.Low, "`percent` of the disk: with less free, the node hands its leaderships away and writes may be refused; 0: never")
 	f.Float64Var(&o.space.Stop, "space-stop", space.Stop, "`percent` of the disk: with less free, the node stops its shards")
-	f.DurationVar(&o.deadAfter, "dead-after", cluster.DefaultDeadAfter, "`time` of silence after which a new cluster replaces the replicas of a node")
+	f.DurationVar(&o.deadAfter, "dead-after", cluster.DefaultDeadAfter, "`time` of silence after which a new cluster replaces the replicas of a node; with less than a restart takes, each restart copies data")
 	f.DurationVar(&o.stabilise, "stabilise", cluster.DefaultStabilise, "`time` for which a new replica has to keep up before it gets a vote")
 	o.log.flags(cmd)
 	return cmd
