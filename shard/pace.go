@@ -12,6 +12,10 @@ const (
 	paceShare = 4
 	// paceMaxPause bounds the pause after one piece, however slow that was.
 	paceMaxPause = 250 * time.Millisecond
+	// lateFactor times the log that makes a snapshot due make it late: it is written
+	// without pauses. So under a load for which the share is too small, and with many
+	// groups that wait for their turn, the log stays bounded.
+	lateFactor = 4
 )
 
 // pacedWriter pauses after each piece for as long as keeps the share. The time

@@ -3,10 +3,12 @@ package shard
 import (
 	"context"
 	"errors"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/spexio/spex/fsm"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 )
 
@@ -101,6 +103,53 @@ func TestWhenASnapshotIsDue(t *testing.T) {
 		}
 	}
 }
+
+// TestALateSnapshotIsWrittenWithoutPauses: nothing else bounds the log when it
+// grows faster than a snapshot with pauses is written.
+func TestALateSnapshotIsWrittenWithoutPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, tt := range []struct {
+			bytes int64
+			took  time.Duration
+		}{{lateFactor*1000 - 1, paceShare * time.Second / 100}, {lateFactor * 1000, time.Second / 100}} {
+			r := &replica{snapshotBytes: 1000, bytes: tt.bytes, machine: slowMachine{}, ending: make(chan struct{})}
+			pin, err := r.Snapshot()
+			if err != nil {
+				t.Fatal(err)
+			}
+			begin := time.Now()
+			if err := pin.Persist(discardSink{slowWriter(time.Millisecond)}); err != nil {
+				t.Fatal(err)
+			}
+			if got := time.Since(begin); got != tt.took {
+				t.Errorf("with %d bytes of log it took %v, want %v", tt.bytes, got, tt.took)
+			}
+		}
+	})
+}
+
+// slowMachine has a snapshot of ten pieces.
+type slowMachine struct{ Machine }
+
+func (slowMachine) Snapshot() fsm.Snapshot { return tenPieces{} }
+
+type tenPieces struct{ fsm.Snapshot }
+
+func (tenPieces) WriteTo(w io.Writer) (int64, error) {
+	for range 10 {
+		if _, err := w.Write([]byte("piece")); err != nil {
+			return 0, err
+		}
+	}
+	return 50, nil
+}
+
+// discardSink is a sink of Raft's that keeps nothing.
+type discardSink struct{ io.Writer }
+
+func (discardSink) Close() error  { return nil }
+func (discardSink) Cancel() error { return nil }
+func (discardSink) ID() string    { return "none" }
 
 // TestTheSizeOfASnapshotIsKnown whether it was written or restored.
 func TestTheSizeOfASnapshotIsKnown(t *testing.T) {

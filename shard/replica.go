@@ -163,7 +163,7 @@ func (r *replica) Snapshot() (raft.FSMSnapshot, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pinnedBytes, r.pinnedEntries = r.bytes, r.entries
-	return pinned{view: view, replica: r, restores: r.restores}, nil
+	return pinned{view: view, replica: r, restores: r.restores, late: r.bytes >= lateFactor*r.dueBytesLocked()}, nil
 }
 
 // snapshotDone notes that the snapshot pinned last is on disk.
@@ -268,8 +268,11 @@ func (r *replica) snapshotDue() bool {
 	return r.snapshotDueLocked()
 }
 
-func (r *replica) snapshotDueLocked() bool {
-	return r.bytes >= min(max(r.snapshotBytes, r.snapshotSize/4), 8*r.snapshotBytes)
+func (r *replica) snapshotDueLocked() bool { return r.bytes >= r.dueBytesLocked() }
+
+// dueBytesLocked is how much applied log makes a snapshot due.
+func (r *replica) dueBytesLocked() int64 {
+	return min(max(r.snapshotBytes, r.snapshotSize/4), 8*r.snapshotBytes)
 }
 
 // errHalted ends a wait for an index that will not be reached.
@@ -316,6 +319,8 @@ type pinned struct {
 	replica *replica
 	// restores is how many there had been when the view was pinned.
 	restores int
+	// late is set when much more log waits for the snapshot than makes one due.
+	late bool
 }
 
 // Persist implements raft.FSMSnapshot. Raft itself closes or cancels the sink.
@@ -327,7 +332,11 @@ func (p pinned) Persist(sink raft.SnapshotSink) (err error) {
 			err = fmt.Errorf("panic while writing a snapshot: %v\n%s", v, debug.Stack())
 		}
 	}()
-	size, err := p.view.WriteTo(newPacedWriter(sink, p.replica.ending))
+	var to io.Writer = newPacedWriter(sink, p.replica.ending)
+	if p.late {
+		to = sink
+	}
+	size, err := p.view.WriteTo(to)
 	if err != nil {
 		return fmt.Errorf("snapshot at index %d: %w", p.view.Index(), err)
 	}
