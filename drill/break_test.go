@@ -189,7 +189,9 @@ func TestInjectEndsWithItsContext(t *testing.T) {
 // TestAgreement: replicas agree when all of a group were seen at one index, and
 // not when nobody could compare them.
 func TestAgreement(t *testing.T) {
-	replica := func(st *spexv1.GetStatusResponse, i int) *spexv1.ReplicaStatus { return st.GetShards()[0].GetReplicas()[i] }
+	replica := func(st *spexv1.GetStatusResponse, i int) *spexv1.ReplicaStatus {
+		return st.GetShards()[0].GetReplicas()[i]
+	}
 	for _, c := range []struct {
 		name string
 		each func(asks int, st *spexv1.GetStatusResponse)
