@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"time"
 
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	"github.com/spexio/spex/shard"
@@ -18,6 +19,8 @@ type group interface {
 	ConfirmTerm(term uint64) (ok bool, current uint64)
 	Lost(ctx context.Context, leader string, term uint64) shard.Lost
 
+	// Now is the clock that stamps the group's entries.
+	Now() time.Time
 	Leader() (id string, known bool)
 	Leading() (term uint64, ok bool)
 	Changes() <-chan struct{}

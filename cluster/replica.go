@@ -109,7 +109,7 @@ func (r *replica) open() (err error) {
 		}
 	}
 	r.ctx, r.stop = context.WithCancel(r.node.ctx)
-	r.timers = r.newTimers(cfg.Now)
+	r.timers = r.newTimers()
 	if r.group, err = r.node.host.Open(cfg); err != nil {
 		r.stop()
 		return err

@@ -15,6 +15,8 @@ import (
 
 func (r *logReplica) ID() uint32 { return r.log.id }
 
+func (r *logReplica) Now() time.Time { return r.cfg.Now() }
+
 func (r *logReplica) Propose(ctx context.Context, cmd *statev1.Command) (shard.Applied, error) {
 	results, err := r.ProposeAll(ctx, []*statev1.Command{cmd})
 	if err != nil {

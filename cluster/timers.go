@@ -106,8 +106,10 @@ func (t *timers) pass(ctx context.Context) time.Duration {
 	return timerCheck
 }
 
-// newTimers makes the timers of a shard on this node; clock is what stamps its entries.
-func (r *replica) newTimers(clock func() time.Time) *timers {
+// newTimers makes the timers of a shard on this node; its group need not be open
+// before they run.
+func (r *replica) newTimers() *timers {
+	clock := func() time.Time { return r.group.Now() }
 	t := &timers{
 		due: r.machine.Due, wake: newWake(), now: entryClock(r.machine, clock),
 		propose: r.proposeDeadlines, reliable: r.node.clock.reliable,

@@ -167,6 +167,9 @@ func raftConfig(cfg Config) *raft.Config {
 // ID is the group's number.
 func (g *Group) ID() uint32 { return g.cfg.ID }
 
+// Now is the clock that stamps the entries which this node proposes; see Config.Now.
+func (g *Group) Now() time.Time { return g.cfg.Now() }
+
 // SetFeatureLevel sets what the entries proposed from now on ask of a replica.
 func (g *Group) SetFeatureLevel(level uint32) { g.featureLevel.Store(level) }
 
