@@ -173,8 +173,8 @@ type Config struct {
 	SnapshotBytes int64
 	TrailingBytes int64
 
-	// snapshotting has room for one while no group of the host writes a snapshot.
-	snapshotting chan struct{}
+	// turns are those of the host's groups at writing snapshots.
+	turns *turns
 }
 
 // withDefaults fills what was left out and refuses what cannot work.
@@ -198,8 +198,8 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if c.snapshotting == nil {
-		c.snapshotting = make(chan struct{}, 1)
+	if c.turns == nil {
+		c.turns = newTurns()
 	}
 	if c.Now == nil {
 		c.Now = time.Now

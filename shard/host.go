@@ -25,8 +25,8 @@ type Host struct {
 	// closing has those that are being closed, until they are.
 	closing map[uint32]*Group
 	closed  bool
-	// snapshotting is full while one of the groups writes a snapshot: they take turns.
-	snapshotting chan struct{}
+	// turns are those of the groups at writing snapshots.
+	turns *turns
 	// opening counts the Opens that Close has to wait for.
 	opening sync.WaitGroup
 }
@@ -44,10 +44,10 @@ func (h *Host) Open(cfg Config) (*Group, error) {
 	}
 	if h.groups == nil {
 		h.groups = make(map[uint32]*Group)
-		h.snapshotting = make(chan struct{}, 1)
+		h.turns = newTurns()
 	}
 	h.groups[cfg.ID] = nil
-	cfg.snapshotting = h.snapshotting
+	cfg.turns = h.turns
 	h.opening.Add(1)
 	h.mu.Unlock()
 	defer h.opening.Done()

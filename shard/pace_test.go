@@ -36,18 +36,18 @@ func TestASnapshotIsWrittenWithPauses(t *testing.T) {
 			}
 			return time.Since(begin)
 		}
-		if got := spent(newPacedWriter(slowWriter(time.Millisecond), stop), 10); got != 10*paceShare*time.Millisecond {
+		if got := spent(newPacedWriter(slowWriter(time.Millisecond), newTurns(), stop), 10); got != 10*paceShare*time.Millisecond {
 			t.Errorf("ten pieces of a millisecond took %v", got)
 		}
-		if got := spent(newPacedWriter(slowWriter(time.Second), stop), 2); got != 2*(time.Second+paceMaxPause) {
+		if got := spent(newPacedWriter(slowWriter(time.Second), newTurns(), stop), 2); got != 2*(time.Second+paceMaxPause) {
 			t.Errorf("two pieces of a second took %v: the pause has a bound", got)
 		}
 		close(stop)
-		if got := spent(newPacedWriter(slowWriter(time.Millisecond), stop), 10); got != 10*time.Millisecond {
+		if got := spent(newPacedWriter(slowWriter(time.Millisecond), newTurns(), stop), 10); got != 10*time.Millisecond {
 			t.Errorf("ten pieces took %v at the end, when nobody is to wait", got)
 		}
 		begin := time.Now()
-		if _, err := newPacedWriter(failingWriter{}, nil).Write(nil); err == nil || time.Since(begin) != 0 {
+		if _, err := newPacedWriter(failingWriter{}, newTurns(), nil).Write(nil); err == nil || time.Since(begin) != 0 {
 			t.Errorf("a failed write gave %v after %v", err, time.Since(begin))
 		}
 	})
@@ -57,8 +57,9 @@ func TestASnapshotIsWrittenWithPauses(t *testing.T) {
 // the others wait, and can be closed.
 func TestGroupsTakeTurnsAtSnapshots(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		turn := make(chan struct{}, 1)
-		c := newFormed(t, func(cfg *Config) { cfg.snapshotting = turn }, "a")
+		turns := newTurns()
+		turn := turns.token
+		c := newFormed(t, func(cfg *Config) { cfg.turns = turns }, "a")
 		n := c.leader()
 		c.put(n, "v")
 		turn <- struct{}{} // another group's
@@ -105,14 +106,16 @@ func TestWhenASnapshotIsDue(t *testing.T) {
 }
 
 // TestALateSnapshotIsWrittenWithoutPauses: nothing else bounds the log when it
-// grows faster than a snapshot with pauses is written.
+// grows faster than a snapshot with pauses is written, whosever log it is.
 func TestALateSnapshotIsWrittenWithoutPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for _, tt := range []struct {
-			bytes int64
-			took  time.Duration
-		}{{lateFactor*1000 - 1, paceShare * time.Second / 100}, {lateFactor * 1000, time.Second / 100}} {
-			r := &replica{snapshotBytes: 1000, bytes: tt.bytes, machine: slowMachine{}, ending: make(chan struct{})}
+		turns := newTurns()
+		newReplica := func() *replica {
+			return &replica{snapshotBytes: 1000, machine: slowMachine{}, turns: turns, ending: make(chan struct{}), due: make(chan struct{}, 1), stuck: newStuck(Config{})}
+		}
+		r, other := newReplica(), newReplica()
+		write := func(what string, want time.Duration) {
+			t.Helper()
 			pin, err := r.Snapshot()
 			if err != nil {
 				t.Fatal(err)
@@ -121,9 +124,24 @@ func TestALateSnapshotIsWrittenWithoutPauses(t *testing.T) {
 			if err := pin.Persist(discardSink{slowWriter(time.Millisecond)}); err != nil {
 				t.Fatal(err)
 			}
-			if got := time.Since(begin); got != tt.took {
-				t.Errorf("with %d bytes of log it took %v, want %v", tt.bytes, got, tt.took)
+			if got := time.Since(begin); got != want {
+				t.Errorf("%s: it took %v, want %v", what, got, want)
 			}
+		}
+		quick, paced := 10*time.Millisecond, paceShare*10*time.Millisecond
+		r.advance(1, lateFactor*1000-1)
+		write("not late yet", paced)
+		r.advance(2, 1)
+		write("late", quick)
+		r.snapshotDone()
+		write("written", paced)
+		// Another group waits, from the middle of this snapshot on.
+		time.AfterFunc(paced/2, func() { other.advance(1, lateFactor*1000) })
+		write("another group is late from the middle on", paced/2+quick/2)
+		other.end()
+		write("the other group was closed", paced)
+		if late := turns.late.Load(); late != 0 {
+			t.Errorf("%d groups are late at the end", late)
 		}
 	})
 }

@@ -41,6 +41,7 @@ type replica struct {
 	halted chan struct{}
 	// ending is closed when the group ends: a snapshot is written without pauses then.
 	ending chan struct{}
+	turns  *turns
 	stuck  *stuck
 
 	mu sync.Mutex // guards the fields below
@@ -60,6 +61,8 @@ type replica struct {
 	restores int
 	// snapshotSize is the size of the last snapshot in bytes, written or restored.
 	snapshotSize int64
+	// late says that the group is counted in turns.late, and ended that it closes.
+	late, ended bool
 	// pinnedBytes and pinnedEntries are the part of them that the snapshot
 	// being taken replaces.
 	pinnedBytes   int64
@@ -73,6 +76,7 @@ func newReplica(cfg Config) *replica {
 		onApply:       cfg.OnApply,
 		onRestore:     cfg.OnRestore,
 		snapshotBytes: cfg.SnapshotBytes,
+		turns:         cfg.turns,
 		due:           make(chan struct{}, 1),
 		halted:        make(chan struct{}),
 		ending:        make(chan struct{}),
@@ -124,6 +128,7 @@ func (r *replica) advance(index uint64, size int64) {
 	r.bytes += size
 	r.entries++
 	due := r.snapshotDueLocked()
+	r.noteLateLocked()
 	r.wakeLocked()
 	r.mu.Unlock()
 	if due {
@@ -163,7 +168,7 @@ func (r *replica) Snapshot() (raft.FSMSnapshot, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pinnedBytes, r.pinnedEntries = r.bytes, r.entries
-	return pinned{view: view, replica: r, restores: r.restores, late: r.bytes >= lateFactor*r.dueBytesLocked()}, nil
+	return pinned{view: view, replica: r, restores: r.restores}, nil
 }
 
 // snapshotDone notes that the snapshot pinned last is on disk.
@@ -173,6 +178,7 @@ func (r *replica) snapshotDone() {
 	r.bytes -= r.pinnedBytes
 	r.entries -= r.pinnedEntries
 	r.pinnedBytes, r.pinnedEntries = 0, 0
+	r.noteLateLocked()
 }
 
 func (r *replica) pin() (view fsm.Snapshot, err error) {
@@ -211,6 +217,7 @@ func (r *replica) Restore(rc io.ReadCloser) error {
 	r.pinnedBytes, r.pinnedEntries = 0, 0
 	r.restores++
 	r.snapshotSize = counted.n
+	r.noteLateLocked()
 	r.wakeLocked()
 	r.mu.Unlock()
 	r.stuck.restored(applied)
@@ -232,6 +239,7 @@ func (r *replica) halt(cause error) {
 	first := r.cause == nil
 	if first {
 		r.cause = cause
+		r.noteLateLocked()
 	}
 	r.mu.Unlock()
 	if first {
@@ -273,6 +281,28 @@ func (r *replica) snapshotDueLocked() bool { return r.bytes >= r.dueBytesLocked(
 // dueBytesLocked is how much applied log makes a snapshot due.
 func (r *replica) dueBytesLocked() int64 {
 	return min(max(r.snapshotBytes, r.snapshotSize/4), 8*r.snapshotBytes)
+}
+
+// noteLateLocked keeps the host's count of late snapshots. A group that will write
+// none is not late.
+func (r *replica) noteLateLocked() {
+	late := r.cause == nil && !r.ended && r.bytes >= lateFactor*r.dueBytesLocked()
+	switch {
+	case late && !r.late:
+		r.turns.late.Add(1)
+	case !late && r.late:
+		r.turns.late.Add(-1)
+	}
+	r.late = late
+}
+
+// end says that the group closes. It is called once.
+func (r *replica) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
+	r.noteLateLocked()
+	close(r.ending)
 }
 
 // errHalted ends a wait for an index that will not be reached.
@@ -319,8 +349,6 @@ type pinned struct {
 	replica *replica
 	// restores is how many there had been when the view was pinned.
 	restores int
-	// late is set when much more log waits for the snapshot than makes one due.
-	late bool
 }
 
 // Persist implements raft.FSMSnapshot. Raft itself closes or cancels the sink.
@@ -332,11 +360,7 @@ func (p pinned) Persist(sink raft.SnapshotSink) (err error) {
 			err = fmt.Errorf("panic while writing a snapshot: %v\n%s", v, debug.Stack())
 		}
 	}()
-	var to io.Writer = newPacedWriter(sink, p.replica.ending)
-	if p.late {
-		to = sink
-	}
-	size, err := p.view.WriteTo(to)
+	size, err := p.view.WriteTo(newPacedWriter(sink, p.replica.turns, p.replica.ending))
 	if err != nil {
 		return fmt.Errorf("snapshot at index %d: %w", p.view.Index(), err)
 	}

@@ -44,7 +44,7 @@ func (g *Group) Snapshot(ctx context.Context) error {
 // snapshotLoop takes a snapshot when enough log was applied since the last one,
 // or when asked to. Nothing runs while the group is idle.
 func (g *Group) snapshotLoop() {
-	context.AfterFunc(g.ctx, func() { close(g.replica.ending) })
+	context.AfterFunc(g.ctx, g.replica.end)
 	pause := snapshotRetry
 	var retry <-chan time.Time
 	for {
@@ -86,8 +86,8 @@ func (g *Group) takeSnapshot() error {
 		return g.haltedError(true)
 	}
 	select {
-	case g.cfg.snapshotting <- struct{}{}:
-		defer func() { <-g.cfg.snapshotting }()
+	case g.cfg.turns.token <- struct{}{}:
+		defer func() { <-g.cfg.turns.token }()
 	case <-g.ctx.Done():
 		return g.closedError()
 	}
