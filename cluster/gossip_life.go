@@ -62,7 +62,9 @@ func (g *Gossip) contact(ctx context.Context, targets []string) error {
 }
 
 // rejoinTargets returns the seeds, the last addresses of the dead, and those
-// remembered of nodes that are not alive, without this node's own.
+// remembered of nodes that are not alive, without this node's own. The order counts,
+// since an address where nobody is any more takes long: seeds are kept up to date by
+// people, the dead were there lately, and what is remembered may be from long ago.
 func (g *Gossip) rejoinTargets() []string {
 	var remembered map[string]string
 	if g.cfg.Remembered != nil {
@@ -70,20 +72,25 @@ func (g *Gossip) rejoinTargets() []string {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	targets := slices.Clone(g.cfg.Seeds)
+	var dead, old []string
 	for _, m := range g.known {
 		if m.Status == StatusDead {
-			targets = append(targets, m.GossipAddress)
+			dead = append(dead, m.GossipAddress)
 		}
 	}
 	for id, address := range remembered {
 		if g.known[id].Status != StatusAlive && id != g.self.ID {
-			targets = append(targets, address)
+			old = append(old, address)
 		}
 	}
-	slices.Sort(targets)
-	targets = slices.Compact(targets)
-	return slices.DeleteFunc(targets, func(a string) bool { return a == g.addr })
+	slices.Sort(dead)
+	slices.Sort(old)
+	seen := map[string]bool{g.addr: true}
+	return slices.DeleteFunc(slices.Concat(g.cfg.Seeds, dead, old), func(a string) bool {
+		again := seen[a]
+		seen[a] = true
+		return again
+	})
 }
 
 func (g *Gossip) inContact() bool {

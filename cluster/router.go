@@ -288,12 +288,15 @@ func (r *router) onShard(ctx context.Context, id uint32, req *peerv1.ForwardRequ
 	return resp, nil
 }
 
+// effectOf takes what it does not know for a write: of a read nobody minds that it
+// may have been applied.
 func effectOf(req *peerv1.ForwardRequest) effect {
 	switch req.GetRequest().(type) {
-	case *peerv1.ForwardRequest_Init, *peerv1.ForwardRequest_Steps, *peerv1.ForwardRequest_Delete, *peerv1.ForwardRequest_DeleteMatching:
-		return writes
+	case *peerv1.ForwardRequest_Get, *peerv1.ForwardRequest_History, *peerv1.ForwardRequest_List,
+		*peerv1.ForwardRequest_Deviations, *peerv1.ForwardRequest_Reports:
+		return reads
 	}
-	return reads
+	return writes
 }
 
 func (r *router) ask(ctx context.Context, id uint32, target string, req *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error) {
