@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -160,6 +161,11 @@ func (r *reach) leaderKnown(group uint32) bool {
 func (r *reach) look(ctx context.Context, group uint32) error {
 	voters, name := r.voters(group)
 	s := r.ask(ctx, group, voters)
+	if _, here := r.node.host.Get(group); !here && 2*s.answered <= len(voters) {
+		// No replica here misses a leader too: a moment in which others are slow is
+		// not enough.
+		s = r.ask(ctx, group, voters)
+	}
 	if len(voters) == 0 || s.leads || ctx.Err() != nil || 2*s.answered > len(voters) {
 		return nil
 	}
@@ -237,12 +243,14 @@ func (r *reach) voters(group uint32) (ids []string, name string) {
 	if group != store.CatalogGroup {
 		name = fmt.Sprintf("shard %d", group)
 	}
-	if g, here := r.node.host.Get(group); here {
+	placed := r.node.catalog.machine.Placement(group).GetReplicas()
+	// A replica that is on its way out may not know who came after it.
+	if g, here := r.node.host.Get(group); here && (len(placed) == 0 || slices.Contains(placed, r.node.cfg.Self.GetId())) {
 		if ids, _ = g.Members(); len(ids) > 0 {
 			return ids, name
 		}
 	}
-	return r.node.catalog.machine.Placement(group).GetReplicas(), name
+	return placed, name
 }
 
 // cutOffBy returns why ctx was ended by a watch, nil if it was not.

@@ -10,10 +10,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/spexio/spex/fsm"
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+	"github.com/spexio/spex/ring"
 )
 
 // reachGroup is a group of which only its voters and its leader are known.
@@ -38,8 +41,9 @@ type reachPeers struct {
 	Peers
 	answer []string
 
-	mu     sync.Mutex // guards leader
+	mu     sync.Mutex // guards the fields below
 	leader string     // the one that leads, as all that answer say
+	silent int        // how many questions get no answer yet
 }
 
 func (p *reachPeers) elect(leader string) {
@@ -52,7 +56,11 @@ func (p *reachPeers) Status(ctx context.Context, to string, req *peerv1.StatusRe
 	if len(req.GetGroups()) != 1 || req.GetGroups()[0] != 1 {
 		return nil, errors.New("asked for another group")
 	}
-	if !slices.Contains(p.answer, to) {
+	p.mu.Lock()
+	silent := p.silent > 0
+	p.silent = max(p.silent-1, 0)
+	p.mu.Unlock()
+	if silent || !slices.Contains(p.answer, to) {
 		<-ctx.Done()
 		return nil, fsm.Errorf(typesv1.Reason_REASON_UNAVAILABLE, "node %s did not answer", to)
 	}
@@ -103,6 +111,71 @@ func TestCutOff(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestCutOffOnItsWayOut: a replica that the shard has left behind does not take
+// the voters of old for those that count now.
+func TestCutOffOnItsWayOut(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		answer string
+		cut    string
+	}{
+		{"those that count answer", "c d e", ""},
+		{"most of them do not", "c", "of the 3 replicas of shard 1 it reaches 1,"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				peers := &reachPeers{answer: strings.Fields(tc.answer)}
+				host := reachGroups{group: &reachGroup{voters: []string{"a", "b", "z"}}}
+				n := newNode(NodeConfig{Self: &statev1.Node{Id: "a"}, Peers: peers, groups: host})
+				defer n.stop()
+				formCatalog(t, n, "c", "d", "e")
+				cut := n.router.reach.cutOff(t.Context(), 1)
+				if (cut != nil) != (tc.cut != "") || cut != nil && !strings.Contains(cut.Error(), tc.cut) {
+					t.Errorf("got %v, want %q", cut, tc.cut)
+				}
+			})
+		})
+	}
+}
+
+// TestCutOffWithoutAReplica: where no replica misses a leader one slow moment of
+// the others is not enough.
+func TestCutOffWithoutAReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		peers := &reachPeers{}
+		n := newNode(NodeConfig{Self: &statev1.Node{Id: "a"}, Peers: peers, groups: reachGroups{}})
+		defer n.stop()
+		formCatalog(t, n, "c", "d", "e")
+		if cut := n.router.reach.cutOff(t.Context(), 1); cut == nil {
+			t.Error("nobody answers, and it is not cut off")
+		}
+		time.Sleep(time.Minute)
+		n.router.reach.forget(1)
+		peers.answer, peers.silent = []string{"c", "d", "e"}, 3
+		if cut := n.router.reach.cutOff(t.Context(), 1); cut != nil {
+			t.Errorf("after one slow moment: %v", cut)
+		}
+	})
+}
+
+// formCatalog has a node know of one shard, which is placed on some nodes.
+func formCatalog(t *testing.T, n *Node, replicas ...string) {
+	t.Helper()
+	form := &statev1.FormCluster{ClusterId: "x", ClusterName: "x", Shards: 1, Replicas: uint32(len(replicas)), FeatureLevel: fsm.FeatureLevel,
+		Slots: []*statev1.SlotRange{{Shard: 1, Last: ring.Slots - 1}}, Placements: []*statev1.ShardPlacement{{Shard: 1, Replicas: replicas}}}
+	for _, id := range replicas {
+		form.Nodes = append(form.Nodes, &statev1.Node{Id: id, Name: id})
+	}
+	data, err := proto.Marshal(&statev1.Entry{FeatureLevel: fsm.FeatureLevel, TimeUnixNano: 1, Commands: []*statev1.Command{{Kind: &statev1.Command_FormCluster{FormCluster: form}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	results, err := n.catalog.machine.Apply(1, data)
+	if err != nil || results[0].Err != nil {
+		t.Fatal(err, results)
 	}
 }
 
