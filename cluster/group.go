@@ -44,8 +44,9 @@ type groups interface {
 	// Groups lists the open ones by id.
 	Groups() []group
 	CloseGroup(ctx context.Context, id uint32) error
-	// Remove deletes the state of a group that is closed.
-	Remove(id uint32) error
+	// Remove deletes the state of a group that is closed. If it is ever opened here
+	// again it begins in the term that it had, or the given one if that is later.
+	Remove(id uint32, term uint64) error
 	Close(ctx context.Context) error
 }
 
@@ -92,6 +93,8 @@ func (h *raftGroups) CloseGroup(ctx context.Context, id uint32) error {
 	return h.host.CloseGroup(ctx, id)
 }
 
-func (h *raftGroups) Remove(id uint32) error { return h.node.cfg.Store.Remove(id) }
+func (h *raftGroups) Remove(id uint32, term uint64) error {
+	return h.node.cfg.Store.Remove(id, term)
+}
 
 func (h *raftGroups) Close(ctx context.Context) error { return h.host.Close(ctx) }

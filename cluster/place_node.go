@@ -149,7 +149,8 @@ func (n *Node) lose(ctx context.Context, id uint32) error {
 	if n.keeps(id) {
 		return nil
 	}
-	if err := n.isOut(call, id); err != nil {
+	term, err := n.isOut(call, id)
+	if err != nil {
 		return err
 	}
 	n.moving.Lock()
@@ -159,33 +160,33 @@ func (n *Node) lose(ctx context.Context, id uint32) error {
 	}
 	n.log.Info("a replica that is placed elsewhere is deleted", "shard", id)
 	failpoint.Hit("cluster/replica-before-delete")
-	return n.deleteReplica(ctx, id)
+	return n.deleteReplica(ctx, id, term)
 }
 
-// isOut returns nil if the leader of a shard says that this node is not a member
-// of it any more, by a configuration that is committed.
-func (n *Node) isOut(ctx context.Context, id uint32) error {
+// isOut returns the term of a shard's leader if that says that this node is not a
+// member of the shard any more, by a configuration that is committed.
+func (n *Node) isOut(ctx context.Context, id uint32) (term uint64, err error) {
 	self := n.cfg.Self.GetId()
 	_, lead := n.leaderStatus(ctx, id)
 	switch {
 	case lead == nil:
-		return errors.New("no leader of the shard was found to ask")
+		return 0, errors.New("no leader of the shard was found to ask")
 	case !lead.GetSettled():
-		return errors.New("the members of the shard are being changed")
+		return 0, errors.New("the members of the shard are being changed")
 	case slices.Contains(lead.GetVoters(), self) || slices.Contains(lead.GetNonvoters(), self):
-		return errors.New("the shard's leader still counts this node as a member")
+		return 0, errors.New("the shard's leader still counts this node as a member")
 	}
-	return nil
+	return lead.GetTerm(), nil
 }
 
-// deleteReplica closes a replica, if it is open, and deletes its state. The caller
-// holds moving.
-func (n *Node) deleteReplica(ctx context.Context, id uint32) error {
+// deleteReplica closes a replica, if it is open, and deletes its state but for the
+// term, or the given one if that is later. The caller holds moving.
+func (n *Node) deleteReplica(ctx context.Context, id uint32, term uint64) error {
 	if err := n.closeReplica(ctx, id, nil); err != nil {
 		return fmt.Errorf("close the shard: %w", err)
 	}
 	failpoint.Hit("cluster/replica-closed")
-	err := n.host.Remove(id)
+	err := n.host.Remove(id, term)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err != nil {

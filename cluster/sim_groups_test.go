@@ -58,7 +58,7 @@ func (h logGroups) CloseGroup(_ context.Context, id uint32) error {
 	return nil
 }
 
-func (h logGroups) Remove(id uint32) error {
+func (h logGroups) Remove(id uint32, _ uint64) error {
 	l := h.proc.w.log(id)
 	h.proc.w.trace("%s deletes group %d", h.proc.id, id)
 	delete(l.disks, h.proc.id)

@@ -103,7 +103,7 @@ func TestPlacementShrinksWhileTheLeaderIsAsked(t *testing.T) {
 			}
 			return nil
 		}}
-		if err := n.isOut(t.Context(), 1); err != nil {
+		if _, err := n.isOut(t.Context(), 1); err != nil {
 			t.Error(err)
 		}
 		if left := n.catalog.machine.Placement(1).GetReplicas(); len(left) != 1 {
@@ -192,7 +192,7 @@ func TestShardThatDidNotCloseIsOpenedAgain(t *testing.T) {
 			t.Fatalf("it does not hang any more, and is not here: %v", err)
 		}
 		stubborn.left = 1
-		if err := n.deleteReplica(t.Context(), 1); err == nil || w.log(1).disks[p.id] == nil {
+		if err := n.deleteReplica(t.Context(), 1, 0); err == nil || w.log(1).disks[p.id] == nil {
 			t.Errorf("it hangs, and its state is deleted: %v", err)
 		}
 		if n.closeAgain(t.Context()); n.replicas[1] == nil {

@@ -25,7 +25,7 @@ const bootstrapTerm = 1
 // it was before.
 func forgetHalfBootstrap(s Stores, logger *slog.Logger) error {
 	term, err := stableUint64(s.Stable, currentTermKey)
-	if err != nil || term != bootstrapTerm {
+	if err != nil || term != bootstrapTerm || s.Returned {
 		return err
 	}
 	vote, err := stableUint64(s.Stable, lastVoteTermKey)

@@ -63,9 +63,25 @@ func (d *diskCluster) open(id string) {
 	d.stores[id] = st
 	d.nodes[id].stores = Stores{
 		Logs: group.Logs(), Stable: group.Stable(), Snapshots: group.Snapshots(),
-		LogSize: func() (int64, uint64) { bytes, entries := group.LogBytes(); return int64(bytes), entries },
+		LogSize:  func() (int64, uint64) { bytes, entries := group.LogBytes(); return int64(bytes), entries },
+		Returned: group.Returned(),
 	}
 	d.start(id)
+}
+
+// remake deletes a node's replica and makes it again.
+func (d *diskCluster) remake(id string) {
+	d.t.Helper()
+	d.crash(id)
+	group, err := d.stores[id].Group(d.group)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if err := group.Remove(); err != nil {
+		d.t.Fatal(err)
+	}
+	d.shut(id)
+	d.open(id)
 }
 
 // shut stops a node and closes its stores.

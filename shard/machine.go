@@ -41,7 +41,8 @@ type Stores struct {
 	// nil; then the mean is taken from the entries applied since the snapshot.
 	LogSize func() (bytes int64, entries uint64)
 	// Returned is set when this node had a replica of the group before, and deleted
-	// it: such a replica has no vote until it has caught up with a leader.
+	// it: such a replica has no vote until it has caught up with a leader. Its stable
+	// store must hold the term of the deleted one.
 	Returned bool
 }
 

@@ -16,10 +16,11 @@ var errReturning = errors.New("shard: no vote before this replica has caught up:
 
 // returning keeps a replica that was deleted on this node, and made again, from
 // voting until it has caught up. It has forgotten what it had acknowledged and for
-// whom it had voted. Its new leader counts on neither, as it had taken it out of
-// the group. But a candidate that has missed that, with a log that lacks what was
-// acknowledged, would ask it, and Raft grants votes to anybody while its log is
-// empty, so that a group can be formed, and to anybody with a longer log later.
+// whom it had voted, though not its term: it obeys no leader that was deposed before.
+// Its new leader counts on neither, as it had taken it out of the group. But a
+// candidate that has missed that, with a log that lacks what was acknowledged, would
+// ask it, and Raft grants votes to anybody while its log is empty, so that a group
+// can be formed, and to anybody with a longer log later.
 //
 // It has caught up when its last entry is of the term of the leader that it hears
 // and it has what that leader knows to be committed: then it has everything that was
@@ -32,8 +33,8 @@ type returning struct {
 	stable raft.StableStore
 
 	mu sync.Mutex // guards the fields below
-	// term is the latest in which a leader was heard, and commit the highest commit
-	// index that it told.
+	// term is the latest that Raft was in, or a leader was heard in, and commit the
+	// highest commit index that a leader told in it.
 	term, commit uint64
 	over         bool
 }
@@ -63,10 +64,14 @@ func (r *returning) heard(term, commit uint64) {
 }
 
 // hasCaughtUp looks whether the replica has caught up, whose last entry is that which
-// last tells, and remembers it if so.
-func (r *returning) hasCaughtUp(last func() (term, index uint64)) (bool, error) {
+// last tells, and remembers it if so. What leaders said of terms before the current
+// one, Raft's, does not count: Raft refuses it.
+func (r *returning) hasCaughtUp(current uint64, last func() (term, index uint64)) (bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if current > r.term {
+		r.term, r.commit = current, 0
+	}
 	if r.over || r.commit == 0 { // a heartbeat tells no commit index
 		return r.over, nil
 	}
@@ -92,7 +97,7 @@ func (g *Group) voteless() bool {
 	if g.returning == nil {
 		return false
 	}
-	ok, err := g.returning.hasCaughtUp(g.lastEntry)
+	ok, err := g.returning.hasCaughtUp(g.raft.CurrentTerm(), g.lastEntry)
 	if err != nil {
 		g.cfg.Logger.Error("a replica that returned cannot vote", "error", err)
 	}
@@ -131,6 +136,8 @@ func (g *Group) refusesVote(rpc raft.RPC) bool {
 	case *raft.AppendEntriesRequest:
 		g.returning.heard(c.Term, c.LeaderCommitIndex)
 		g.voteless()
+	case *raft.InstallSnapshotRequest:
+		g.returning.heard(c.Term, 0)
 	case *raft.RequestVoteRequest:
 		if g.voteless() {
 			g.cfg.Logger.Warn("no vote is granted before this replica, which was deleted here before, has caught up", "candidate", string(c.ID))

@@ -43,7 +43,7 @@ func (g *Group) ReplicaID() string { return g.manifest.Replica }
 
 // Returned reports whether a replica of the group was removed from this node
 // before this one was created: what that one had acknowledged, and for whom it had
-// voted, is forgotten.
+// voted, is forgotten. The term is not: this one began in it.
 func (g *Group) Returned() bool { return g.manifest.Returned }
 
 // Logs returns the log. It is a raft.MonotonicLogStore; the errors that raft
@@ -59,7 +59,8 @@ func (g *Group) Stable() raft.StableStore { return g.stable }
 func (g *Group) Snapshots() raft.SnapshotStore { return g.snaps }
 
 // HasState reports whether raft has ever written here: a term, a log entry or
-// a snapshot. A node with state is never bootstrapped.
+// a snapshot; or whether the replica that was here before this one had a term. A
+// node with state is never bootstrapped.
 func (g *Group) HasState() bool {
 	_, last := g.log.bounds()
 	if last > 0 || g.snaps.newest() != nil {
@@ -175,9 +176,25 @@ func (g *Group) openSides() error {
 		}
 	}
 	if logSide.Stage != stageReady {
+		if err := g.keepPromise(); err != nil {
+			return err
+		}
 		return g.saveLogSide(logSide.at(stageReady))
 	}
 	return nil
+}
+
+// keepPromise begins a replica that returned in the term of the one before it.
+func (g *Group) keepPromise() error {
+	_, promised, err := g.store.removed(g.id)
+	if err != nil || promised == 0 {
+		return err
+	}
+	term, err := g.values.GetUint64(raftTermKey)
+	if err != nil && !errors.Is(err, raftboltdb.ErrKeyNotFound) || term >= promised {
+		return err
+	}
+	return g.store.latch.write("creation", g.id, func() error { return g.values.SetUint64(raftTermKey, promised) })
 }
 
 func (g *Group) openStable(path string) (err error) {
@@ -215,11 +232,10 @@ func (g *Group) openLogSide(stableThere bool) (*manifest, error) {
 		Group: g.id, Replica: uuid.NewString(), Stage: stageCreating}
 	path := g.store.logDir()
 	var raw []byte
-	removed, err := g.store.db.getCopy(removedKey(g.id))
-	if err != nil {
+	var err error
+	if fresh.Returned, _, err = g.store.removed(g.id); err != nil {
 		return nil, err
 	}
-	fresh.Returned = removed != nil
 	if g.id == CatalogGroup {
 		path = filepath.Join(g.dir, logFile)
 		raw, err = g.openCatalogLog(path, stableThere, fresh)

@@ -16,7 +16,7 @@ const (
 	keyManifest = 'm' // + group: the manifest of a group
 	keyEntry    = 'l' // + group + index: a log entry
 	keyNote     = 'n' // + group + key: the number of a value in the group's stable store
-	keyRemoved  = 'r' // + group: a replica of the group was removed here
+	keyRemoved  = 'r' // + group: the term of the replica of the group that was removed here
 )
 
 func manifestKey(group uint32) []byte {

@@ -324,7 +324,7 @@ func TestCreationAndRemovalSurviveACrash(t *testing.T) {
 			if id != CatalogGroup {
 				must(t, g.saveLogSide(g.manifest.at(stageRemoving)))
 			}
-			must(t, s.db.set(removedKey(id), nil))
+			must(t, s.remember(id, 0))
 			must(t, s.Close())
 			must(t, os.Rename(g.dir, g.dir+removingSuffix))
 			wantRemoved(t, mustOpen(t, dir, opts(t)), id)
@@ -343,6 +343,66 @@ func TestRemove(t *testing.T) {
 		wantRemoved(t, s, id)
 		if err := g.Remove(); !errors.Is(err, ErrClosed) {
 			t.Fatalf("removing twice: %v", err)
+		}
+	})
+}
+
+// The term of a removed replica, or a later one that the caller knows, is where the
+// next one begins, whatever happens on the way.
+func TestTheTermOutlivesItsReplica(t *testing.T) {
+	const id = 7
+	spoil := func(t *testing.T, dir string) {
+		must(t, os.WriteFile(filepath.Join(dir, "groups/0007/stable.db"), []byte("spoilt"), 0o600))
+	}
+	for name, tc := range map[string]struct {
+		own, caller, want uint64
+		then              func(t *testing.T, dir string) // before it is removed
+	}{
+		"its own":                      {5, 0, 5, nil},
+		"its own is the later":         {5, 4, 5, nil},
+		"the caller's is the later":    {5, 6, 6, nil},
+		"it never had one":             {0, 0, 0, nil},
+		"its own cannot be read":       {5, 4, 4, spoil},
+		"it is lost with all the rest": {5, 4, 4, func(t *testing.T, dir string) { must(t, os.RemoveAll(filepath.Join(dir, "groups/0007"))) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := mustOpen(t, dir, opts(t))
+			g := mustGroup(t, s, id)
+			if tc.own > 0 {
+				setTerm(t, g, tc.own)
+			}
+			must(t, g.Close())
+			if tc.then != nil {
+				tc.then(t, dir)
+			}
+			must(t, s.Remove(id, tc.caller))
+			must(t, s.Close())
+			s = mustOpen(t, dir, opts(t))
+			for round := range 3 {
+				g = mustGroup(t, s, id)
+				term, err := g.Stable().GetUint64(raftTermKey)
+				if term != tc.want || (err == nil) != (term > 0) {
+					t.Fatalf("replica %d begins in term %d, %v; want %d", round, term, err, tc.want)
+				}
+				if g.HasState() != (term > 0) || !g.Returned() {
+					t.Errorf("state: %t, returned: %t", g.HasState(), g.Returned())
+				}
+				must(t, g.Close())
+				if round == 0 { // a crash before it was written that the replica is ready
+					must(t, g.saveLogSide(g.manifest.at(stageCreating)))
+					must(t, os.Remove(filepath.Join(g.dir, stableFile)))
+					continue
+				}
+				must(t, s.Remove(id, 0))
+			}
+		})
+	}
+	t.Run("removed by an older release", func(t *testing.T) {
+		s := mustOpen(t, t.TempDir(), opts(t))
+		must(t, s.db.set(removedKey(id), nil))
+		if g := mustGroup(t, s, id); !g.Returned() || g.HasState() {
+			t.Errorf("returned: %t, state: %t", g.Returned(), g.HasState())
 		}
 	})
 }
@@ -369,8 +429,16 @@ func wantRemoved(t *testing.T, s *Store, id uint32) {
 	if g = mustGroup(t, s, id); !g.Returned() {
 		t.Error("opened again, the new replica does not know that there was one before")
 	}
-	if g.HasState() {
-		t.Fatal("a removed group came back with state")
+	if term, err := g.Stable().GetUint64(raftTermKey); err != nil || term != 3 || !g.HasState() {
+		t.Errorf("the new replica begins in term %d, %v; the one before had 3", term, err)
+	}
+	for _, key := range []string{"LastVoteTerm", "LastVoteCand"} {
+		if val, err := g.Stable().Get([]byte(key)); err == nil {
+			t.Errorf("the new replica has %s %q", key, val)
+		}
+	}
+	if g.snaps.newest() != nil {
+		t.Error("the new replica has a snapshot")
 	}
 	wantBounds(t, g.Logs(), 0, 0)
 	wantBounds(t, mustGroup(t, s, ids[0]).Logs(), 1, 5)

@@ -18,8 +18,8 @@ const removingSuffix = ".removing"
 // Remove closes the group and deletes everything of it. Once it has begun, a
 // crash does not bring the group back: the next Open finishes it. Its raft
 // must have been shut down, and this replica must no longer be a voter: one
-// that is created again under the same id remembers neither log nor vote, but for
-// Returned.
+// that is created again under the same id remembers neither log nor vote, but
+// Returned, and the term.
 func (g *Group) Remove() error {
 	s := g.store
 	s.mu.Lock()
@@ -29,6 +29,9 @@ func (g *Group) Remove() error {
 	}
 	delete(s.groups, g.id)
 	if err := g.closeStores(); err != nil {
+		return err
+	}
+	if err := s.remember(g.id, 0); err != nil {
 		return err
 	}
 	if g.id != CatalogGroup {
@@ -44,7 +47,11 @@ func (g *Group) Remove() error {
 // Remove deletes everything of a shard that is not open, also of one that Group
 // refuses; like Group.Remove it survives a crash. A shard that is not here is no
 // error; the catalog's group and one that is open are.
-func (s *Store) Remove(id uint32) error {
+//
+// A replica that is created again begins in the term of this one, or in the given
+// one if that is later: the latest that the caller knows of, 0 for none. It is all
+// that is left when this replica's own term cannot be read.
+func (s *Store) Remove(id uint32, term uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -64,6 +71,9 @@ func (s *Store) Remove(id uint32) error {
 		// What is left is refused anyhow; it needs an owner that can be read.
 		m = &manifest{Format: manifestFormat, Cluster: s.opts.ClusterID, Node: s.opts.NodeID, Group: id}
 	}
+	if err := s.remember(id, term); err != nil {
+		return err
+	}
 	err = s.latch.write("manifest", id, func() error { return s.db.set(manifestKey(id), m.at(stageRemoving).encode()) })
 	if err != nil {
 		return err
@@ -72,14 +82,61 @@ func (s *Store) Remove(id uint32) error {
 	return s.finishRemoval(id)
 }
 
+// remember keeps for a replica that may be created here again that there was one
+// before, and its term: whoever had promised not to follow a leader of an earlier
+// one must not, or what it acknowledges to that leader is lost. It comes first of
+// all in a removal; nothing reads it as long as the replica is there.
+func (s *Store) remember(id uint32, floor uint64) error {
+	_, before, err := s.removed(id)
+	if err != nil {
+		return err
+	}
+	own, err := s.termOnDisk(id)
+	if err != nil {
+		s.opts.Logger.Warn("the term of a replica that is removed cannot be read", "group", id, "instead", max(before, floor), "error", err)
+	}
+	return s.db.set(removedKey(id), binary.BigEndian.AppendUint64(nil, max(before, own, floor)))
+}
+
+// removed tells whether a replica of the group was removed here, and what term the
+// next one begins in.
+func (s *Store) removed(id uint32) (was bool, term uint64, err error) {
+	raw, err := s.db.getCopy(removedKey(id))
+	switch {
+	case err != nil || raw == nil:
+		return false, 0, err
+	case len(raw) == 0: // by a release that did not keep the term
+		return true, 0, nil
+	case len(raw) != 8:
+		return false, 0, fmt.Errorf("%w: the term of the removed replica of group %d: %x", ErrManifest, id, raw)
+	}
+	return true, binary.BigEndian.Uint64(raw), nil
+}
+
+// termOnDisk reads the term of a group that is not open, 0 if it has none.
+func (s *Store) termOnDisk(id uint32) (uint64, error) {
+	conf, err := readBolt(filepath.Join(s.groupDir(id), stableFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	raw := conf[string(raftTermKey)]
+	if err != nil || raw == nil {
+		return 0, err
+	}
+	_, val, err := unsealValue(string(raftTermKey), raw)
+	if err == nil && len(val) != 8 {
+		err = fmt.Errorf("the current term is not a number: %x", val)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return binary.BigEndian.Uint64(val), nil
+}
+
 // finishRemoval takes the directory out of sight before it deletes in it, so
 // that what is left after a crash is never taken for a group, and forgets the
 // group in Pebble last.
 func (s *Store) finishRemoval(id uint32) error {
-	// First of all, as the rename is the end of the catalog's group.
-	if err := s.db.set(removedKey(id), nil); err != nil {
-		return err
-	}
 	dir := s.groupDir(id)
 	gone := dir + removingSuffix
 	if err := os.RemoveAll(gone); err != nil {
@@ -118,6 +175,9 @@ func (s *Store) finishRemovals() error {
 		return err
 	}
 	for _, id := range ids {
+		if err := s.remember(id, 0); err != nil {
+			return err
+		}
 		if err := s.finishRemoval(id); err != nil {
 			return err
 		}
