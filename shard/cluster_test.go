@@ -104,6 +104,8 @@ type testCluster struct {
 	cut map[[2]string]bool
 	// confirmCut has the nodes whose Confirm is not answered, whatever cut says.
 	confirmCut map[string]bool
+	// askCut has the nodes whose Lost is not answered, whatever cut says.
+	askCut map[string]bool
 	// beats has the nodes' handlers of heartbeats.
 	beats map[string]func(raft.RPC)
 	// confirmOpen lets Confirm through where cut would not.
@@ -117,7 +119,7 @@ type testCluster struct {
 func emptyCluster(t testing.TB, configure func(*Config), ids ...string) *testCluster {
 	return &testCluster{
 		t: t, ids: ids, configure: configure, nodes: map[string]*testNode{}, beats: map[string]func(raft.RPC){},
-		cut: map[[2]string]bool{}, confirmCut: map[string]bool{},
+		cut: map[[2]string]bool{}, confirmCut: map[string]bool{}, askCut: map[string]bool{},
 	}
 }
 

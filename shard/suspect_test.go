@@ -20,7 +20,7 @@ type testFailover struct {
 
 func (f testFailover) AskLost(ctx context.Context, to string, group uint32, leader string, term uint64) (Lost, error) {
 	f.c.mu.Lock()
-	cut := f.c.cut[[2]string{f.from, to}] || f.c.cut[[2]string{to, f.from}]
+	cut := f.c.cut[[2]string{f.from, to}] || f.c.cut[[2]string{to, f.from}] || f.c.askCut[to]
 	f.c.mu.Unlock()
 	if cut {
 		return Lost{}, errors.New("cut off")

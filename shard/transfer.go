@@ -27,17 +27,9 @@ func (g *Group) TransferLeadership(ctx context.Context, to string) error {
 	if !g.raftLeads() {
 		return g.notLeader()
 	}
-	if g.cfg.Failover == nil {
-		return g.transfer(ctx, to)
-	}
-	candidates := []string{to}
-	if to == "" {
-		candidates, _ = g.members()
-	}
-	heirs := g.heirs(ctx, candidates)
-	if len(heirs) == 0 {
-		return g.newError(typesv1.Reason_REASON_PLACEMENT_CHANGED, true,
-			"leadership stays here: of %v nobody answers who has all but the last %d entries", candidates, heirLag)
+	heirs, err := g.heirs(ctx, to)
+	if err != nil {
+		return err
 	}
 	return g.transfer(ctx, heirs[0])
 }
@@ -69,17 +61,17 @@ func (g *Group) transfer(ctx context.Context, to string) error {
 // HandOver gives leadership to another voter, one that answers and has nearly the
 // whole log, so that the group need not wait for its followers to miss the leader.
 // It does nothing on a node that does not lead or is the only voter, and fails when
-// no other voter could take over before ctx ends.
+// no other voter could take over before ctx ends; with Failover at once, and without
+// an attempt, when none answers that could.
 func (g *Group) HandOver(ctx context.Context) error {
 	voters, _ := g.members()
 	if !g.raftLeads() || g.replica.haltCause() != nil || len(voters) < 2 {
 		return nil
 	}
-	heirs := g.heirs(ctx, voters)
-	if len(heirs) == 0 {
-		heirs = []string{""}
+	heirs, err := g.heirs(ctx, "")
+	if err != nil && !g.raftLeads() {
+		return nil // it was deposed meanwhile
 	}
-	var err error
 	for _, heir := range heirs {
 		if err = g.transfer(ctx, heir); err == nil || !g.raftLeads() {
 			return nil
@@ -91,23 +83,33 @@ func (g *Group) HandOver(ctx context.Context) error {
 	return fmt.Errorf("hand over group %d: %w", g.cfg.ID, err)
 }
 
-// heirs lists the voters that may take over, the best first: in an order that
-// differs between groups, so that they do not all go to one node. Without
-// Failover nobody can be asked.
-func (g *Group) heirs(ctx context.Context, voters []string) []string {
+// heirs lists who may be given the leadership, a given voter or, if to is empty, all
+// that may, the best first: in an order that differs between groups, so that they do
+// not all go to one node. There is one at least, or an error. Without Failover
+// nobody can be asked, and "" stands for the voter that Raft chooses. Left to
+// itself, Raft chooses by the log alone: also one that hangs, has halted or has no vote.
+func (g *Group) heirs(ctx context.Context, to string) ([]string, error) {
 	if g.cfg.Failover == nil {
-		return nil
+		return []string{to}, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.cfg.Timing.Heartbeat/2)
+	candidates := []string{to}
+	if to == "" {
+		candidates, _ = g.members()
+	}
+	ask, cancel := context.WithTimeout(ctx, g.cfg.Timing.Heartbeat/2)
 	defer cancel()
 	_, last := g.lastEntry()
 	var heirs []string
-	for voter, answer := range g.askAll(ctx, voters, g.cfg.NodeID, g.raft.CurrentTerm()) {
+	for voter, answer := range g.askAll(ask, candidates, g.cfg.NodeID, g.raft.CurrentTerm()) {
 		if answer.LastIndex > 0 && answer.LastIndex+heirLag >= last {
 			heirs = append(heirs, voter)
 		}
 	}
-	order := slices.Sorted(slices.Values(voters))
+	if len(heirs) == 0 {
+		return nil, g.newError(typesv1.Reason_REASON_PLACEMENT_CHANGED, true,
+			"leadership stays here: of %v nobody answers who has all but the last %d entries", candidates, heirLag)
+	}
+	order := slices.Sorted(slices.Values(candidates))
 	slices.SortFunc(heirs, func(a, b string) int { return cmp.Compare(g.rank(order, a), g.rank(order, b)) })
-	return heirs
+	return heirs, nil
 }
