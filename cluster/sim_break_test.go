@@ -2,13 +2,16 @@ package cluster
 
 import (
 	"bytes"
+	"context"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/spexio/spex/cluster/plan"
 	"github.com/spexio/spex/fsm"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
@@ -38,11 +41,17 @@ const (
 	clockTrusted simBreak = "clock trusted"
 	// timersAsleep never proposes a timeout.
 	timersAsleep simBreak = "timers asleep"
+	// deletesUnasked has nodes delete replicas without asking the shard's leader.
+	deletesUnasked simBreak = "deletes unasked"
+	// plansUnsettled shows placement configurations as settled that may vanish.
+	plansUnsettled simBreak = "plans on an unsettled configuration"
+	// dropsAnyVoter removes voters that placement wants to keep for now.
+	dropsAnyVoter simBreak = "drops any voter"
 )
 
 // acknowledgeEarly applies an entry to a copy of the leader's state, and forgets it.
 func (w *world) acknowledgeEarly(r *logReplica, e logEntry) ([]fsm.Result, bool) {
-	if r.log.id == 0 || r.applied != len(r.log.entries) {
+	if r.log.id == 0 || r.applied != len(r.log.entries) || len(r.disk.tail) > 0 {
 		return nil, false
 	}
 	view := r.cfg.Machine.Snapshot()
@@ -114,6 +123,36 @@ func (w *world) misapplied(r *logReplica, data []byte) []byte {
 	return data
 }
 
+// losing has a node give up a replica that the catalog places elsewhere.
+func (w *world) losing(ctx context.Context, n *Node, id uint32) {
+	if w.breaks != deletesUnasked {
+		_ = n.lose(ctx, id)
+		return
+	}
+	call, cancel := context.WithTimeout(ctx, n.cfg.RouteBudget)
+	defer cancel()
+	if n.catalog.refresh(call) == nil && !n.keeps(id) {
+		_ = n.deleteReplica(ctx, id)
+	}
+}
+
+// placing is a round of placement.
+func (w *world) placing(ctx context.Context, p *worldProc, term uint64, changes *sync.WaitGroup) {
+	p.node.placer.round(ctx, term, changes)
+	changes.Wait()
+	if w.breaks != dropsAnyVoter || p.dead {
+		return
+	}
+	p.looked = w.disturbed
+	state, _, _ := p.node.placer.gather(ctx)
+	_, waiting := plan.Next(state)
+	for _, wait := range waiting {
+		if strings.Contains(wait.Why, " for now (") {
+			_ = p.node.placer.make(ctx, plan.Change{Kind: plan.Remove, Group: wait.Group, Node: wait.Node}, groupOf(state, wait.Group))
+		}
+	}
+}
+
 // TestSimulationSeesBreaks breaks one promise after the other: a check that fits
 // must see it within a few schedules.
 func TestSimulationSeesBreaks(t *testing.T) {
@@ -130,6 +169,9 @@ func TestSimulationSeesBreaks(t *testing.T) {
 		{replicasDiffer, "(I8)"},
 		{clockTrusted, "(I5)|(I10)"},
 		{timersAsleep, "the deadline of"},
+		{deletesUnasked, "counts it as a member|is deleted, and votes still"},
+		{plansUnsettled, "is let go, and votes still"},
+		{dropsAnyVoter, "nobody can commit"},
 	} {
 		t.Run(string(c.breaks), func(t *testing.T) {
 			others := map[string]int{}

@@ -90,12 +90,34 @@ func (w *world) committed(l *abstractLog, index uint64, e logEntry) {
 		return
 	}
 	if l.id == 0 {
-		if _, err := w.check.catalog.Apply(index, e.data); err != nil {
-			w.fail("the catalog cannot apply %d: %v", index, err)
-		}
+		w.check.catalogEntry(index, e)
 		return
 	}
 	w.check.entry(l.id, index, e)
+}
+
+func (c *checks) catalogEntry(index uint64, e logEntry) {
+	results, err := c.catalog.Apply(index, e.data)
+	entry := &statev1.Entry{}
+	if err == nil {
+		err = proto.Unmarshal(e.data, entry)
+	}
+	if err != nil {
+		c.w.fail("the catalog cannot apply %d: %v", index, err)
+		return
+	}
+	for i, cmd := range entry.GetCommands() {
+		switch u, f := cmd.GetUnplaceReplica(), cmd.GetForgetNode(); {
+		case results[i].Err != nil:
+		case u != nil:
+			c.w.counts["unplaced"]++
+			c.unplaced(u.GetShard(), u.GetNode())
+		case f != nil:
+			for id := uint32(1); id <= c.w.shards; id++ {
+				c.unplaced(id, f.GetNode())
+			}
+		}
+	}
 }
 
 func (c *checks) entry(shard uint32, index uint64, e logEntry) {

@@ -72,12 +72,13 @@ func (r *logReplica) ReadIndex(ctx context.Context) (uint64, error) {
 		return 0, err
 	}
 	var yes []*logReplica
-	for _, v := range r.log.reachable(r, r.log.voters) {
+	voters, _ := r.Members()
+	for _, v := range r.log.reachable(r, voters) {
 		if v.disk.term == r.disk.term {
 			yes = append(yes, v)
 		}
 	}
-	if r.log.w.breaks != readsUnconfirmed && !majority(r.log.voters, yes) {
+	if r.log.w.breaks != readsUnconfirmed && !majority(voters, yes) {
 		return 0, r.err(typesv1.Reason_REASON_NO_LEADER, true, "no majority confirmed the term")
 	}
 	r.applyTo(commit)
@@ -101,9 +102,7 @@ func (r *logReplica) WaitApplied(ctx context.Context, index uint64) error {
 }
 
 // member tells whether the leader sends to the replica.
-func (r *logReplica) member() bool {
-	return slices.Contains(r.log.voters, r.proc.id) || slices.Contains(r.log.nonvoters, r.proc.id)
-}
+func (r *logReplica) member() bool { return slices.Contains(r.log.members(), r.proc.id) }
 
 func (r *logReplica) ConfirmTerm(term uint64) (bool, uint64) {
 	return r.disk.term == term, r.disk.term
@@ -125,11 +124,11 @@ func (r *logReplica) Changes() <-chan struct{} { return nil }
 func (r *logReplica) Status() shard.Status {
 	s := shard.Status{
 		Group: r.log.id, State: "follower", Term: r.disk.term, Leader: r.leader, Applied: r.cfg.Machine.Applied(),
-		Commit: uint64(r.commit), Last: uint64(r.disk.has),
+		Commit: uint64(r.commit), Last: uint64(r.disk.has + len(r.disk.tail)),
 	}
 	if term, ok := r.Leading(); ok {
 		s.State, s.Leading, s.Term = "leader", true, term
-		s.Settled = r.log.leader == r
+		s.Settled = r.settled()
 	}
 	if r.closed {
 		s.State = shard.StateShutdown
@@ -138,15 +137,8 @@ func (r *logReplica) Status() shard.Status {
 	return s
 }
 
-// Members is the newest configuration among the entries on the disk.
-func (r *logReplica) Members() (voters, nonvoters []string) {
-	for i := min(r.disk.has, len(r.log.entries)) - 1; i >= 0; i-- {
-		if e := r.log.entries[i]; e.data == nil {
-			return e.voters, e.nonvoters
-		}
-	}
-	return nil, nil
-}
+// Members is the newest configuration on the disk, committed or not.
+func (r *logReplica) Members() (voters, nonvoters []string) { return r.log.config(r.disk) }
 
 func (r *logReplica) Bootstrap(voters, nonvoters []string) error {
 	l := r.log
@@ -155,7 +147,7 @@ func (r *logReplica) Bootstrap(voters, nonvoters []string) error {
 		return shard.ErrHasState
 	}
 	if len(l.entries) == 0 {
-		l.entries = []logEntry{first}
+		l.entries = []*logEntry{&first}
 		l.voters, l.nonvoters = first.voters, first.nonvoters
 	} else if !slices.Equal(l.entries[0].voters, first.voters) || !slices.Equal(l.entries[0].nonvoters, first.nonvoters) {
 		l.w.fail("group %d is bootstrapped with %v and with %v", l.id, l.entries[0].voters, first.voters)
@@ -165,95 +157,6 @@ func (r *logReplica) Bootstrap(voters, nonvoters []string) error {
 	}
 	r.disk.has, r.disk.term = 1, 1
 	l.term = max(l.term, 1)
-	return nil
-}
-
-// Change checks what the real one checks.
-func (r *logReplica) Change(ctx context.Context, c shard.MemberChange) error {
-	if err := r.usable(ctx); err != nil {
-		return err
-	}
-	l := r.log
-	voters, nonvoters := slices.Clone(l.voters), slices.Clone(l.nonvoters)
-	votes, follows := slices.Contains(voters, c.Node), slices.Contains(nonvoters, c.Node)
-	self := c.Node == r.proc.id
-	fits := c.Node != "" && sameSet(voters, c.Voters) && sameSet(nonvoters, c.Nonvoters)
-	without := func(list []string) []string {
-		return slices.DeleteFunc(list, func(id string) bool { return id == c.Node })
-	}
-	switch c.Kind {
-	case shard.TransferChange:
-		if !fits || !votes {
-			return r.misfit()
-		}
-		return r.TransferLeadership(ctx, c.Node)
-	case shard.AddNonvoterChange:
-		fits = fits && !votes && !follows
-		nonvoters = append(nonvoters, c.Node)
-	case shard.PromoteChange:
-		fits = fits && follows
-		nonvoters, voters = without(nonvoters), append(voters, c.Node)
-	case shard.DemoteChange:
-		fits = fits && votes && !self
-		voters, nonvoters = without(voters), append(nonvoters, c.Node)
-	case shard.RemoveChange:
-		fits = fits && (votes || follows) && !self
-		voters, nonvoters = without(voters), without(nonvoters)
-	}
-	if !fits {
-		return r.misfit()
-	}
-	before := len(l.entries)
-	l.w.interleave()
-	if len(l.entries) != before && (!sameSet(l.voters, c.Voters) || !sameSet(l.nonvoters, c.Nonvoters)) {
-		return r.misfit()
-	}
-	slices.Sort(voters)
-	slices.Sort(nonvoters)
-	l.w.trace("group %d: change %d of %s", l.id, int(c.Kind), c.Node)
-	l.w.counts["changes"]++
-	if err := r.usable(ctx); err != nil {
-		return err
-	}
-	if l.leader != r {
-		l.resign(r)
-		return r.unknown("another leader was elected")
-	}
-	e := logEntry{term: r.disk.term, voters: voters, nonvoters: nonvoters}
-	if !l.w.fault(20) {
-		if _, ok := l.commitEntry(r, e); ok {
-			return nil
-		}
-	}
-	l.limbo = append(l.limbo, e)
-	l.resign(r)
-	return r.unknown("leadership was lost")
-}
-
-func (r *logReplica) misfit() error {
-	return r.err(typesv1.Reason_REASON_PLACEMENT_CHANGED, true, "the members are left as they are")
-}
-
-func sameSet(a, b []string) bool {
-	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
-}
-
-func (r *logReplica) TransferLeadership(ctx context.Context, to string) error {
-	if err := r.usable(ctx); err != nil {
-		return err
-	}
-	if to == r.proc.id {
-		return nil
-	}
-	other := r.log.replicaOn(to)
-	if other == nil || r.log.leader != r || !r.log.w.linked(r.proc.id, to) {
-		return r.err(typesv1.Reason_REASON_UNAVAILABLE, false, "%s was not reached", to)
-	}
-	r.log.send(r, other, len(r.log.entries))
-	if !r.log.elect(other) {
-		return r.err(typesv1.Reason_REASON_UNAVAILABLE, false, "%s was not elected", to)
-	}
-	r.hear(other)
 	return nil
 }
 

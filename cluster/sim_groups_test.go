@@ -17,7 +17,7 @@ func (h logGroups) Open(cfg shard.Config) (group, error) {
 	l := h.proc.w.log(cfg.ID)
 	d := l.disks[h.proc.id]
 	if d == nil {
-		d = &logDisk{}
+		d = &logDisk{returning: l.deleted[h.proc.id]}
 		l.disks[h.proc.id] = d
 	}
 	r := &logReplica{log: l, proc: h.proc, cfg: cfg, disk: d}
@@ -61,7 +61,10 @@ func (h logGroups) CloseGroup(_ context.Context, id uint32) error {
 func (h logGroups) Remove(id uint32, _ uint64) error {
 	l := h.proc.w.log(id)
 	h.proc.w.trace("%s deletes group %d", h.proc.id, id)
+	h.proc.w.check.deleted(l, h.proc)
 	delete(l.disks, h.proc.id)
+	l.deleted[h.proc.id] = true
+	h.proc.w.disturbed++
 	l.durable()
 	return nil
 }

@@ -35,14 +35,15 @@ type abstractLog struct {
 	w  *world
 	id uint32
 	// entries are committed; the index of the first is 1.
-	entries []logEntry
-	// limbo was written by the last leader, and the next one decides about it.
-	limbo             []logEntry
-	term              uint64
-	leader            *logReplica // that of the newest term, nil while there is none
+	entries []*logEntry
+	term    uint64
+	leader  *logReplica // that of the newest term, nil while there is none
+	// voters and nonvoters are the newest committed configuration.
 	voters, nonvoters []string
 	// disks holds what a crash leaves of the replicas, by node.
 	disks map[string]*logDisk
+	// deleted has the nodes that have deleted a replica.
+	deleted map[string]bool
 	// hashes has the first state that was seen at an index.
 	hashes map[uint64][sha256.Size]byte
 }
@@ -52,8 +53,13 @@ type logDisk struct {
 	// has is how many entries of the log are on the disk, those up to first only
 	// as part of the snapshot.
 	has, first int
-	term       uint64
-	snapshot   []byte
+	// tail comes after those, and was not committed when it was written: some
+	// leader commits it, or it vanishes when the disk gets what was.
+	tail     []*logEntry
+	term     uint64
+	snapshot []byte
+	// returning is set on a replica that was deleted here before, until it has caught up.
+	returning bool
 }
 
 // logReplica is a group on a running node.
@@ -70,6 +76,10 @@ type logReplica struct {
 	// commit is how many entries it knows to be committed.
 	commit int
 	closed bool
+	// changing is set while a change of its members is under way.
+	changing bool
+	// deposed is when another one became leader while it led.
+	deposed time.Time
 }
 
 var _ group = (*logReplica)(nil)
@@ -96,41 +106,15 @@ func (l *abstractLog) reachable(r *logReplica, ids []string) (list []*logReplica
 
 func majority(of []string, list []*logReplica) bool { return len(list) > len(of)/2 }
 
-// commitEntry commits an entry of the leader, if a majority can be reached: it is
-// then on the disks of some majority, and the leader has applied it.
+// commitEntry writes an entry on the leader's disk and commits it with all before
+// it, if a majority can be reached.
 func (l *abstractLog) commitEntry(r *logReplica, e logEntry) (results []fsm.Result, ok bool) {
-	voters := l.voters
-	if e.data == nil {
-		voters = e.voters // counts from when it is written
-	}
-	there := l.reachable(r, voters)
-	if !majority(voters, there) {
+	r.disk.tail = append(r.disk.tail, &e)
+	if !l.commitTail(r) {
+		l.spread(r)
 		return nil, false
 	}
-	l.entries = append(l.entries, e)
-	index := len(l.entries)
-	if e.data == nil {
-		l.voters, l.nonvoters = e.voters, e.nonvoters
-	}
-	l.w.committed(l, uint64(index), e)
-	r.disk.has = index
-	// The rest of the majority, and whom it reached beside.
-	need := len(voters)/2 + 1
-	if slices.Contains(voters, r.proc.id) {
-		need--
-	}
-	l.w.shuffle(len(there), func(i, j int) { there[i], there[j] = there[j], there[i] })
-	for _, other := range there {
-		if other == r {
-			continue
-		}
-		if need > 0 || l.w.rng.IntN(2) == 0 {
-			l.send(r, other, index)
-			need--
-		}
-	}
-	l.durable()
-	return r.applyTo(index), true
+	return r.applyTo(len(l.entries)), true
 }
 
 // send gives a replica what it lacks, by a snapshot if the leader does not have
@@ -141,7 +125,7 @@ func (l *abstractLog) send(from, to *logReplica, upto int) {
 		if err := to.cfg.Machine.Restore(bytes.NewReader(from.disk.snapshot)); err != nil {
 			l.w.fail("group %d on %s: the snapshot of %s cannot be restored: %v", l.id, to.proc.id, from.proc.id, err)
 		}
-		to.disk.has, to.disk.first, to.disk.snapshot = from.disk.first, from.disk.first, from.disk.snapshot
+		to.disk.has, to.disk.tail, to.disk.first, to.disk.snapshot = from.disk.first, nil, from.disk.first, from.disk.snapshot
 		to.applied, to.commit = to.disk.first, to.disk.first
 		l.w.counts["installs"]++
 		l.w.trace("group %d: %s gets the snapshot at %d", l.id, to.proc.id, to.disk.first)
@@ -149,7 +133,7 @@ func (l *abstractLog) send(from, to *logReplica, upto int) {
 			to.cfg.OnRestore(to.cfg.Machine.Applied())
 		}
 	}
-	to.disk.has = max(to.disk.has, upto)
+	l.truncate(to.disk, upto)
 	if l.w.rng.IntN(3) > 0 {
 		to.commit = max(to.commit, min(from.commit, to.disk.has))
 	}
@@ -174,8 +158,10 @@ func (l *abstractLog) durable() {
 	}
 	have := 0
 	for _, id := range l.voters {
-		if d := l.disks[id]; d != nil && d.has == len(l.entries) {
-			have++
+		if d := l.disks[id]; d != nil {
+			if l.absorb(d); d.has == len(l.entries) {
+				have++
+			}
 		}
 	}
 	if have <= len(l.voters)/2 {
@@ -183,32 +169,36 @@ func (l *abstractLog) durable() {
 	}
 }
 
-// elect makes a replica the leader of a new term, if a majority would vote for it.
+// elect makes a replica the leader of a new term, if a majority of the configuration
+// that it knows votes for it. What it wrote earlier, or got, and was not committed is
+// committed with the first entry of its term; what others have of that vanishes.
 func (l *abstractLog) elect(r *logReplica) bool {
-	voters := l.reachable(r, l.voters)
-	if r.closed || r.disk.has != len(l.entries) || !slices.Contains(l.voters, r.proc.id) || !majority(l.voters, voters) {
+	config, _ := l.config(r.disk)
+	if r.closed || r.disk.returning || !slices.Contains(config, r.proc.id) {
+		return false
+	}
+	voters := slices.DeleteFunc(l.reachable(r, config), func(v *logReplica) bool { return !l.grants(v, r) })
+	if !majority(config, voters) {
+		return false
+	}
+	if r.disk.has != len(l.entries) {
+		l.w.fail("group %d: %s is elected with %d of %d committed entries, by a majority of %v: acknowledged writes are lost", l.id, r.proc.id, r.disk.has, len(l.entries), config)
 		return false
 	}
 	// A majority is there for longer than it takes to look at the clocks of others.
 	r.proc.node.clock.measure(r.proc.node.ctx)
-	l.leader = nil // the old one may believe in itself still
+	if l.leader != nil { // it may believe in itself still
+		l.leader.deposed = time.Now()
+	}
+	l.leader = nil
 	l.term++
+	l.w.disturbed++
 	for _, v := range voters {
 		v.disk.term, v.leads, v.leader = l.term, false, ""
 	}
-	limbo := l.limbo
-	l.limbo = nil
-	for _, e := range limbo {
-		if l.w.rng.IntN(2) == 0 {
-			break
-		}
-		if e.data == nil && (!slices.Contains(e.voters, r.proc.id) || !majority(e.voters, l.reachable(r, e.voters))) {
-			break
-		}
-		if _, ok := l.commitEntry(r, e); !ok {
-			break
-		}
-		l.w.trace("group %d: %d was written in an earlier term", l.id, len(l.entries))
+	if e := r.disk.unsettled(); e != nil {
+		l.w.counts["inherited configurations"]++
+		l.w.trace("group %d: %s has an unsettled configuration: %v vote", l.id, r.proc.id, e.voters)
 	}
 	r.leads, r.leader, l.leader = true, r.proc.id, r
 	l.w.counts["terms"]++
@@ -227,6 +217,7 @@ func (l *abstractLog) elect(r *logReplica) bool {
 // resign ends the leadership that a replica believes in.
 func (l *abstractLog) resign(r *logReplica) {
 	if r.leads {
+		l.w.disturbed++
 		l.w.trace("group %d: %s leads no more", l.id, r.proc.id)
 	}
 	r.leads, r.leader = false, ""
@@ -345,7 +336,10 @@ func (r *logReplica) write(ctx context.Context, e logEntry) (index uint64, resul
 			return index, results, nil
 		}
 	}
-	l.limbo = append(l.limbo, e)
+	if lost {
+		r.disk.tail = append(r.disk.tail, &e)
+		l.spread(r)
+	}
 	l.resign(r)
 	return 0, nil, r.unknown("leadership was lost")
 }

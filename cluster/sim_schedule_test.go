@@ -44,6 +44,9 @@ func (w *world) step() {
 			{2, w.crashSome}, {3, w.startSome}, {2, w.cutSome}, {2, w.mendSome}, {2, w.jump}, {2, w.deliver}, {1, w.loseLeader}, {2, w.usurp}, {2, w.operate},
 		}...)
 	}
+	if w.moves() {
+		actions = append(actions, []simMove{{40, w.workOfPlacement}, {20, w.workOfNode}, {8, w.deliver}, {10, w.operate}}...)
+	}
 	total := 0
 	for _, a := range actions {
 		total += a.weight
@@ -55,6 +58,24 @@ func (w *world) step() {
 			return
 		}
 	}
+}
+
+// moves tells whether the schedule is one about placement, as every second is.
+func (w *world) moves() bool { return w.faults && w.seed/9%2 == 1 }
+
+// workOfPlacement is what moves a replica: a round of placement, of the nodes that
+// are asked to open or to delete one, and a little time.
+func (w *world) workOfPlacement() {
+	var believers []*worldProc
+	for _, n := range w.up() {
+		if n.proc.replicas[0].leads {
+			believers = append(believers, n.proc)
+		}
+	}
+	if len(believers) > 0 {
+		w.catalogRound(pick(w, believers), 2)
+	}
+	time.Sleep(time.Duration(w.rng.IntN(1500)) * time.Millisecond)
 }
 
 func (w *world) someProc() *worldProc {
@@ -126,8 +147,9 @@ func (w *world) catalogRound(p *worldProc, what int) {
 				placing.remember(memory{})
 				p.placed = term
 			}
+			p.looked = w.disturbed
 			var changes sync.WaitGroup
-			p.node.placer.round(ctx, term, &changes)
+			w.placing(ctx, p, term, &changes)
 			changes.Wait()
 		})
 	}
@@ -136,7 +158,7 @@ func (w *world) catalogRound(p *worldProc, what int) {
 // workOfNode is a round of one of the loops that every node has.
 func (w *world) workOfNode() {
 	if p := w.someProc(); p != nil {
-		w.nodeRound(p, w.rng.IntN(3))
+		w.nodeRound(p, w.rng.IntN(4))
 		w.join(w.nodes[p.id])
 	}
 }
@@ -158,15 +180,37 @@ func (w *world) nodeRound(p *worldProc, what int) {
 			lost := p.node.lost()
 			slices.Sort(lost)
 			for _, id := range lost {
-				_ = p.node.lose(ctx, id)
+				w.losing(ctx, p.node, id)
 			}
 		})
 	case 2:
 		w.once(p, 0, "measure", func(ctx context.Context) { p.node.clock.measure(ctx) })
+	case 3:
+		w.once(p, 0, "belong", func(ctx context.Context) { w.belong(ctx, p) })
 	}
-	// It finds out: see belongLoop.
-	if n := w.nodes[p.id]; n.proc == p && w.isGone(p.id) {
-		w.trace("%s is gone", p.id)
+}
+
+// belong is a round of belongLoop: of a node whose catalog says that it was removed,
+// or that hears of no leader and asks.
+func (w *world) belong(ctx context.Context, p *worldProc) {
+	g, id := p.replicas[0], p.id
+	if l := g.log; l.leader != g && (l.leader == nil || l.leader.proc.id != g.leader || !w.linked(id, g.leader) || !g.member()) {
+		g.leader = "" // it misses the leader's heartbeats
+	}
+	told := p.node.catalog.machine.NodeState(id) == statev1.NodeState_NODE_STATE_GONE
+	voters, nonvoters := g.Members()
+	_, led := g.Leader()
+	if !told && p.node.ClusterID() != "" && (!led || !slices.Contains(slices.Concat(voters, nonvoters), id)) {
+		call, cancel := context.WithTimeout(ctx, routeTime)
+		defer cancel()
+		_, err := p.node.catalog.send(call, p.node.registration())
+		told = fsm.ReasonOf(err) == typesv1.Reason_REASON_NODE_REMOVED
+	}
+	if n := w.nodes[id]; told && n.proc == p {
+		if !w.isGone(id) {
+			w.fail("%s is told that it is gone, and it is not", id)
+		}
+		w.trace("%s is gone", id)
 		w.counts["gone"]++
 		n.gone = true
 		w.crash(n)
@@ -193,10 +237,17 @@ func (w *world) replicate() {
 	if l.leader == nil {
 		return
 	}
-	others := l.reachable(l.leader, append(slices.Clone(l.voters), l.nonvoters...))
+	if w.rng.IntN(3) == 0 {
+		l.finish()
+	}
+	others := l.reachable(l.leader, l.members())
+	if len(others) == 0 {
+		return
+	}
 	to := pick(w, others)
 	if to != l.leader {
 		l.send(l.leader, to, to.disk.has+w.rng.IntN(len(l.entries)-to.disk.has+1))
+		l.share(l.leader, to, w.rng.IntN(len(l.leader.disk.tail)+1))
 	}
 }
 
@@ -231,7 +282,7 @@ func (w *world) electSome() {
 	if led && w.rng.IntN(10) > 0 || len(l.voters) == 0 {
 		return
 	}
-	w.stand(l, pick(w, l.voters))
+	w.stand(l, pick(w, w.order))
 }
 
 func (w *world) stand(l *abstractLog, id string) bool {
@@ -262,6 +313,7 @@ func (w *world) cutSome() {
 		a, b = l.leader.proc.id, l.leader.proc.id
 	}
 	w.trace("cut %s and %s", a, b)
+	w.disturbed++
 	if a != b {
 		w.cut[[2]string{a, b}] = true
 		return
@@ -307,6 +359,7 @@ func (w *world) deliver() {
 	call := w.late[i]
 	w.late = slices.Delete(w.late, i, i+1)
 	w.trace("a late call arrives")
+	w.disturbed++
 	call()
 }
 
@@ -326,6 +379,7 @@ func (w *world) usurp() {
 	}
 	old := l.leader.proc.id
 	w.trace("cut %s, the leader of group %d", old, l.id)
+	w.disturbed++
 	for _, id := range w.order {
 		if id != old {
 			w.cut[[2]string{old, id}] = true
@@ -347,7 +401,11 @@ func (w *world) operate() {
 	ctx, cancel := context.WithTimeout(callctx.WithPrincipal(p.node.ctx, "operator"), roundTime)
 	defer cancel()
 	key := fsm.SpecKey{Namespace: "default", Name: specName, Version: 1}
-	switch n := w.rng.IntN(10); {
+	n := w.rng.IntN(20)
+	if w.moves() {
+		n = 6 + w.rng.IntN(14)
+	}
+	switch {
 	case n < 5:
 		w.trace("seal at %s", p.id)
 		timeout := time.Duration(1+w.rng.IntN(60)) * time.Second
@@ -355,9 +413,48 @@ func (w *world) operate() {
 	case n == 5:
 		w.trace("learn at %s", p.id)
 		_, _ = p.node.changeMode(ctx, key, typesv1.ModelMode_MODEL_MODE_LEARNING, 0)
-	default:
+	case n < 12:
 		w.move(ctx, p)
+	default:
+		w.direct(ctx, p, n)
 	}
+}
+
+// direct is what an operator does to placement: pauses it, lets it go on, wants
+// another number of replicas, and moves leaderships by hand.
+func (w *world) direct(ctx context.Context, p *worldProc, n int) {
+	set := &spexv1.SetPlacementRequest{}
+	switch {
+	case n < 14:
+		paused := n == 12
+		set.Paused = &paused
+	case n < 18:
+		replicas := uint32(1 + w.rng.IntN(3))
+		set.Replicas = &replicas
+	default:
+		req := &spexv1.TransferLeadershipRequest{Shard: uint32(w.rng.IntN(int(w.shards) + 1))}
+		if w.rng.IntN(2) == 0 {
+			req.Node = pick(w, w.order)
+		}
+		w.trace("transfer %d to %q at %s", req.GetShard(), req.GetNode(), p.id)
+		_, _ = p.node.Transfer(ctx, req)
+		return
+	}
+	w.trace("placement at %s: %v %v", p.id, set.Paused != nil && *set.Paused, set.GetReplicas())
+	_, _ = p.node.SetPlacement(ctx, set)
+}
+
+// resume lets placement go on, with three replicas again: of fewer all may be on
+// nodes that drain, and the shard waits for somebody who can lead it.
+func (w *world) resume() {
+	placing, up := w.check.catalog.Placing(), w.up()
+	if len(up) == 0 || !placing.Paused && placing.Replicas == 3 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(callctx.WithPrincipal(up[0].proc.node.ctx, "operator"), roundTime)
+	defer cancel()
+	replicas := uint32(3)
+	_, _ = up[0].proc.node.SetPlacement(ctx, &spexv1.SetPlacementRequest{Paused: new(bool), Replicas: &replicas})
 }
 
 // move is what an operator does to nodes. Three active ones stay, so that every

@@ -47,15 +47,16 @@ func (w *world) round() string {
 	time.Sleep(time.Second)
 	for id := uint32(0); id <= w.shards; id++ {
 		l := w.log(id)
-		for _, voter := range l.voters {
-			if l.leader != nil || w.stand(l, voter) {
+		for _, id := range w.order { // an unsettled configuration may have others than l.voters
+			if l.leader != nil || w.stand(l, id) {
 				break
 			}
 		}
 		if l.leader == nil {
 			continue
 		}
-		for _, r := range l.reachable(l.leader, append(slices.Clone(l.voters), l.nonvoters...)) {
+		l.finish()
+		for _, r := range l.reachable(l.leader, l.members()) {
 			if r != l.leader {
 				l.send(l.leader, r, len(l.entries))
 				r.applyTo(len(l.entries))
@@ -63,7 +64,7 @@ func (w *world) round() string {
 		}
 	}
 	for _, n := range w.up() {
-		for _, what := range []int{2, 0, 1} {
+		for _, what := range []int{2, 0, 1, 3} {
 			if n.proc != nil {
 				w.nodeRound(n.proc, what)
 			}
@@ -80,6 +81,7 @@ func (w *world) round() string {
 			}
 		}
 	}
+	w.resume()
 	for _, wr := range slices.Clone(w.clients.open) {
 		w.clients.send(wr)
 	}
@@ -91,10 +93,21 @@ func (w *world) unfinished() string {
 	if len(w.clients.open) > 0 {
 		return fmt.Sprintf("%s has no answer", w.clients.open[0].what)
 	}
+	for _, n := range w.up() {
+		if w.isGone(n.id) {
+			return n.id + " is gone and does not know it"
+		}
+	}
+	if p := w.check.catalog.Placing(); p.Paused || p.Replicas != 3 {
+		return fmt.Sprintf("placement goes by %+v", p)
+	}
 	for id := uint32(0); id <= w.shards; id++ {
 		l := w.log(id)
 		if l.leader == nil {
 			return fmt.Sprintf("group %d has no leader", id)
+		}
+		if len(l.leader.disk.tail) > 0 {
+			return fmt.Sprintf("group %d has %d entries that are not committed", id, len(l.leader.disk.tail))
 		}
 		if id == 0 {
 			continue

@@ -52,7 +52,7 @@ func (w *world) run(steps int) {
 func (w *world) atRest() {
 	for id := uint32(0); id <= w.shards; id++ {
 		l := w.log(id)
-		for _, r := range l.reachable(l.leader, append(l.voters, l.nonvoters...)) {
+		for _, r := range l.reachable(l.leader, l.members()) {
 			r.applyTo(len(l.entries))
 			r.compare()
 		}

@@ -42,6 +42,9 @@ type world struct {
 	// to compare it with, the time of a log may stand still, and timeouts come
 	// early then by the true time, not by that of the log.
 	behind bool
+	// disturbed counts what a look at the cluster of a moment ago does not show:
+	// nodes and links that fail, elections, replicas that are deleted.
+	disturbed int
 	// busy has the rounds under way: a loop has only one at a time.
 	busy map[busyKey]bool
 	// late are calls that were given up and arrive some time.
@@ -89,6 +92,8 @@ type worldProc struct {
 	current bool
 	pinned  bool
 	since   map[uint32]time.Time
+	// looked is what disturbed was when the present round of placement looked.
+	looked int
 }
 
 // fail notes the first check that failed; the world ends soon after.
@@ -136,7 +141,7 @@ func newWorld(seed uint64, nodes int, shards uint32) *world {
 
 func (w *world) log(id uint32) *abstractLog {
 	if w.logs[id] == nil {
-		w.logs[id] = &abstractLog{w: w, id: id, disks: map[string]*logDisk{}, hashes: map[uint64][32]byte{}}
+		w.logs[id] = &abstractLog{w: w, id: id, disks: map[string]*logDisk{}, deleted: map[string]bool{}, hashes: map[uint64][32]byte{}}
 	}
 	return w.logs[id]
 }
@@ -200,7 +205,7 @@ func (w *world) start(n *worldNode) {
 	if w.breaks == tailLost {
 		for id := uint32(0); id <= w.shards; id++ {
 			if d := w.log(id).disks[n.id]; d != nil {
-				d.has = max(d.first, d.has-4)
+				d.has, d.tail = max(d.first, d.has-4), nil
 			}
 		}
 	}
@@ -235,6 +240,7 @@ func (w *world) crash(n *worldNode) {
 		return
 	}
 	w.trace("%s crashes", n.id)
+	w.disturbed++
 	w.counts["crashes"]++
 	for _, r := range p.open() {
 		r.log.resign(r)
@@ -292,7 +298,7 @@ func worldCall[Req proto.Message, Resp any](ctx context.Context, p *worldPeers, 
 	case w.fault(40):
 		w.trace("a call from %s to %s is lost", p.proc.id, to)
 		return resp, errUnanswered
-	case w.fault(60):
+	case w.fault(lateness(req)):
 		w.trace("a call from %s to %s will be late", p.proc.id, to)
 		w.doubtful(req)
 		w.late = append(w.late, func() {
@@ -315,6 +321,15 @@ func worldCall[Req proto.Message, Resp any](ctx context.Context, p *worldPeers, 
 		return none, errUnanswered
 	}
 	return resp, err
+}
+
+// lateness is one in how many calls arrives when its caller has given it up. For
+// changes of members that matters most: somebody else decides meanwhile.
+func lateness(req proto.Message) int {
+	if _, ok := req.(*peerv1.ChangeMembershipRequest); ok {
+		return 8
+	}
+	return 60
 }
 
 // doubtful notes that what a client asked for may be done after it had an answer.
@@ -353,7 +368,13 @@ func (p *worldPeers) ChangeMembership(ctx context.Context, to string, req *peerv
 // Status is asked of many nodes at the same time, so that nothing else may happen meanwhile.
 func (p *worldPeers) Status(ctx context.Context, to string, req *peerv1.StatusRequest) (*peerv1.StatusResponse, error) {
 	if target := p.target(to); target != nil {
-		return target.node.PeerStatus(ctx, req)
+		resp, err := target.node.PeerStatus(ctx, req)
+		if p.w.breaks == plansUnsettled && len(req.GetGroups()) == 0 { // it is placement that looks
+			for _, g := range resp.GetGroups() {
+				g.Settled = g.GetLeading()
+			}
+		}
+		return resp, err
 	}
 	return nil, errUnanswered
 }
