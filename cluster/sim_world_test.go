@@ -54,6 +54,8 @@ type world struct {
 
 	// breaks is what is wrong on purpose.
 	breaks simBreak
+	// byHand is set where a test changes placements that nobody decided on.
+	byHand bool
 	// broken is the first check that failed.
 	broken  string
 	check   *checks
