@@ -147,7 +147,8 @@ func (w *world) unplaced() string {
 	state, _, _ := l.leader.proc.node.placer.gather(ctx)
 	changes, waiting := plan.Next(state)
 	waiting = slices.DeleteFunc(waiting, func(w plan.Waiting) bool {
-		return strings.Contains(w.Why, "add a node") // two were sent away at the same time
+		// Two were sent away, or drained, at the same time.
+		return strings.Contains(w.Why, "add a node") || strings.Contains(w.Why, "gets nothing new")
 	})
 	if len(changes)+len(waiting) > 0 {
 		return fmt.Sprintf("placement has %v and waits for %v", changes, waiting)
