@@ -134,7 +134,7 @@ func (w *world) losing(ctx context.Context, n *Node, id uint32) {
 	call, cancel := context.WithTimeout(ctx, n.cfg.RouteBudget)
 	defer cancel()
 	if n.catalog.refresh(call) == nil && !n.keeps(id) {
-		_ = n.deleteReplica(ctx, id)
+		_ = n.deleteReplica(ctx, id, 0)
 	}
 }
 
