@@ -149,8 +149,10 @@ func (g *Group) suspectLoop() {
 	}
 }
 
-// pauseWatch waits for d, or until a voter asks about the leader; but for that once
-// in a while only, as whoever looks asks the others. It reports false at the end.
+// pauseWatch waits for d, or until a voter asks about the leader: but for that once
+// in a term only, as whoever looks asks the others, and a voter that asks again does
+// so because it has waited in vain and campaigns itself now. It reports false at the
+// end.
 func (g *Group) pauseWatch(s *suspicion, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -159,8 +161,8 @@ func (g *Group) pauseWatch(s *suspicion, d time.Duration) bool {
 		case <-timer.C:
 			return true
 		case <-g.suspectWake:
-			if time.Since(s.woken) >= g.cfg.Timing.Refused {
-				s.woken = time.Now()
+			if !s.woken {
+				s.woken = true
 				return true
 			}
 		case <-g.ctx.Done():
@@ -169,16 +171,18 @@ func (g *Group) pauseWatch(s *suspicion, d time.Duration) bool {
 	}
 }
 
-// suspicion remembers for whom this node stood back.
+// suspicion is what a node remembers from one look at the leader to the next.
 type suspicion struct {
 	// term is the term whose leader was found lost, leader the last one known in it.
 	term   uint64
 	leader string
 	// until is when this node campaigns although another one should have.
 	until time.Time
-	// campaigned is when this node campaigned last, in any term, and woken when a
-	// voter made it look last.
-	campaigned, woken time.Time
+	// woken is set when a voter has made this node look.
+	woken bool
+	// campaigned is when this node campaigned last, in any term; zero once the
+	// election gave a leader that is heard.
+	campaigned time.Time
 }
 
 // watch looks at the leader once, and campaigns if it is lost and this node is
@@ -188,12 +192,12 @@ func (g *Group) watch(s *suspicion) time.Duration {
 	voters, _ := g.members()
 	silence, term := g.silence(), g.raft.CurrentTerm()
 	if term != s.term {
-		*s = suspicion{term: term, campaigned: s.campaigned, woken: s.woken}
+		*s = suspicion{term: term, campaigned: s.campaigned}
 	}
 	if leader, known := g.Leader(); known {
 		s.leader = leader
 		if silence < step {
-			s.campaigned = time.Time{} // the last election gave a leader that is heard
+			*s = suspicion{term: term, leader: leader}
 		}
 	}
 	// A candidate of a term that had a leader is one whose own timers were first,
@@ -202,6 +206,10 @@ func (g *Group) watch(s *suspicion) time.Duration {
 	if silence < step || voting || !slices.Contains(voters, g.cfg.NodeID) || g.voteless() {
 		// At most a beat later than due, however short the rest is.
 		return max(step-silence, step/10)
+	}
+	if held := g.heldBack(s); held > 0 {
+		// Never for longer than a look: an election may give a leader, and lose it.
+		return min(held, step)
 	}
 	ctx, cancel := context.WithTimeout(g.ctx, max(step, g.cfg.Timing.Heartbeat/2))
 	defer cancel()
@@ -224,11 +232,8 @@ func (g *Group) watch(s *suspicion) time.Duration {
 			return rest
 		}
 	}
-	// Where everything is too slow for an election, more of them make it worse:
-	// then Raft's own timers, with their pre-votes, are the better judge.
-	rest := 2*(g.cfg.Timing.Heartbeat+g.cfg.Timing.Election) - time.Since(s.campaigned)
-	if g.silence() < step || g.raft.CurrentTerm() != term || rest > 0 {
-		return max(step, rest)
+	if g.silence() < step || g.raft.CurrentTerm() != term {
+		return step
 	}
 	s.campaigned = time.Now()
 	g.cfg.Logger.Info("the leader is lost; this node campaigns", "leader", s.leader, "term", term, "silence", silence.Round(time.Millisecond), "agreeing", len(lost)+1)
@@ -236,6 +241,13 @@ func (g *Group) watch(s *suspicion) time.Duration {
 		g.cfg.Logger.Warn("the election could not be begun", "error", err)
 	}
 	return step
+}
+
+// heldBack is for how long yet this node does not campaign, because it did and no
+// leader came of it. Where everything is too slow for an election, more of them make
+// it worse: then Raft's own timers, with their pre-votes, are the better judge.
+func (g *Group) heldBack(s *suspicion) time.Duration {
+	return 2*(g.cfg.Timing.Heartbeat+g.cfg.Timing.Election) - time.Since(s.campaigned)
 }
 
 // askVoters returns what the voters answer for whom the leader is lost as well.

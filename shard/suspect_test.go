@@ -16,6 +16,8 @@ import (
 type testFailover struct {
 	c    *testCluster
 	from string
+	// told, if set, is called when Raft on a node has taken the word to campaign.
+	told func(id string)
 }
 
 func (f testFailover) AskLost(ctx context.Context, to string, group uint32, leader string, term uint64) (Lost, error) {
@@ -42,14 +44,18 @@ func (f testFailover) Deliver(_ context.Context, _ uint32, message any) (any, er
 		return &resp, trans.AppendEntries(id, self, m, &resp)
 	case *raft.TimeoutNowRequest:
 		var resp raft.TimeoutNowResponse
-		return &resp, trans.TimeoutNow(id, self, m, &resp)
+		err := trans.TimeoutNow(id, self, m, &resp)
+		if f.told != nil {
+			f.told(f.from)
+		}
+		return &resp, err
 	}
 	return nil, fmt.Errorf("not prepared for %T", message)
 }
 
 // withFailover gives every node of a cluster a Failover.
 func withFailover(c **testCluster) func(*Config) {
-	return func(cfg *Config) { cfg.Failover = testFailover{*c, cfg.NodeID} }
+	return func(cfg *Config) { cfg.Failover = testFailover{c: *c, from: cfg.NodeID} }
 }
 
 // formedWithFailover is newFormed with Failover.
@@ -57,14 +63,20 @@ func formedWithFailover(t *testing.T, ids ...string) *testCluster {
 	t.Helper()
 	c := emptyCluster(t, nil, ids...)
 	c.configure = withFailover(&c)
-	for _, id := range ids {
+	c.form()
+	return c
+}
+
+// form starts all nodes of an empty cluster, and makes them voters.
+func (c *testCluster) form() {
+	c.t.Helper()
+	for _, id := range c.ids {
 		c.nodes[id] = &testNode{id: id, stores: memoryStores()}
 	}
-	for _, id := range ids {
+	for _, id := range c.ids {
 		c.start(id)
 	}
-	c.bootstrap(ids, nil)
-	return c
+	c.bootstrap(c.ids, nil)
 }
 
 // replaced is how long it takes until another node than the old leader leads.
@@ -125,16 +137,10 @@ func TestACandidateCampaignsAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := emptyCluster(t, nil, "a", "b", "c")
 		c.configure = func(cfg *Config) {
-			cfg.Failover = testFailover{c, cfg.NodeID}
+			cfg.Failover = testFailover{c: c, from: cfg.NodeID}
 			cfg.Timing.Refused, cfg.Timing.Silent = time.Hour, time.Hour // nobody but Raft looks
 		}
-		for _, id := range c.ids {
-			c.nodes[id] = &testNode{id: id, stores: memoryStores()}
-		}
-		for _, id := range c.ids {
-			c.start(id)
-		}
-		c.bootstrap(c.ids, nil)
+		c.form()
 		old := c.leader()
 		term, _ := old.group.Leading()
 		heir := c.nodes[c.others(old.id)[0]]
@@ -156,6 +162,53 @@ func TestACandidateCampaignsAtOnce(t *testing.T) {
 		c.leader(heir.id)
 		if took := time.Since(begin); took > 100*time.Millisecond {
 			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// slowStable takes its time to keep a term, as a disk does.
+type slowStable struct{ raft.StableStore }
+
+func (s slowStable) SetUint64(key []byte, v uint64) error {
+	time.Sleep(20 * time.Millisecond)
+	return s.StableStore.SetUint64(key, v)
+}
+
+// A node that campaigned holds back for a while, but no longer than until its
+// election gave a leader: one that is asked about the lost leader in the very
+// moment in which it campaigns, while its disk keeps the new term, is as quick the
+// next time. It once slept through its own leadership, and then campaigned in the
+// same moment as the one who had waited for it.
+func TestWhoHasLedCampaignsAgainAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := emptyCluster(t, nil, "a", "b", "c")
+		c.configure = func(cfg *Config) {
+			cfg.Failover = testFailover{c: c, from: cfg.NodeID, told: func(id string) { signal(c.nodes[id].group.suspectWake) }}
+			cfg.Stores.Stable = slowStable{cfg.Stores.Stable}
+		}
+		c.form()
+		old := c.leader().id
+		lose := func() (next *testNode) {
+			t.Helper()
+			time.Sleep(time.Second)
+			c.crash(old)
+			if took := c.replaced(old); took > 2*LAN().Refused {
+				t.Errorf("a new leader took %v", took)
+			}
+			next = c.leader(c.others(old)...)
+			c.heal()
+			c.start(old)
+			return next
+		}
+		heir := lose()
+		c.put(heir, "x")
+		c.agree([]string{"x"}, c.ids...)
+		if err := heir.group.TransferLeadership(t.Context(), old); err != nil {
+			t.Fatal(err)
+		}
+		c.leader(old)
+		if again := lose(); again.id != heir.id {
+			t.Errorf("%s leads after %s did, who comes first", again.id, heir.id)
 		}
 	})
 }
