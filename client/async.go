@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	spexv1 "github.com/spexio/spex/proto/spex/v1"
 )
 
 // Defaults of the asynchronous forms.
@@ -71,14 +73,35 @@ type asyncQueue struct {
 	// ready are the instances whose next call may begin, in order.
 	ready   []string
 	workers int
-	// accepted and answered count calls; a Flush waits for the calls accepted before it.
-	open    int
+	open    int             // calls that were handed over and not answered
 	idle    []chan struct{} // closed when open is 0
 	running sync.WaitGroup
 }
 
 func newAsyncQueue(ctx context.Context, opts Async) *asyncQueue {
 	return &asyncQueue{opts: opts, ctx: context.WithValue(ctx, asyncMark{}, true), room: make(chan struct{}, opts.Buffer), chains: map[string][]*asyncCall{}}
+}
+
+// init hands an Init over, which do makes.
+func (q *asyncQueue) init(ctx context.Context, ic initCall, do func(context.Context, initCall) (*spexv1.StepResponse, error)) error {
+	return q.add(ctx, &asyncCall{
+		event: Event{Operation: "Init", Spec: ic.req.Spec, ID: ic.req.Id, State: ic.req.InitialState},
+		run: func(ctx context.Context) error {
+			_, err := do(ctx, ic)
+			return err
+		},
+	})
+}
+
+// transition hands a Transition over, which do makes.
+func (q *asyncQueue) transition(ctx context.Context, sc stepCall, do func(context.Context, stepCall) (*spexv1.StepResponse, error)) error {
+	return q.add(ctx, &asyncCall{
+		event: Event{Operation: "Transition", ID: sc.req.Id, Action: sc.req.Action, State: sc.req.ToState},
+		run: func(ctx context.Context) error {
+			_, err := do(ctx, sc)
+			return err
+		},
+	})
 }
 
 // add hands a call over, and waits for room until ctx ends unless it is to fail.
@@ -242,26 +265,12 @@ func (q *asyncQueue) close() {
 // When Async.Buffer calls have no answer yet it waits for room until ctx ends, or
 // returns ErrFull. ctx bounds nothing else: the call itself has Options.Timeout.
 func (c *Client) InitAsync(ctx context.Context, spec, id string, opts ...InitOption) error {
-	ic := c.requests().init(spec, id, opts)
-	return c.async.add(ctx, &asyncCall{
-		event: Event{Operation: "Init", Spec: spec, ID: id, State: ic.req.InitialState},
-		run: func(ctx context.Context) error {
-			_, err := c.init(ctx, ic)
-			return err
-		},
-	})
+	return c.async.init(ctx, c.requests().init(spec, id, opts), c.init)
 }
 
 // TransitionAsync hands a Transition over and returns at once; see InitAsync.
 func (c *Client) TransitionAsync(ctx context.Context, id, action, state string, opts ...StepOption) error {
-	sc := c.requests().step(id, action, state, opts)
-	return c.async.add(ctx, &asyncCall{
-		event: Event{Operation: "Transition", ID: id, Action: action, State: state},
-		run: func(ctx context.Context) error {
-			_, err := c.transition(ctx, sc)
-			return err
-		},
-	})
+	return c.async.transition(ctx, c.requests().step(id, action, state, opts), c.transition)
 }
 
 // Flush waits until no asynchronous call is without its answer, those included

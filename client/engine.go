@@ -159,25 +159,11 @@ func (m *inProcess) Transition(ctx context.Context, id, action, state string, op
 }
 
 func (m *inProcess) InitAsync(ctx context.Context, spec, id string, opts ...InitOption) error {
-	ic := m.requests().init(spec, id, opts)
-	return m.async.add(ctx, &asyncCall{
-		event: Event{Operation: "Init", Spec: spec, ID: id, State: ic.req.InitialState},
-		run: func(ctx context.Context) error {
-			_, err := m.init(ctx, ic)
-			return err
-		},
-	})
+	return m.async.init(ctx, m.requests().init(spec, id, opts), m.init)
 }
 
 func (m *inProcess) TransitionAsync(ctx context.Context, id, action, state string, opts ...StepOption) error {
-	sc := m.requests().step(id, action, state, opts)
-	return m.async.add(ctx, &asyncCall{
-		event: Event{Operation: "Transition", ID: id, Action: action, State: state},
-		run: func(ctx context.Context) error {
-			_, err := m.transition(ctx, sc)
-			return err
-		},
-	})
+	return m.async.transition(ctx, m.requests().step(id, action, state, opts), m.transition)
 }
 
 func (m *inProcess) Flush(ctx context.Context) error { return m.async.flush(ctx) }

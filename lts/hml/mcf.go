@@ -35,7 +35,11 @@ func (f *Formula) mcf(names Names, written uint64) string {
 		texts := make([]string, len(f.nodes))
 		for i := range f.nodes {
 			n := &f.nodes[i]
-			texts[i] = m.part(n, func(id int32) string { return texts[id] })
+			if n.op == opNot {
+				texts[i] = "!" + texts[n.after]
+				continue
+			}
+			texts[i] = m.part(asserted, n, func(id int32) string { return texts[id] })
 		}
 		b.WriteString(texts[f.root()])
 		b.WriteByte('\n')
@@ -48,8 +52,8 @@ func (f *Formula) mcf(names Names, written uint64) string {
 		if i == 0 {
 			lead = "     "
 		}
-		fmt.Fprintf(&b, "%s(val(part == %d) && %s)\n", lead, 2*i, m.positive(n))
-		fmt.Fprintf(&b, "  || (val(part == %d) && %s)\n", 2*i+1, m.negative(n))
+		fmt.Fprintf(&b, "%s(val(part == %d) && %s)\n", lead, 2*i, m.numbered(asserted, n, 0))
+		fmt.Fprintf(&b, "  || (val(part == %d) && %s)\n", 2*i+1, m.numbered(denied, n, 1))
 	}
 	return b.String()
 }
@@ -59,9 +63,6 @@ type mcf struct {
 	f       *Formula
 	actions map[lts.Label]string
 }
-
-// internal is <tau^>: an internal step or none, the empty word being false*.
-const internal = "<tau + false*>"
 
 // reserved words of mCRL2 that are no actions.
 var reserved = strings.Fields(`act allow block comm cons delay delta div dist end eqn exists false form forall glob hide
@@ -137,43 +138,54 @@ func arguments(s string) bool {
 	return open == 0
 }
 
-// part writes a part in terms of its operands.
-func (m *mcf) part(n *node, of func(int32) string) string {
-	switch n.op {
-	case opTrue:
-		return "true"
-	case opNot:
-		return "!" + of(n.after)
-	case opAnd:
+// side is how a part is written: itself, or its negation with every connective
+// replaced by its dual and the negation at the operands only.
+type side struct {
+	truth, and, open, shut, fixpoint string
+	// internal is an internal step or none, the empty word being false*.
+	internal string
+}
+
+var (
+	asserted = side{truth: "true", and: " && ", open: "<", shut: ">", fixpoint: "nu", internal: "<tau + false*>"}
+	denied   = side{truth: "false", and: " || ", open: "[", shut: "]", fixpoint: "mu", internal: "[tau + false*]"}
+)
+
+// step is a modality of a side.
+func (s side) step(action string) string { return s.open + action + s.shut }
+
+// part writes a part that is no negation on a side, in terms of its operands on
+// the same side.
+func (m *mcf) part(s side, n *node, of func(int32) string) string {
+	if n.op == opTrue {
+		return s.truth
+	}
+	if n.op == opAnd {
 		parts := make([]string, len(n.args))
 		for i, a := range n.args {
 			parts[i] = of(a)
 		}
-		return "(" + strings.Join(parts, " && ") + ")"
-	case opDiamond:
-		return "<" + m.action(n) + ">" + of(n.after)
-	case opWeak:
-		if n.label == lts.Tau {
-			return "<tau*>" + of(n.after)
-		}
-		return "<tau*><" + m.action(n) + "><tau*>" + of(n.after)
-	case opDiverge:
-		if n.after == yes {
-			return "(nu X. <tau>X)"
-		}
-		return "<tau*>(nu X. (<tau>X && " + of(n.after) + "))"
+		return "(" + strings.Join(parts, s.and) + ")"
 	}
-	if n.before == yes {
-		if n.label == lts.Tau {
-			return "<tau*>" + of(n.after)
-		}
-		return "<tau*><" + m.action(n) + ">" + of(n.after)
+	tau, action := n.label == lts.Tau, s.step(m.action(n))
+	internals := s.step("tau*")
+	switch {
+	case n.op == opDiamond:
+		return action + of(n.after)
+	case n.op == opDiverge && n.after == yes:
+		return "(" + s.fixpoint + " X. " + s.step("tau") + "X)"
+	case n.op == opDiverge:
+		return internals + "(" + s.fixpoint + " X. (" + s.step("tau") + "X" + s.and + of(n.after) + "))"
+	case tau && (n.op == opWeak || n.before == yes):
+		return internals + of(n.after)
+	case n.op == opWeak:
+		return internals + action + internals + of(n.after)
+	case n.before == yes:
+		return internals + action + of(n.after)
+	case tau:
+		action = s.internal
 	}
-	step := "<" + m.action(n) + ">"
-	if n.label == lts.Tau {
-		step = internal
-	}
-	return "<tau*>(" + step + of(n.after) + " && " + of(n.before) + ")"
+	return internals + "(" + action + of(n.after) + s.and + of(n.before) + ")"
 }
 
 func (m *mcf) action(n *node) string {
@@ -183,51 +195,12 @@ func (m *mcf) action(n *node) string {
 	return m.actions[n.label]
 }
 
-func (m *mcf) positive(n *node) string {
+// numbered writes a part for the fixed point variable: with odd 1 its negation.
+func (m *mcf) numbered(s side, n *node, odd int32) string {
 	if n.op == opNot {
-		return reference(2*n.after + 1)
+		return reference(2*n.after + 1 - odd)
 	}
-	return m.part(n, func(id int32) string { return reference(2 * id) })
-}
-
-// negative writes the negation of a part, with negation at the operands only.
-func (m *mcf) negative(n *node) string {
-	not := func(id int32) string { return reference(2*id + 1) }
-	switch n.op {
-	case opTrue:
-		return "false"
-	case opNot:
-		return reference(2 * n.after)
-	case opAnd:
-		parts := make([]string, len(n.args))
-		for i, a := range n.args {
-			parts[i] = not(a)
-		}
-		return "(" + strings.Join(parts, " || ") + ")"
-	case opDiamond:
-		return "[" + m.action(n) + "]" + not(n.after)
-	case opWeak:
-		if n.label == lts.Tau {
-			return "[tau*]" + not(n.after)
-		}
-		return "[tau*][" + m.action(n) + "][tau*]" + not(n.after)
-	case opDiverge:
-		if n.after == yes {
-			return "(mu X. [tau]X)"
-		}
-		return "[tau*](mu X. ([tau]X || " + not(n.after) + "))"
-	}
-	if n.before == yes {
-		if n.label == lts.Tau {
-			return "[tau*]" + not(n.after)
-		}
-		return "[tau*][" + m.action(n) + "]" + not(n.after)
-	}
-	step := "[" + m.action(n) + "]"
-	if n.label == lts.Tau {
-		step = "[tau + false*]"
-	}
-	return "[tau*](" + step + not(n.after) + " || " + not(n.before) + ")"
+	return m.part(s, n, func(id int32) string { return reference(2*id + odd) })
 }
 
 func reference(part int32) string {
