@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/spexio/spex/api"
 	"github.com/spexio/spex/fsm"
 	"github.com/spexio/spex/internal/signal"
 	"github.com/spexio/spex/model"
@@ -58,10 +59,10 @@ type engine struct {
 	cache *model.Cache[modelKey, uint64]
 	// queries keeps the expressions of lists and deletions.
 	queries query.Cache
+	// verdicts are the callers that wait for one.
+	verdicts api.Verdicts
 
 	mu sync.Mutex // guards the fields below
-	// waiters are closed when a step has its verdict.
-	waiters map[fsm.StepRef][]chan struct{}
 	// judging holds the steps whose verdict is being computed, and turns bounds
 	// how many of one specification are at the same time.
 	judging map[fsm.StepRef]bool
@@ -77,8 +78,9 @@ func newEngine(ctx context.Context, opts Options, st storage) (*engine, error) {
 		opts: opts, storage: st, catalog: fsm.NewCatalog(), shard: fsm.NewShard(),
 		jobs: make(chan *job), stop: make(chan struct{}), stopped: make(chan struct{}), timers: make(chan struct{}, 1), broken: make(chan struct{}),
 		snapshotting: make(chan struct{}, 1), cache: model.NewCache[modelKey, uint64](model.CacheLimits{}),
-		waiters: map[fsm.StepRef][]chan struct{}{}, judging: map[fsm.StepRef]bool{}, turns: map[fsm.SpecKey]chan struct{}{},
+		judging: map[fsm.StepRef]bool{}, turns: map[fsm.SpecKey]chan struct{}{},
 	}
+	e.verdicts.Stop = e.stop
 	last, err := st.load(e.restore, func(index uint64, to target, entry []byte) error {
 		if err := ctx.Err(); err != nil {
 			return err

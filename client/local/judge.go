@@ -119,42 +119,7 @@ func (e *engine) awaitVerdict(ctx context.Context, res *fsm.StepResult) *fsm.Ste
 	}
 	ctx, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
-	for res.Verdict == typesv1.Verdict_VERDICT_PENDING {
-		ch := make(chan struct{})
-		e.mu.Lock()
-		e.waiters[res.Ref] = append(e.waiters[res.Ref], ch)
-		e.mu.Unlock()
-		// The verdict may have come before the channel was in the map.
-		now, ok := e.shard.Answer(res.Ref)
-		if ok {
-			now.Duplicate, now.Index = res.Duplicate, res.Index
-			res = now
-		}
-		if !ok || res.Verdict != typesv1.Verdict_VERDICT_PENDING {
-			e.wake(res.Ref)
-			return res
-		}
-		select {
-		case <-ch:
-		case <-ctx.Done():
-			// The others who wait look again and go on waiting.
-			e.wake(res.Ref)
-			return res
-		case <-e.stop:
-			return res
-		}
-	}
-	return res
-}
-
-// wake lets those who wait for a verdict look.
-func (e *engine) wake(ref fsm.StepRef) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for _, ch := range e.waiters[ref] {
-		close(ch)
-	}
-	delete(e.waiters, ref)
+	return e.verdicts.Await(ctx, res, e.shard.Answer)
 }
 
 // tell wakes those whose steps got their verdict by a command.
@@ -162,10 +127,10 @@ func (e *engine) tell(results []fsm.Result) {
 	for _, r := range results {
 		switch v := r.Value.(type) {
 		case *fsm.VerdictResult:
-			e.wake(v.Ref)
+			e.verdicts.Judged(v.Ref)
 		case *fsm.ModeResult:
 			for _, ref := range v.Settled {
-				e.wake(ref)
+				e.verdicts.Judged(ref)
 			}
 		}
 	}
