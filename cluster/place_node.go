@@ -41,7 +41,7 @@ func (n *Node) placeLoop(ctx context.Context) {
 		if current {
 			again = n.openPlaced(since)
 		}
-		again = n.closeAgain(ctx) || again
+		again = n.finish(ctx) || again
 		var tick <-chan time.Time
 		if again {
 			tick = ticker.C
@@ -190,9 +190,8 @@ func (n *Node) deleteReplica(ctx context.Context, id uint32, term uint64) error 
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err != nil {
-		// It is looked at again, and must not be opened meanwhile.
-		n.refused[id] = fmt.Errorf("delete the shard: %w", err)
-		return n.refused[id]
+		n.refused[id] = &unfinishedError{deleting: true, term: term, err: err}
+		return fmt.Errorf("delete the shard: %w", err)
 	}
 	delete(n.refused, id)
 	return nil

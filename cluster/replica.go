@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -146,18 +148,28 @@ func (n *Node) reopen(ctx context.Context, id uint32) {
 	}
 }
 
-// unclosedError is why a shard is not here that did not close in time.
-type unclosedError struct{ err error }
+// unfinishedError is why a shard is not here that could not be closed, or deleted, yet.
+type unfinishedError struct {
+	// deleting is set when the shard was found to be out: what is left of it, which may
+	// be half, is deleted whatever comes, and nothing is lost with it. term is the
+	// shard's then.
+	deleting bool
+	term     uint64
+	err      error
+}
 
-func (e *unclosedError) Error() string {
+func (e *unfinishedError) Error() string {
+	if e.deleting {
+		return "it cannot be deleted yet, and is tried again: " + e.err.Error()
+	}
 	return "it is opened again once it is closed: " + e.err.Error()
 }
 
-func (e *unclosedError) Unwrap() error { return e.err }
+func (e *unfinishedError) Unwrap() error { return e.err }
 
 // closeReplica closes a shard on this node, if it is open, with its stores, so that
 // it can be opened again or deleted; why is kept as the reason, if there is one, for
-// which it is not here. One that does not close in time is left to closeAgain.
+// which it is not here. One that does not close in time is left to finish.
 func (n *Node) closeReplica(ctx context.Context, id uint32, why error) error {
 	n.mu.Lock()
 	r := n.replicas[id]
@@ -181,40 +193,51 @@ func (n *Node) closeReplica(ctx context.Context, id uint32, why error) error {
 		}
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		n.refused[id] = &unclosedError{err}
+		n.refused[id] = &unfinishedError{err: err}
 	}
 	return err
 }
 
-// closeAgain opens the shards again that had not been closed in time and now are, and
-// reports whether some are left. Those that are placed elsewhere are left to loseLoop.
-func (n *Node) closeAgain(ctx context.Context) (left bool) {
+// finish closes or deletes the shards for which that failed before, opens them again,
+// and reports whether some are left. Those that are placed elsewhere are left to loseLoop.
+func (n *Node) finish(ctx context.Context) (left bool) {
 	n.mu.Lock()
-	var unclosed []uint32
+	unfinished := map[uint32]*unfinishedError{}
 	for id, err := range n.refused {
-		if errors.As(err, new(*unclosedError)) {
-			unclosed = append(unclosed, id)
+		if u := (*unfinishedError)(nil); errors.As(err, &u) {
+			unfinished[id] = u
 		}
 	}
 	n.mu.Unlock()
-	for _, id := range unclosed {
+	for _, id := range slices.Sorted(maps.Keys(unfinished)) {
 		n.moving.Lock()
-		if n.keeps(id) {
-			// It ends by itself or not at all: there is nothing to wait for.
-			look, cancel := context.WithTimeout(ctx, formEvery)
-			if n.closeReplica(look, id, nil) == nil {
-				n.mu.Lock()
-				delete(n.refused, id)
-				n.mu.Unlock()
-				n.openReplica(id)
-			} else {
-				left = true
-			}
-			cancel()
+		if n.keeps(id) && !n.finishOne(ctx, id, unfinished[id]) {
+			left = true
 		}
 		n.moving.Unlock()
 	}
 	return left
+}
+
+// finishOne is finish for one shard, and reports whether it is done. The caller holds moving.
+func (n *Node) finishOne(ctx context.Context, id uint32, u *unfinishedError) bool {
+	// It ends by itself or not at all: there is nothing to wait for.
+	ctx, cancel := context.WithTimeout(ctx, formEvery)
+	defer cancel()
+	var err error
+	if u.deleting {
+		err = n.deleteReplica(ctx, id, u.term)
+	} else {
+		err = n.closeReplica(ctx, id, nil)
+	}
+	if err != nil {
+		return false
+	}
+	n.mu.Lock()
+	delete(n.refused, id)
+	n.mu.Unlock()
+	n.openReplica(id)
+	return true
 }
 
 // applied runs on the goroutine that applies entries: it only wakes others.

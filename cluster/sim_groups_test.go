@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"io"
 	"slices"
 
@@ -60,12 +61,18 @@ func (h logGroups) CloseGroup(_ context.Context, id uint32) error {
 
 func (h logGroups) Remove(id uint32, _ uint64) error {
 	l := h.proc.w.log(id)
+	if l.disks[h.proc.id] == nil {
+		return nil
+	}
 	h.proc.w.trace("%s deletes group %d", h.proc.id, id)
 	h.proc.w.check.deleted(l, h.proc)
 	delete(l.disks, h.proc.id)
 	l.deleted[h.proc.id] = true
 	h.proc.w.disturbed++
 	l.durable()
+	if h.proc.w.fault(4) {
+		return errors.New("a file cannot be deleted")
+	}
 	return nil
 }
 

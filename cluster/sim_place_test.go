@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"slices"
 	"testing"
@@ -158,10 +159,18 @@ func TestForgottenMemberLeaves(t *testing.T) {
 	})
 }
 
-// stubbornGroups do not close in time, so often.
+// stubbornGroups do not close in time, so often, or cannot be deleted wholly.
 type stubbornGroups struct {
 	groups
-	left int
+	left        int
+	undeletable bool
+}
+
+func (s *stubbornGroups) Remove(id uint32, term uint64) error {
+	if err := s.groups.Remove(id, term); err != nil || !s.undeletable {
+		return err
+	}
+	return errors.New("a file cannot be deleted")
 }
 
 func (s *stubbornGroups) CloseGroup(ctx context.Context, id uint32) error {
@@ -178,14 +187,14 @@ func TestShardThatDidNotCloseIsOpenedAgain(t *testing.T) {
 	inWorld(t, 3, func(t *testing.T, w *world) {
 		p := w.nodes[w.others(w.log(1).leader.proc.id)[0]].proc
 		n := p.node
-		stubborn := &stubbornGroups{n.host, 2}
+		stubborn := &stubbornGroups{groups: n.host, left: 2}
 		n.host = stubborn
 		n.reopen(t.Context(), 1)
 		for _, left := range []bool{true, false} {
 			if r, err := n.replica(1); r != nil || err == nil {
 				t.Fatalf("it hangs, and is here: %v", err)
 			}
-			if got := n.closeAgain(t.Context()); got != left {
+			if got := n.finish(t.Context()); got != left {
 				t.Errorf("it hangs still: %v, want %v", got, left)
 			}
 		}
@@ -196,8 +205,47 @@ func TestShardThatDidNotCloseIsOpenedAgain(t *testing.T) {
 		if err := n.deleteReplica(t.Context(), 1, 0); err == nil || w.log(1).disks[p.id] == nil {
 			t.Errorf("it hangs, and its state is deleted: %v", err)
 		}
-		if n.closeAgain(t.Context()); n.replicas[1] == nil {
+		if n.finish(t.Context()); n.replicas[1] == nil {
 			t.Error("it was not deleted, does not hang any more, and is not here")
+		}
+	})
+}
+
+// TestShardThatWasNotDeletedIsTriedAgain: not all of a replica can be deleted, and the
+// shard comes back to the node: what is left is deleted first, then there is a new
+// replica, which gets all from its leader. No restart is needed.
+func TestShardThatWasNotDeletedIsTriedAgain(t *testing.T) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		l := w.log(1)
+		hosts := map[string]*stubbornGroups{}
+		for _, id := range w.order {
+			n := w.nodes[id].proc.node
+			hosts[id] = &stubbornGroups{groups: n.host, undeletable: true}
+			n.host = hosts[id]
+		}
+		replicas := func(count uint32) {
+			t.Helper()
+			if _, err := w.log(0).leader.proc.node.SetPlacement(t.Context(), &spexv1.SetPlacementRequest{Replicas: &count}); err != nil {
+				t.Fatal(err)
+			}
+			for range 20 {
+				w.round()
+			}
+		}
+		replicas(2)
+		id := w.others(l.voters...)[0]
+		n := w.nodes[id].proc.node
+		if r, err := n.replica(1); r != nil || err == nil || n.keeps(1) {
+			t.Fatalf("the replica is placed elsewhere and cannot be deleted: %v, %v", r != nil, err)
+		}
+		replicas(3)
+		if r, err := n.replica(1); r != nil || err == nil || !n.keeps(1) {
+			t.Fatalf("the shard is back, and what is left of it cannot be deleted: %v, %v", r != nil, err)
+		}
+		hosts[id].undeletable = false
+		w.settle()
+		if r, err := n.replica(1); r == nil || err != nil || !slices.Contains(l.voters, id) {
+			t.Errorf("it can be deleted by now, and is not here: %v; the voters are %v", err, l.voters)
 		}
 	})
 }

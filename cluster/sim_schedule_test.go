@@ -167,6 +167,7 @@ func (w *world) nodeRound(p *worldProc, what int) {
 			if p.current = p.current || p.node.catalogCurrent(ctx); p.current && !p.dead {
 				p.node.openPlaced(p.since)
 			}
+			p.node.finish(ctx)
 			if !p.pinned && p.node.ClusterID() != "" {
 				// As leadLoop does, so that a node that restarts knows its cluster.
 				p.pinned = p.node.catalog.group.Snapshot(ctx) == nil

@@ -35,6 +35,7 @@ const quietRounds = 60
 func (w *world) settle() {
 	why := ""
 	for range quietRounds {
+		w.resume()
 		if why = w.round(); why == "" || w.broken != "" {
 			return
 		}
@@ -81,7 +82,6 @@ func (w *world) round() string {
 			}
 		}
 	}
-	w.resume()
 	for _, wr := range slices.Clone(w.clients.open) {
 		w.clients.send(wr)
 	}
