@@ -74,14 +74,26 @@ type shardApplied struct {
 }
 
 func (r *replica) serveInit(ctx context.Context, principal, refused string, req *spexv1.InitInstanceRequest) (*spexv1.StepResponse, error) {
-	if err := r.leads(); err != nil {
-		return nil, err
-	}
-	cmd := &statev1.Command{Principal: principal, Kind: &statev1.Command_InitInstance{InitInstance: &statev1.InitInstance{
+	return r.begin(ctx, req, &statev1.Command{Principal: principal, Kind: &statev1.Command_InitInstance{InitInstance: &statev1.InitInstance{
 		Key: &statev1.Key{Namespace: req.GetNamespace(), Id: req.GetId()}, Spec: req.GetSpec(), SpecVersion: req.GetSpecVersion(),
 		InitialState: req.GetInitialState(), Meta: req.GetMeta(), RequestId: req.GetRequestId(), EventTime: api.UnixNanos(req.GetEventTime()),
 		Refused: refused,
-	}}}
+	}}})
+}
+
+// serveMock puts an instance straight into a state.
+func (r *replica) serveMock(ctx context.Context, principal, refused string, req *spexv1.MockInstanceRequest) (*spexv1.StepResponse, error) {
+	return r.begin(ctx, req, &statev1.Command{Principal: principal, Kind: &statev1.Command_MockInstance{MockInstance: &statev1.MockInstance{
+		Key: &statev1.Key{Namespace: req.GetNamespace(), Id: req.GetId()}, Spec: req.GetSpec(), SpecVersion: req.GetSpecVersion(),
+		State: req.GetState(), Meta: req.GetMeta(), RequestId: req.GetRequestId(), Refused: refused,
+	}}})
+}
+
+// begin proposes the command that begins an instance, and brings to the shard what it lacks for that.
+func (r *replica) begin(ctx context.Context, req beginning, cmd *statev1.Command) (*spexv1.StepResponse, error) {
+	if err := r.leads(); err != nil {
+		return nil, err
+	}
 	key := fsm.SpecKey{Namespace: req.GetNamespace(), Name: req.GetSpec(), Version: req.GetSpecVersion()}
 	for attempt := 0; ; attempt++ {
 		applied, err := r.write(ctx, cmd)
