@@ -160,20 +160,20 @@ func (r *reach) leaderKnown(group uint32) bool {
 // look finds out whether the node is cut off. It finds nothing when ctx ends first.
 func (r *reach) look(ctx context.Context, group uint32) error {
 	voters, name := r.voters(group)
-	s := r.ask(ctx, group, voters)
-	if _, here := r.node.host.Get(group); !here && 2*s.answered <= len(voters) {
+	leader, answered := r.ask(ctx, group, voters)
+	if _, here := r.node.host.Get(group); !here && 2*answered <= len(voters) {
 		// No replica here misses a leader too: a moment in which others are slow is
 		// not enough.
-		s = r.ask(ctx, group, voters)
+		leader, answered = r.ask(ctx, group, voters)
 	}
-	if len(voters) == 0 || s.leads || ctx.Err() != nil || 2*s.answered > len(voters) {
+	if len(voters) == 0 || leader != "" || ctx.Err() != nil || 2*answered > len(voters) {
 		return nil
 	}
-	return fmt.Errorf("this node is cut off: of the %d replicas of %s it reaches %d, itself included, which are no majority", len(voters), name, s.answered)
+	return fmt.Errorf("this node is cut off: of the %d replicas of %s it reaches %d, itself included, which are no majority", len(voters), name, answered)
 }
 
-// successor returns another leader than the one that is being asked, as soon as a
-// replica of the group knows it, "" when ctx ends first. A router without a replica
+// successor returns another leader than the one that is being asked, as soon as it
+// says that it leads, "" when ctx ends first. A router without a replica
 // of the group has nobody else to tell it that the leader hangs or was cut off.
 func (r *reach) successor(ctx context.Context, group uint32, asked string) string {
 	for {
@@ -181,60 +181,20 @@ func (r *reach) successor(ctx context.Context, group uint32, asked string) strin
 			return ""
 		}
 		voters, _ := r.voters(group)
-		if s := r.ask(ctx, group, voters); s.leader != "" && s.leader != asked {
-			return s.leader
+		if leader, _ := r.ask(ctx, group, voters); leader != "" && leader != asked {
+			return leader
 		}
 	}
 }
 
-// standing is what the replicas of a group say.
-type standing struct {
-	// answered counts those that do, this node included if it is one of them; leads
-	// says that one of them leads.
-	answered int
-	leads    bool
-	// leader is who leads in the highest term that one of them knows a leader of.
-	leader string
-	term   uint64
-}
-
-// ask asks all replicas of a group at once.
-func (r *reach) ask(ctx context.Context, group uint32, voters []string) standing {
+// ask asks all replicas of a group at once: who of them leads, and how many answer,
+// this node included if it is one of them.
+func (r *reach) ask(ctx context.Context, group uint32, voters []string) (leader string, answered int) {
 	ctx, cancel := context.WithTimeout(ctx, r.tenths(lookPatience))
 	defer cancel()
-	var (
-		asked sync.WaitGroup
-		mu    sync.Mutex // guards s
-		s     standing
-	)
-	for _, id := range voters {
-		if id == r.node.cfg.Self.GetId() {
-			mu.Lock()
-			s.answered++
-			mu.Unlock()
-			continue
-		}
-		asked.Go(func() {
-			resp, err := r.node.cfg.Peers.Status(ctx, id, &peerv1.StatusRequest{Groups: []uint32{group}})
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			s.answered++
-			for _, g := range resp.GetGroups() {
-				if g.GetGroup() != group {
-					continue
-				}
-				s.leads = s.leads || g.GetLeading() || g.GetLeader() == id
-				if g.GetLeader() != "" && g.GetTerm() > s.term {
-					s.leader, s.term = g.GetLeader(), g.GetTerm()
-				}
-			}
-		})
-	}
-	asked.Wait()
-	return s
+	said := r.node.askMembers(ctx, group, voters, func(map[groupKey]*peerv1.GroupStatus) bool { return false })
+	leader, _ = newestLeader(group, voters, said)
+	return leader, len(said)
 }
 
 // voters are the replicas that elect the group's leader, as far as is known here.

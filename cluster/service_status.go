@@ -115,11 +115,6 @@ func (n *Node) askAll(ctx context.Context, nodes []*statev1.Node, hash bool) []*
 	return answers
 }
 
-type groupKey struct {
-	node  string
-	group uint32
-}
-
 func groupsByID(nodes []*statev1.Node, answers []*peerv1.StatusResponse) map[groupKey]*peerv1.GroupStatus {
 	groups := map[groupKey]*peerv1.GroupStatus{}
 	for i, node := range nodes {

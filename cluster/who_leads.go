@@ -8,6 +8,12 @@ import (
 	"github.com/spexio/spex/shard/store"
 )
 
+// groupKey names the replica of a group on a node.
+type groupKey struct {
+	node  string
+	group uint32
+}
+
 // newestLeader finds out who of some nodes leads a group, by what they said: the one
 // that leads in the highest term and has applied the first command of that term.
 // It is "" and nil if nobody says so.
@@ -25,17 +31,34 @@ func follows(s *peerv1.GroupStatus, leader string, lead *peerv1.GroupStatus) boo
 	return s.GetLeader() == leader && s.GetTerm() == lead.GetTerm()
 }
 
-// leaderStatus asks the members of a group, all at the same time, who of them leads it,
-// as newestLeader has it. It waits for those that do not answer only until a
-// majority of the voters is known to follow that leader.
+// leaderStatus asks the members of a group who of them leads it. It waits for those
+// that do not answer only until a majority of the voters is known to follow that leader.
 func (n *Node) leaderStatus(ctx context.Context, group uint32) (id string, lead *peerv1.GroupStatus) {
 	members := n.catalog.machine.Placement(group).GetReplicas()
 	if group == store.CatalogGroup {
 		members, _ = n.catalog.group.Members()
 	}
+	ctx, cancel := context.WithTimeout(ctx, statusPatience)
+	defer cancel()
+	said := n.askMembers(ctx, group, members, func(said map[groupKey]*peerv1.GroupStatus) bool {
+		id, lead := newestLeader(group, members, said)
+		following := 0
+		for _, v := range lead.GetVoters() {
+			if v == id || follows(said[groupKey{v, group}], id, lead) {
+				following++
+			}
+		}
+		return following > len(lead.GetVoters())/2
+	})
+	return newestLeader(group, members, said)
+}
+
+// askMembers asks members of a group, all at the same time, what they know of it, until
+// ctx ends or what was said is enough. Who answered and has no replica said nil.
+func (n *Node) askMembers(ctx context.Context, group uint32, members []string, enough func(said map[groupKey]*peerv1.GroupStatus) bool) map[groupKey]*peerv1.GroupStatus {
 	var work sync.WaitGroup
 	defer work.Wait()
-	ctx, cancel := context.WithTimeout(ctx, statusPatience)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type answer struct {
 		from string
@@ -48,23 +71,21 @@ func (n *Node) leaderStatus(ctx context.Context, group uint32) (id string, lead 
 	said := map[groupKey]*peerv1.GroupStatus{}
 	for range members {
 		a := <-answers
-		for _, g := range a.resp.GetGroups() {
-			said[groupKey{a.from, g.GetGroup()}] = g
-		}
-		if id, lead = newestLeader(group, members, said); lead == nil {
+		if a.resp == nil {
 			continue
 		}
-		following := 0
-		for _, v := range lead.GetVoters() {
-			if v == id || follows(said[groupKey{v, group}], id, lead) {
-				following++
+		key := groupKey{a.from, group}
+		said[key] = nil
+		for _, g := range a.resp.GetGroups() {
+			if g.GetGroup() == group {
+				said[key] = g
 			}
 		}
-		if following > len(lead.GetVoters())/2 {
+		if enough(said) {
 			break
 		}
 	}
-	return id, lead
+	return said
 }
 
 // statusOf asks a node, which may be this one, about its groups; nil if it does not answer.
