@@ -72,11 +72,10 @@ type NodeConfig struct {
 	// instances that match and proposing their deletion. For tests: it may block.
 	BeforeDelete func(matched []*fsm.InstanceView)
 
-	// groups replaces the Raft groups in the deterministic simulation, which does
-	// by hand what the loops of a leader do: then there are no goroutines beside the
-	// one that waits for them, and Store and Attach are not needed. jitter says how
-	// long the router pauses of at most d.
+	// groups replaces the Raft groups, so that Store and Attach are not needed,
+	// beside the goroutines, and jitter says how long the router pauses of at most d.
 	groups groups
+	beside beside
 	jitter func(d time.Duration) time.Duration
 }
 
@@ -101,6 +100,9 @@ func (c *NodeConfig) defaults() {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.beside == nil {
+		c.beside = goroutines{}
 	}
 	if c.jitter == nil {
 		c.jitter = rand.N[time.Duration]

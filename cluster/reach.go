@@ -51,16 +51,11 @@ type cutOffError struct{ error }
 // group. stop ends it too, and waits for what watch started.
 func (r *reach) watch(ctx context.Context, group uint32) (watched context.Context, stop func()) {
 	watched, end := context.WithCancelCause(ctx)
-	if r.node.cfg.groups != nil {
-		return watched, func() { end(nil) }
-	}
 	wait := r.tenths(firstLook)
 	if r.last(group) != nil {
 		wait = 0
 	}
-	done := make(chan struct{})
-	timer := time.AfterFunc(wait, func() {
-		defer close(done)
+	unwatch := r.node.cfg.beside.watch(wait, func() {
 		for watched.Err() == nil {
 			if cut := r.cutOff(watched, group); cut != nil {
 				end(cutOffError{cut})
@@ -70,9 +65,7 @@ func (r *reach) watch(ctx context.Context, group uint32) (watched context.Contex
 	})
 	return watched, func() {
 		end(nil)
-		if !timer.Stop() {
-			<-done
-		}
+		unwatch()
 	}
 }
 

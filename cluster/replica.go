@@ -55,7 +55,8 @@ type replica struct {
 	installs map[fsm.SpecKey]*installation
 
 	stop context.CancelFunc
-	done chan struct{}
+	// unwatch waits for the end of leadership.
+	unwatch func()
 }
 
 // openReplicas opens the shards among groups, several at a time: what takes the
@@ -83,7 +84,7 @@ func (n *Node) openReplica(id uint32) {
 	}
 	r := &replica{
 		id: id, node: n, log: n.log.With("shard", id), machine: fsm.NewShard(),
-		judgeWake: newWake(), syncWake: newWake(), waiters: map[fsm.StepRef][]chan struct{}{}, installs: map[fsm.SpecKey]*installation{}, done: make(chan struct{}),
+		judgeWake: newWake(), syncWake: newWake(), waiters: map[fsm.StepRef][]chan struct{}{}, installs: map[fsm.SpecKey]*installation{},
 	}
 	err := n.space.stopped()
 	if err == nil {
@@ -116,14 +117,7 @@ func (r *replica) open() (err error) {
 		r.stop()
 		return err
 	}
-	if r.node.cfg.groups != nil {
-		close(r.done)
-		return nil
-	}
-	go func() {
-		defer close(r.done)
-		r.leadership(r.ctx)
-	}()
+	r.unwatch = r.node.cfg.beside.watch(0, func() { r.leadership(r.ctx) })
 	return nil
 }
 
@@ -132,7 +126,7 @@ func (r *replica) close() {
 	r.mu.Lock()
 	r.stop()
 	r.mu.Unlock()
-	<-r.done
+	r.unwatch()
 	r.tasks.Wait()
 }
 

@@ -144,7 +144,7 @@ func (r *router) pause(ctx context.Context, group uint32, asked string, d time.D
 func (r *router) attempt(ctx context.Context, group uint32, target string, what effect, f func(ctx context.Context, target string) error) error {
 	g, here := r.node.host.Get(group)
 	switch {
-	case what == moves || target == r.node.cfg.Self.GetId() || r.node.cfg.groups != nil:
+	case what == moves || target == r.node.cfg.Self.GetId():
 		return f(ctx, target)
 	case !here:
 		return r.attemptElsewhere(ctx, group, target, f)
@@ -153,9 +153,7 @@ func (r *router) attempt(ctx context.Context, group uint32, target string, what 
 		return f(ctx, target)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
+	unwatch := r.node.cfg.beside.watch(0, func() {
 		defer cancel()
 		for {
 			changed := g.Changes()
@@ -168,10 +166,10 @@ func (r *router) attempt(ctx context.Context, group uint32, target string, what 
 				return
 			}
 		}
-	}()
+	})
 	err := f(ctx, target)
 	cancel()
-	<-watched
+	unwatch()
 	return err
 }
 
@@ -179,15 +177,14 @@ func (r *router) attempt(ctx context.Context, group uint32, target string, what 
 // nodes are asked who leads by now.
 func (r *router) attemptElsewhere(ctx context.Context, group uint32, target string, f func(ctx context.Context, target string) error) error {
 	ctx, cancel := context.WithCancel(ctx)
-	found := make(chan string, 1)
-	go func() {
-		leader := r.reach.successor(ctx, group, target)
+	leader := ""
+	unwatch := r.node.cfg.beside.watch(0, func() {
+		leader = r.reach.successor(ctx, group, target)
 		cancel()
-		found <- leader
-	}()
+	})
 	err := f(ctx, target)
 	cancel()
-	leader := <-found
+	unwatch()
 	if e := asError(err); leader == "" || err == nil || e != nil && !wanders(e) || e == nil && !endedByContext(err) {
 		return err
 	}

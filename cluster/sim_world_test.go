@@ -208,7 +208,7 @@ func (w *world) start(n *worldNode) {
 		}
 	}
 	p.node = newNode(NodeConfig{
-		Self: w.member(n.id).Node(), Peers: &worldPeers{w: w, proc: p}, groups: logGroups{p},
+		Self: w.member(n.id).Node(), Peers: &worldPeers{w: w, proc: p}, groups: logGroups{p}, beside: onlyThis{},
 		Now: func() time.Time { return time.Now().Add(n.skew) }, jitter: func(d time.Duration) time.Duration { return d / 2 },
 		Placement:   PlacementTiming{Concurrent: 1, Stabilise: 2 * time.Second},
 		RouteBudget: routeTime, JudgeBudget: judgeTime,
@@ -230,6 +230,13 @@ func (w *world) start(n *worldNode) {
 	}
 	p.node.clock.measure(p.node.ctx)
 }
+
+// onlyThis is beside where one thing happens at a time.
+type onlyThis struct{}
+
+func (onlyThis) watch(time.Duration, func()) (end func()) { return func() {} }
+
+func (onlyThis) do(f func()) { f() }
 
 // crash ends a node's process; its disk stays.
 func (w *world) crash(n *worldNode) {

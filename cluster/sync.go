@@ -266,25 +266,27 @@ type installation struct {
 // it is not there. It is done once for all who ask at the same time, and goes on
 // when they have gone: their deadlines may be shorter than a large one takes.
 func (r *replica) install(ctx context.Context, key fsm.SpecKey) error {
-	if r.node.cfg.groups != nil { // one thing at a time
-		return r.installNow(r.ctx, key)
-	}
 	r.mu.Lock()
 	i := r.installs[key]
-	if i == nil && r.ctx.Err() == nil {
+	first := i == nil && r.ctx.Err() == nil
+	if first {
 		i = &installation{done: make(chan struct{})}
 		r.installs[key] = i
-		r.tasks.Go(func() {
+		r.tasks.Add(1)
+	}
+	r.mu.Unlock()
+	if i == nil {
+		return r.node.unavailable("the node is stopping")
+	}
+	if first {
+		r.node.cfg.beside.do(func() {
+			defer r.tasks.Done()
 			i.err = r.installNow(r.ctx, key)
 			r.mu.Lock()
 			delete(r.installs, key)
 			r.mu.Unlock()
 			close(i.done)
 		})
-	}
-	r.mu.Unlock()
-	if i == nil {
-		return r.node.unavailable("the node is stopping")
 	}
 	select {
 	case <-i.done:
