@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/spexio/spex/api"
 	"github.com/spexio/spex/fsm"
 	"github.com/spexio/spex/internal/failpoint"
 	"github.com/spexio/spex/internal/signal"
@@ -48,9 +49,10 @@ type replica struct {
 	tasks sync.WaitGroup
 	ctx   context.Context
 
-	mu sync.Mutex // guards the fields below
-	// waiters holds, by step, those who wait for its verdict.
-	waiters map[fsm.StepRef][]chan struct{}
+	// verdicts are the callers that wait for one.
+	verdicts api.Verdicts
+
+	mu sync.Mutex // guards installs
 	// installs holds what is being installed.
 	installs map[fsm.SpecKey]*installation
 
@@ -84,7 +86,7 @@ func (n *Node) openReplica(id uint32) {
 	}
 	r := &replica{
 		id: id, node: n, log: n.log.With("shard", id), machine: fsm.NewShard(),
-		judgeWake: newWake(), syncWake: newWake(), waiters: map[fsm.StepRef][]chan struct{}{}, installs: map[fsm.SpecKey]*installation{},
+		judgeWake: newWake(), syncWake: newWake(), installs: map[fsm.SpecKey]*installation{},
 	}
 	err := n.space.stopped()
 	if err == nil {
@@ -244,11 +246,11 @@ func (r *replica) applied(_ uint64, _ []byte, results []fsm.Result) {
 			}
 		case *fsm.VerdictResult:
 			if v.First {
-				r.notify(v.Ref)
+				r.verdicts.Judged(v.Ref)
 			}
 		case *fsm.ModeResult:
 			for _, ref := range v.Settled {
-				r.notify(ref)
+				r.verdicts.Judged(ref)
 			}
 			r.judgeWake.set()
 		}
@@ -262,60 +264,6 @@ func (r *replica) applied(_ uint64, _ []byte, results []fsm.Result) {
 	}
 	if r.machine.Stats().Outbox > 0 {
 		r.syncWake.set()
-	}
-}
-
-func (r *replica) notify(ref fsm.StepRef) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, ch := range r.waiters[ref] {
-		close(ch)
-	}
-	delete(r.waiters, ref)
-}
-
-// awaitVerdict returns the answer about a step once it is judged, or the
-// pending one when ctx ends first or the step is no longer kept.
-func (r *replica) awaitVerdict(ctx context.Context, res *fsm.StepResult) *fsm.StepResult {
-	for res.Verdict == typesv1.Verdict_VERDICT_PENDING {
-		ch := make(chan struct{})
-		r.mu.Lock()
-		r.waiters[res.Ref] = append(r.waiters[res.Ref], ch)
-		r.mu.Unlock()
-		// The verdict may have come before the channel was in the map.
-		now, ok := r.machine.Answer(res.Ref)
-		if ok {
-			now.Duplicate, now.Index = res.Duplicate, res.Index
-			res = now
-		}
-		if !ok || res.Verdict != typesv1.Verdict_VERDICT_PENDING {
-			r.forget(res.Ref, ch)
-			return res
-		}
-		select {
-		case <-ch:
-		case <-ctx.Done():
-			r.forget(res.Ref, ch)
-			return res
-		}
-	}
-	return res
-}
-
-func (r *replica) forget(ref fsm.StepRef, ch chan struct{}) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	list := r.waiters[ref]
-	for i, c := range list {
-		if c == ch {
-			list = append(list[:i], list[i+1:]...)
-			break
-		}
-	}
-	if len(list) == 0 {
-		delete(r.waiters, ref)
-	} else {
-		r.waiters[ref] = list
 	}
 }
 

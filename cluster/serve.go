@@ -151,7 +151,7 @@ func (r *replica) answer(ctx context.Context, res *fsm.StepResult) *spexv1.StepR
 	if res.Verdict == typesv1.Verdict_VERDICT_PENDING {
 		ctx, cancel := r.judgeContext(ctx)
 		defer cancel()
-		res = r.awaitVerdict(ctx, res)
+		res = r.verdicts.Await(ctx, res, r.machine.Answer)
 	}
 	return api.StepResponse(r.id, res)
 }
@@ -199,7 +199,7 @@ func (r *replica) serveSteps(ctx context.Context, principal string, steps []*spe
 	for i, res := range results {
 		if resp := res.GetResponse(); resp.GetVerdict() == typesv1.Verdict_VERDICT_PENDING {
 			ref := fsm.StepRef{Key: stepKey(steps[i]), Incarnation: resp.GetIncarnation(), Seq: resp.GetSeq()}
-			done := r.awaitVerdict(judged, &fsm.StepResult{Ref: ref, Verdict: resp.GetVerdict(), Duplicate: resp.GetDuplicate(), Index: resp.GetIndex()})
+			done := r.verdicts.Await(judged, &fsm.StepResult{Ref: ref, Verdict: resp.GetVerdict(), Duplicate: resp.GetDuplicate(), Index: resp.GetIndex()}, r.machine.Answer)
 			if done.Verdict != typesv1.Verdict_VERDICT_PENDING {
 				res.Outcome = &spexv1.TransitionResult_Response{Response: api.StepResponse(r.id, done)}
 			}
