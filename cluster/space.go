@@ -26,7 +26,8 @@ type SpaceLimits struct {
 	// Low: the node hands its leaderships away, and groups without a majority of
 	// voters above it refuse writes. 0 turns the watch off.
 	Low float64
-	// Stop: the node stops its shards. It is below Low.
+	// Stop: the node stops its shards. It is below Low. Its replica of the catalog goes
+	// on following, or the node would not hear which replicas it may delete.
 	Stop float64
 }
 

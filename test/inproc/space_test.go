@@ -3,6 +3,9 @@ package inproc
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -78,6 +81,56 @@ func TestANodeWithoutRoomLeadsNothing(t *testing.T) {
 		if _, err := cl.Get(testContext(t), fmt.Sprintf("room-%d", i)); err != nil {
 			t.Fatalf("room-%d: %v", i, err)
 		}
+	}
+}
+
+// TestANodeWithoutRoomIsRelieved: a node that has stopped its shards leads the catalog
+// neither, but follows it. So it hears that its replicas are placed elsewhere, deletes
+// them, and that makes the room with which it goes on, without anybody who sees to its disk.
+func TestANodeWithoutRoomIsRelieved(t *testing.T) {
+	t.Parallel()
+	var d disks
+	var full atomic.Int32
+	full.Store(-1)
+	var c *Cluster
+	c = Start(t, Options{Configure: func(node int, cfg *transport.ServerConfig) {
+		quickPlacement(node, cfg)
+		d.configure(node, cfg)
+		space, groups := cfg.Hooks.Space, filepath.Join(cfg.DataDir, "raft", "groups")
+		cfg.Hooks.Space = func() (store.Usage, error) {
+			if list, err := os.ReadDir(groups); int(full.Load()) == node && err == nil && len(list) == 5 { // the catalog and four shards
+				return store.Usage{FreeBytes: 3 << 20, TotalBytes: 100 << 20}, nil
+			}
+			return space()
+		}
+	}})
+	cl := c.Client()
+	node := c.Leader(0, 0) // of the catalog
+	ask := (node + 1) % 3
+	id := c.Server(node).NodeID()
+	full.Store(int32(node))
+	Eventually(t, "stopped shards, and another leader of the catalog", func() bool {
+		st := c.Status(ask)
+		return strings.Count(fmt.Sprint(replicasOf(st, id)), "refused: stopped until there is room") == 4 &&
+			st.GetCatalog().GetLeader() != id && st.GetCatalog().GetLeader() != ""
+	})
+	apply(t, cl, pingPong("relieved"))
+	Eventually(t, "the catalog on all nodes", func() bool { return same(c.Status(ask).GetCatalog()) })
+	if level := spaceOf(c.Status(ask), id).GetLevel(); level != typesv1.SpaceLevel_SPACE_LEVEL_STOP {
+		t.Fatalf("status says %v", level)
+	}
+	replicas := uint32(2)
+	if _, err := c.Server(ask).Node().SetPlacement(testContext(t), &spexv1.SetPlacementRequest{Replicas: &replicas}); err != nil {
+		t.Fatal(err)
+	}
+	settled(t, c, ask, "the node to have room, and all to run", func(st *spexv1.GetStatusResponse) bool {
+		return spaceOf(st, id).GetLevel() == typesv1.SpaceLevel_SPACE_LEVEL_OK && agree(st)
+	})
+	if list := groupsOnDisk(t, c, node); len(list) == 5 {
+		t.Errorf("the node has room, and all its replicas: %v", list)
+	}
+	for i := range 20 {
+		mustInit(t, cl, "relieved", fmt.Sprintf("relieved-%d", i))
 	}
 }
 
@@ -198,12 +251,15 @@ func replicasOf(st *spexv1.GetStatusResponse, node string) (list []string) {
 
 // agree reports whether all replicas run and have the same state.
 func agree(st *spexv1.GetStatusResponse) bool {
-	for _, s := range append(st.GetShards(), st.GetCatalog()) {
-		first := s.GetReplicas()[0]
-		for _, r := range s.GetReplicas() {
-			if r.GetStateHash() == "" || r.GetStateHash() != first.GetStateHash() || r.GetStateHashIndex() != first.GetStateHashIndex() {
-				return false
-			}
+	return !slices.ContainsFunc(append(st.GetShards(), st.GetCatalog()), func(s *spexv1.ShardStatus) bool { return !same(s) })
+}
+
+// same reports whether all replicas of a group run and have the same state.
+func same(s *spexv1.ShardStatus) bool {
+	first := s.GetReplicas()[0]
+	for _, r := range s.GetReplicas() {
+		if r.GetStateHash() == "" || r.GetStateHash() != first.GetStateHash() || r.GetStateHashIndex() != first.GetStateHashIndex() {
+			return false
 		}
 	}
 	return true
