@@ -92,8 +92,7 @@ func TestANodeWithoutRoomIsRelieved(t *testing.T) {
 	var d disks
 	var full atomic.Int32
 	full.Store(-1)
-	var c *Cluster
-	c = Start(t, Options{Configure: func(node int, cfg *transport.ServerConfig) {
+	c := Start(t, Options{Configure: func(node int, cfg *transport.ServerConfig) {
 		quickPlacement(node, cfg)
 		d.configure(node, cfg)
 		space, groups := cfg.Hooks.Space, filepath.Join(cfg.DataDir, "raft", "groups")
