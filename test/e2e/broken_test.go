@@ -5,7 +5,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -56,11 +55,11 @@ var breakCases = []breakCase{
 // by the checks that are for it. -rounds repeats each, in a new cluster.
 func TestBrokenBuildsAreCaught(t *testing.T) {
 	for _, c := range breakCases {
-		if testing.Short() && !c.short {
-			continue
-		}
 		t.Run(string(c.what), func(t *testing.T) {
-			for range brokenRounds() {
+			if !c.short {
+				long(t)
+			}
+			for range roundsOr(t, 1) {
 				v := runDrill(t, string(c.what), c.shards, c.faults)
 				t.Logf("%s is seen by %v (%d violations in %d operations)", c.what, v.Broken(), len(v.Violations), v.Counts.Operations)
 				for _, want := range c.checks {
@@ -109,17 +108,6 @@ func TestOrdinaryBuildCannotBeBroken(t *testing.T) {
 			}
 		}
 	}
-}
-
-// brokenRounds is 1, or what -rounds was given.
-func brokenRounds() int {
-	n := 1
-	flag.Visit(func(f *flag.Flag) {
-		if f.Name == "rounds" {
-			n = *rounds
-		}
-	})
-	return n
 }
 
 // drillRun is a workload on a cluster that is being broken.

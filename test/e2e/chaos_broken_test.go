@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/spexio/spex/internal/broken"
@@ -27,12 +28,20 @@ var chaosBreaks = []struct {
 	{broken.VerdictTwice, "kill-one", `verdict-changed`},
 }
 
+// TestChaosFaultIsKnown: a fault that does not exist is no reason to inject others.
+func TestChaosFaultIsKnown(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestChaos$", "-chaos.seeds=1", "-chaos.fault=kill-leadr")
+	cmd.Env = append(os.Environ(), envBinary+"="+binary)
+	out, err := cmd.CombinedOutput()
+	if want := `no fault "kill-leadr": use one of ` + strings.Join(faultNames(), ", "); err == nil || !strings.Contains(string(out), want) {
+		t.Errorf("%v, want %q:\n%s", err, want, out)
+	}
+}
+
 // TestChaosSeesBrokenBuilds: TestChaos fails for every build that breaks a promise
 // on purpose, and names the promise. -chaos.seed is the seed.
 func TestChaosSeesBrokenBuilds(t *testing.T) {
-	if testing.Short() {
-		return
-	}
+	long(t)
 	path, err := brokenBinary()
 	if err != nil {
 		t.Fatal(err)

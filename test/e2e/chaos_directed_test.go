@@ -108,7 +108,8 @@ func TestMinorityRefuses(t *testing.T) {
 // TestKillsDuringSnapshotInstall: a node that was away for longer than the log
 // reaches back gets a snapshot, and dies again and again while it does (H7, I8).
 func TestKillsDuringSnapshotInstall(t *testing.T) {
-	if testing.Short() || !inNetwork(t, failpointBinary) {
+	long(t)
+	if !inNetwork(t, failpointBinary) {
 		return
 	}
 	seed := *chaosSeed

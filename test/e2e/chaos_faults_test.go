@@ -82,6 +82,14 @@ func faultNamed(name string) (fault, bool) {
 	return fault{}, false
 }
 
+func faultNames() []string {
+	var names []string
+	for _, f := range faults {
+		names = append(names, f.name)
+	}
+	return names
+}
+
 // pick draws n different nodes.
 func (r *round) pick(n int) []*node {
 	var list []*node

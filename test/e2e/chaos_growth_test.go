@@ -16,7 +16,8 @@ import (
 // and connections that a process has open, its threads and its memory must not
 // grow with that (I12).
 func TestCyclesLeaveNothingBehind(t *testing.T) {
-	if testing.Short() || !inNetwork(t) {
+	long(t)
+	if !inNetwork(t) {
 		return
 	}
 	rng := rand.New(rand.NewPCG(*chaosSeed, 3))

@@ -23,7 +23,8 @@ const settling = 4 * time.Minute
 // TestChaosScale takes a cluster from three nodes to five and back to three, other
 // ones, under a checked workload and while nodes are killed, those too that leave (H12).
 func TestChaosScale(t *testing.T) {
-	if testing.Short() || !inNetwork(t) {
+	long(t)
+	if !inNetwork(t) {
 		return
 	}
 	seed := *chaosSeed

@@ -46,9 +46,13 @@ const chaosSpec = "name: probe\ninitial_state: s1\ntransitions:\n  - {from: s0, 
 // the seed, which is printed: -chaos.seed runs it again. Each seed has a process
 // and a network of its own, and as many run side by side as -parallel says.
 func TestChaos(t *testing.T) {
+	only := onlyFault(t)
 	if inside() {
-		t.Run(fmt.Sprintf("seed=%d", *chaosSeed), func(t *testing.T) { chaosRound(t, *chaosSeed) })
+		t.Run(fmt.Sprintf("seed=%d", *chaosSeed), func(t *testing.T) { chaosRound(t, *chaosSeed, only) })
 		return
+	}
+	if *chaosSeeds < 1 {
+		t.Fatalf("-chaos.seeds=%d runs nothing", *chaosSeeds)
 	}
 	n, networks := *chaosSeeds, []outside{prepare(t)}
 	if testing.Short() {
@@ -90,7 +94,21 @@ func (r *round) note(format string, args ...any) {
 	r.a.t.Logf("%6.2fs "+format, append([]any{time.Since(r.begin).Seconds()}, args...)...)
 }
 
-func chaosRound(t *testing.T, seed uint64) {
+// onlyFault is the one that -chaos.fault names, nil when the seed says what breaks.
+func onlyFault(t *testing.T) *fault {
+	t.Helper()
+	if *chaosFault == "" {
+		return nil
+	}
+	f, ok := faultNamed(*chaosFault)
+	if !ok {
+		t.Fatalf("-chaos.fault: there is no fault %q: use one of %s", *chaosFault, strings.Join(faultNames(), ", "))
+	}
+	return &f
+}
+
+// chaosRound is one seed; only is the fault that is injected over and over, or nil.
+func chaosRound(t *testing.T, seed uint64, only *fault) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	// Three nodes and three replicas, or five nodes and three or five.
 	nodes, shards, copies := 3, 3, 3
@@ -103,9 +121,9 @@ func chaosRound(t *testing.T, seed uint64) {
 	r := &round{seed: seed, rng: rng, begin: time.Now(), copies: copies, terms: map[uint32]uint64{}}
 	list := schedule(rng, nodes, copies, chaosLength)
 	last := frozenStrike(rng, nodes, copies)
-	if only, ok := faultNamed(*chaosFault); ok {
+	if only != nil {
 		for i := range list {
-			list[i] = newStrike(rng, only)
+			list[i] = newStrike(rng, *only)
 		}
 		r.copies = max(copies, only.copies)
 		nodes = max(nodes, only.least, r.copies)

@@ -96,7 +96,7 @@ func prepare(t *testing.T, build ...func() (string, error)) outside {
 	} else {
 		o.env[0], o.attr = envNetwork+"="+ownNetwork, namespaces()
 		if err := tryInNetwork("tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms"); err != nil {
-			t.Logf("NO DELAYS ARE TESTED, this kernel has no netem (-chaos.proxy does without): %v", err)
+			t.Logf("NOT TESTED: delays between the nodes, this kernel has no netem (-chaos.proxy does without): %v", err)
 			o.env = append(o.env, envLacks+"=netem")
 		}
 	}
@@ -114,7 +114,7 @@ func prepare(t *testing.T, build ...func() (string, error)) outside {
 // lines that it prints get the prefix.
 func (o outside) run(t *testing.T, test, prefix string, flags ...string) {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe", append(append(passedFlags(), "-test.run=^"+test+"$", "-test.v"), flags...)...)
+	cmd := exec.Command("/proc/self/exe", append(append(passedFlags(), "-test.run="+exactly(test), "-test.v"), flags...)...)
 	cmd.Env = append(os.Environ(), o.env...)
 	cmd.SysProcAttr = o.attr
 	out, in := io.Pipe()
@@ -124,7 +124,7 @@ func (o outside) run(t *testing.T, test, prefix string, flags ...string) {
 		defer close(printed)
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			// Not at the beginning, so that nobody takes its lines for results of this process.
-			fmt.Println("    " + prefix + lines.Text())
+			fmt.Println("    | " + prefix + lines.Text())
 		}
 	}()
 	// The signal at the death of the parent comes when its thread dies.

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -94,24 +93,18 @@ var failpointBinary = sync.OnceValues(func() (string, error) {
 })
 
 // TestFailpoint kills a node in each window, starts it again without failpoints,
-// and looks for what the cluster promises. -rounds is for kills at random moments
-// as well; here it counts only when it was given.
+// and looks for what the cluster promises.
 func TestFailpoint(t *testing.T) {
-	n := 1
-	flag.Visit(func(f *flag.Flag) {
-		if f.Name == "rounds" {
-			n = *rounds
-		}
-	})
+	n := roundsOr(t, 1)
 	for _, w := range windows {
-		if testing.Short() && !w.short {
-			continue
-		}
 		title := w.name
 		if w.note != "" {
 			title += " (" + w.note + ")"
 		}
 		t.Run(title, func(t *testing.T) {
+			if !w.short {
+				long(t)
+			}
 			for round := range n {
 				if w.timed {
 					w.timedRound(t, round)

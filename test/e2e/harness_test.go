@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,6 +57,19 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
+}
+
+// long leaves a test out of the selection of -short, and says what runs it.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skipf("NOT RUN with -short: go test -tags e2e ./test/e2e/ -timeout 1h -v -run '%s'", exactly(t.Name()))
+	}
+}
+
+// exactly is the pattern of -run for one test or subtest.
+func exactly(test string) string {
+	return "^" + strings.ReplaceAll(regexp.QuoteMeta(test), "/", "$/^") + "$"
 }
 
 // node is one server process and what it needs to be started again.

@@ -43,10 +43,10 @@ type moving struct {
 // is finished by whoever leads then, and no acknowledged step is lost (H7, H12).
 func TestFailpointMoving(t *testing.T) {
 	for _, w := range moveWindows {
-		if testing.Short() && !w.short {
-			continue
-		}
 		t.Run(w.name, func(t *testing.T) {
+			if !w.short {
+				long(t)
+			}
 			m := &moving{servers: newServers(t, 3, "--shards", "3", "--stabilise", "500ms"), window: w.name}
 			m.arm(t, m.nodes...)
 			for _, nd := range m.nodes {

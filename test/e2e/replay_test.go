@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -11,7 +12,16 @@ import (
 	"time"
 )
 
-var rounds = flag.Int("rounds", 20, "kills of each kind (3 with -short)")
+var rounds = flag.Int("rounds", 0, "how often each kill is repeated; 0: once, and by TestReplaySurvivesKill 20 times (3 with -short)")
+
+// roundsOr is what -rounds says, or what the test does otherwise.
+func roundsOr(t *testing.T, otherwise int) int {
+	t.Helper()
+	if *rounds < 0 {
+		t.Fatalf("-rounds %d is negative", *rounds)
+	}
+	return cmp.Or(*rounds, otherwise)
+}
 
 type summary struct {
 	Cases           int `json:"cases"`
@@ -85,9 +95,9 @@ func TestMainJob(t *testing.T) {
 // TestReplaySurvivesKill kills one server in the middle of a replay: the node
 // that leads most shards, or the catalog's leader, in turn.
 func TestReplaySurvivesKill(t *testing.T) {
-	n := *rounds
+	n := roundsOr(t, 20)
 	if testing.Short() {
-		n = 3
+		n = roundsOr(t, 3)
 	}
 	s := startServers(t, 3)
 	learn := writeLog(t, s.dir, 1000, 300, 0)
