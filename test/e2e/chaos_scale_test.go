@@ -74,6 +74,7 @@ func TestChaosScale(t *testing.T) {
 		select {
 		case <-nd.done:
 			r.note("%s has ended: %v", nd.name, nd.err)
+			r.a.checkRemoved(nd)
 		case <-time.After(60 * time.Second):
 			t.Errorf("%s was removed and has not ended", nd.name)
 			_ = nd.cmd.Process.Kill()

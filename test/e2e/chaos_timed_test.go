@@ -29,7 +29,14 @@ type timers struct {
 	mu   sync.Mutex // guards the fields below
 	seen map[string]string
 	err  error
+	// quiet is how many responses in a row brought nothing and named no shard that
+	// could not be read.
+	quiet int
 }
+
+// quietBeats is how many responses without a report say that there is none: the
+// timers look every second, and a server that has nothing to tell sends one as often.
+const quietBeats = 3
 
 func startTimers(a *arena) *timers {
 	a.t.Helper()
@@ -39,13 +46,22 @@ func startTimers(a *arena) *timers {
 	a.t.Cleanup(w.end)
 	go func() {
 		defer close(w.done)
-		for r, err := range w.c.Watch(ctx, client.WatchOptions{Specs: []string{"timed"}, Oldest: true, Heartbeat: time.Second, Kinds: []typesv1.ReportKind{
+		for r, err := range w.c.Watch(ctx, client.WatchOptions{Specs: []string{"timed"}, Oldest: true, Heartbeat: time.Second, OnProgress: w.progress, Kinds: []typesv1.ReportKind{
 			typesv1.ReportKind_REPORT_KIND_TIMEOUT, typesv1.ReportKind_REPORT_KIND_PRUNED,
 		}}) {
 			w.take(ctx, r, err)
 		}
 	}()
 	return w
+}
+
+// progress notes what a response brings.
+func (w *timers) progress(p client.WatchProgress) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.quiet++; p.Reports > 0 || len(p.Failures) > 0 {
+		w.quiet = 0
+	}
 }
 
 // take notes a report. One that comes twice has the same id both times.
@@ -86,10 +102,12 @@ func (w *timers) add(t *testing.T, n int) {
 	}
 }
 
-// check waits until all that is due was reported, and wants nothing else.
+// check waits until all that is due was reported and the watch has nothing more to
+// bring, and wants nothing else.
 func (w *timers) check(t *testing.T) {
 	t.Helper()
 	deadline := time.Now().Add(recovery)
+	complete := false
 	for {
 		w.mu.Lock()
 		missing := ""
@@ -98,7 +116,11 @@ func (w *timers) check(t *testing.T) {
 				missing = key
 			}
 		}
-		odd := w.err
+		if missing == "" && !complete {
+			// What comes twice or too much comes soon after: the watch has to be quiet from now.
+			complete, w.quiet = true, 0
+		}
+		quiet, odd := w.quiet >= quietBeats, w.err
 		for key := range w.seen {
 			if !w.want[key] {
 				odd = errors.Join(odd, fmt.Errorf("%s was reported and is not due", key))
@@ -109,12 +131,12 @@ func (w *timers) check(t *testing.T) {
 			t.Error(odd)
 			return
 		}
-		if missing == "" {
+		if complete && quiet {
 			t.Logf("%d timeouts and prunes were due, and reported once each", len(w.want))
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Errorf("%s is due and was not reported", missing)
+			t.Errorf("%q is due and was not reported, or the watch tells nothing more", missing)
 			return
 		}
 		wait(20 * time.Millisecond)

@@ -259,6 +259,19 @@ func (s *servers) terminate(nd *node, patience time.Duration) int {
 	return nd.cmd.ProcessState.ExitCode()
 }
 
+// checkRemoved wants a node to have ended because it was told that the cluster has
+// removed it, and by nothing else.
+func (s *servers) checkRemoved(nd *node) {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.dir, nd.name+".log"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if code := nd.cmd.ProcessState.ExitCode(); code != 3 || !strings.Contains(string(text), "was removed from the cluster") {
+		s.t.Fatalf("%s ended with %v, want exit status 3 and that it says that it was removed", nd.name, nd.err)
+	}
+}
+
 func (s *servers) addresses() []string {
 	var addrs []string
 	for _, nd := range s.nodes {
