@@ -63,8 +63,8 @@ func (s Schedule) Validate(b Breaker) error {
 // other, and returns what it did, beside an error too. It breaks a node only while
 // the cluster is whole, and ends with an error when that takes too long or a fault
 // could not be undone; a fault that could not be made is told in Fault.Error. The
-// end of ctx is no error. Whatever it broke is mended when it returns, or the error
-// says that it is not.
+// end of ctx is no error, and a fault that it kept from being made is not listed.
+// Whatever it broke is mended when it returns, or the error says that it is not.
 func (w *Workload) Inject(ctx context.Context, b Breaker, s Schedule) ([]Fault, error) {
 	if err := s.Validate(b); err != nil {
 		return nil, err
@@ -90,6 +90,9 @@ func (w *Workload) Inject(ctx context.Context, b Breaker, s Schedule) ([]Fault, 
 		f := w.choose(ctx, rng, b.Nodes())
 		f.Kind = s.Kinds[n%len(s.Kinds)]
 		f, err := w.fault(ctx, b, s, f)
+		if errors.Is(err, errGivenUp) {
+			break
+		}
 		if faults = append(faults, f); err != nil {
 			return faults, fmt.Errorf("drill: no more faults after %s %s: %w", f.Kind, f.Node, err)
 		}
@@ -119,6 +122,9 @@ func (w *Workload) choose(ctx context.Context, rng *rand.Rand, nodes []string) F
 // mendTime is how long a fault may take to be undone.
 const mendTime = 2 * time.Minute
 
+// errGivenUp says that the context ended before a fault was made.
+var errGivenUp = errors.New("the drill ended before the fault was made")
+
 // fault makes one fault and undoes it, whatever happens. The error says why there
 // must not be another one.
 func (w *Workload) fault(ctx context.Context, b Breaker, s Schedule, f Fault) (Fault, error) {
@@ -126,6 +132,7 @@ func (w *Workload) fault(ctx context.Context, b Breaker, s Schedule, f Fault) (F
 	s.Tell(f)
 	defer func() { s.Tell(f) }()
 	err := b.Break(ctx, f.Node, f.Kind)
+	givenUp := err != nil && ctx.Err() != nil
 	if err == nil {
 		pause(ctx, s.Hold)
 	}
@@ -139,8 +146,11 @@ func (w *Workload) fault(ctx context.Context, b Breaker, s Schedule, f Fault) (F
 	if err := errors.Join(err, failed); err != nil {
 		f.Error = err.Error()
 	}
-	if failed != nil {
+	switch {
+	case failed != nil:
 		return f, failed
+	case givenUp:
+		return f, errGivenUp
 	}
 	if err := w.awaitWhole(ctx, s.Patience); err != nil {
 		return f, err

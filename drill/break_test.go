@@ -186,6 +186,30 @@ func TestInjectEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// TestInterruptedFault: one that the end of the context kept from being made is none
+// that failed; one that failed before is.
+func TestInterruptedFault(t *testing.T) {
+	for _, interrupted := range []bool{true, false} {
+		_, w := startCluster(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		b := &testBreaker{breaks: func(string) error { return errors.New("no answer") }}
+		b.mends = func(string) error {
+			cancel()
+			return nil
+		}
+		if interrupted {
+			b.breaks = func(string) error {
+				cancel()
+				return ctx.Err()
+			}
+		}
+		faults, err := w.Inject(ctx, b, Schedule{Kinds: []FaultKind{Pause}})
+		if err != nil || len(b.mended) != 1 || (len(faults) == 0) != interrupted {
+			t.Errorf("interrupted %v: %+v, mended %v: %v", interrupted, faults, b.mended, err)
+		}
+	}
+}
+
 // TestAgreement: replicas agree when all of a group were seen at one index, and
 // not when nobody could compare them.
 func TestAgreement(t *testing.T) {

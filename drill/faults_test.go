@@ -72,6 +72,12 @@ func TestReport(t *testing.T) {
 	if err := good.WriteText(&text); err != nil || !strings.Contains(text.String(), "Every promise was kept") || !strings.Contains(text.String(), "kill   n1") {
 		t.Errorf("%v\n%s", err, text.String())
 	}
+	text.Reset()
+	some := NewReport(&s.h, Check(&s.h, &s.final), []Fault{{Kind: Kill, Node: "n1", Error: "no such process"}, {Kind: Kill, Node: "n2"}})
+	want := "THE DRILL WAS NOT HELD AS ASKED: 1 of 2 faults could not be made, the last of them: no such process."
+	if err := some.WriteText(&text); err != nil || !strings.Contains(text.String(), want) || !some.OK || good.Incomplete != "" {
+		t.Errorf("%v\n%s", err, text.String())
+	}
 	s.op(3).Answer = Answer{}
 	bad := NewReport(&s.h, Check(&s.h, &s.final), nil)
 	text.Reset()

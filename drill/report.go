@@ -16,6 +16,10 @@ type Report struct {
 	Duration time.Duration
 	// OK is set when nothing that was promised is broken.
 	OK bool
+	// Incomplete says why the drill has not tested what it was asked to, "" when it
+	// has. NewReport takes it from the faults that could not be made; whoever knows
+	// of another reason sets it.
+	Incomplete string
 	// Checks are the names of the checks that were made.
 	Checks []string
 	*Verdict
@@ -49,7 +53,22 @@ func NewReport(h *History, v *Verdict, faults []Fault) *Report {
 	r.Latency = Latency{Quantile(took, 0.5), Quantile(took, 0.99), Quantile(took, 1)}
 	r.Outages = Outages(h, faults)
 	r.Unavailability = Unavailabilities(r.Outages)
+	r.Incomplete = incomplete(faults)
 	return r
+}
+
+// incomplete says which faults could not be made or undone.
+func incomplete(faults []Fault) string {
+	failed, last := 0, ""
+	for _, f := range faults {
+		if f.Error != "" {
+			failed, last = failed+1, f.Error
+		}
+	}
+	if failed == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d faults could not be made, the last of them: %s", failed, len(faults), last)
 }
 
 // maxListed is how many violations WriteText spells out.
@@ -90,6 +109,9 @@ func (r *Report) WriteText(w io.Writer) error {
 	}
 	_ = t.Flush() // into b
 	b.WriteString("\n")
+	if r.Incomplete != "" {
+		fmt.Fprintf(&b, "THE DRILL WAS NOT HELD AS ASKED: %s.\n", r.Incomplete)
+	}
 	if r.OK {
 		fmt.Fprintf(&b, "Every promise was kept: %d checks, %d instances linearized (the slowest in %s).\n", len(r.Checks), r.Linearized, rounded(r.Slowest))
 	} else {

@@ -53,8 +53,9 @@ the purpose (--dev). Without any of these nothing is broken, for --duration.
 At the end everything is read and compared: no acknowledged step may be lost,
 doubled or in another place, no read stale, and the answers about each instance
 must have an order in which all of them are right. The exit status is 1 when a
-promise is broken, and 3 when the drill could not be held, as when no fault could
-be made. What is left of a drill that found nothing is deleted.
+promise is broken, and 3 when none is and the drill was not held as asked, as when
+a fault could not be made: its report then says why. What is left of a drill that
+found nothing is deleted.
 
 The faults are for a cluster that can stand them: not more than one node is
 broken at a time. A cluster that is not whole again within --patience, or a fault
@@ -167,6 +168,11 @@ func (a *app) drill(ctx context.Context, f *drillFlags) (err error) {
 	}
 	verdict := drill.Check(h, final)
 	report := drill.NewReport(h, verdict, faults)
+	if cut != nil {
+		report.Incomplete = cut.Error()
+	} else if report.Incomplete != "" {
+		cut = errors.New("the drill was not held as asked: " + report.Incomplete)
+	}
 	err = errors.Join(
 		a.emit(drillReport(report), func(w io.Writer, _ painter) { _ = report.WriteText(w) }),
 		f.writeFiles(h, final, verdict, report), cut)
@@ -190,19 +196,6 @@ func (a *app) drill(ctx context.Context, f *drillFlags) (err error) {
 	return err
 }
 
-// noFaults is nil when a fault was made, else says why none was.
-func noFaults(faults []drill.Fault) error {
-	for _, f := range faults {
-		if f.Error == "" {
-			return nil
-		}
-	}
-	if len(faults) == 0 {
-		return errors.New("no fault was made: the drill ended before the first; give it a longer --duration, or more --patience")
-	}
-	return fmt.Errorf("no fault was made: %d were tried, the last one failed: %s", len(faults), faults[len(faults)-1].Error)
-}
-
 // drillRun runs the workload and the faults beside each other. With cut there is a
 // history, and the faults were not made as they should have been.
 func (a *app) drillRun(ctx context.Context, w *drill.Workload, breaker drill.Breaker, f *drillFlags) (h *drill.History, faults []drill.Fault, cut, err error) {
@@ -223,8 +216,8 @@ func (a *app) drillRun(ctx context.Context, w *drill.Workload, breaker drill.Bre
 	}()
 	if breaker != nil {
 		faults, cut = w.Inject(run, breaker, f.schedule(a.tellFault))
-		if cut == nil {
-			cut = noFaults(faults)
+		if cut == nil && len(faults) == 0 {
+			cut = errors.New("no fault was made: the drill ended before the first; give it a longer --duration, or more --patience")
 		}
 		if f.duration == 0 || cut != nil {
 			stop()

@@ -9,6 +9,7 @@ import (
 // drillJSON is the report of a drill.
 type drillJSON struct {
 	OK         bool                 `json:"ok"`
+	Incomplete *string              `json:"incomplete"`
 	Seed       uint64               `json:"seed"`
 	Started    string               `json:"started"`
 	DurationMS float64              `json:"duration_ms"`
@@ -68,18 +69,18 @@ func inMillis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000
 
 func drillReport(r *drill.Report) drillJSON {
 	c := r.Counts
-	out := drillJSON{
-		OK: r.OK, Seed: r.Seed, Started: r.Started.UTC().Format(time.RFC3339Nano), DurationMS: inMillis(r.Duration),
-		Counts:    drillCountsJSON{c.Operations, c.Instances, c.Acknowledged, c.Refused, c.Unknown, c.Unresolved, c.Retries},
-		P50Millis: inMillis(r.Latency.P50), P99Millis: inMillis(r.Latency.P99), MaxMillis: inMillis(r.Latency.Worst),
-		Faults: []drillFaultJSON{}, Outages: []drillOutageJSON{}, Violations: []drillViolationJSON{},
-		Checks: r.Checks, Linearized: r.Linearized, Undecided: r.Undecided,
-	}
 	optional := func(s string) *string {
 		if s == "" {
 			return nil
 		}
 		return &s
+	}
+	out := drillJSON{
+		OK: r.OK, Incomplete: optional(r.Incomplete), Seed: r.Seed, Started: r.Started.UTC().Format(time.RFC3339Nano), DurationMS: inMillis(r.Duration),
+		Counts:    drillCountsJSON{c.Operations, c.Instances, c.Acknowledged, c.Refused, c.Unknown, c.Unresolved, c.Retries},
+		P50Millis: inMillis(r.Latency.P50), P99Millis: inMillis(r.Latency.P99), MaxMillis: inMillis(r.Latency.Worst),
+		Faults: []drillFaultJSON{}, Outages: []drillOutageJSON{}, Violations: []drillViolationJSON{},
+		Checks: r.Checks, Linearized: r.Linearized, Undecided: r.Undecided,
 	}
 	for _, o := range r.Outages {
 		f := drillFaultJSON{

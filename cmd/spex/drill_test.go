@@ -346,23 +346,6 @@ func TestDrillLateAnswer(t *testing.T) {
 	}
 }
 
-// TestDrillWithoutFaults: a drill whose faults all fail has not been held.
-func TestDrillWithoutFaults(t *testing.T) {
-	made, failed := drill.Fault{Kind: drill.Kill}, drill.Fault{Kind: drill.Kill, Error: "the axe is blunt"}
-	for _, c := range []struct {
-		faults []drill.Fault
-		want   string
-	}{
-		{[]drill.Fault{failed, made}, ""},
-		{[]drill.Fault{failed, failed}, "2 were tried, the last one failed: the axe is blunt"},
-		{nil, "the drill ended before the first"},
-	} {
-		if err := noFaults(c.faults); c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
-			t.Errorf("%v: %v, want %q", c.faults, err, c.want)
-		}
-	}
-}
-
 // TestDrillFilesFirst: a file that cannot be written is found out before anything is broken.
 func TestDrillFilesFirst(t *testing.T) {
 	sh := newShell(startFake(t))
