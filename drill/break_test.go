@@ -258,6 +258,16 @@ func TestAgreement(t *testing.T) {
 			if c.want == "" && got != "" || !strings.Contains(got, c.want) {
 				t.Errorf("%q, want %q", got, c.want)
 			}
+			if one := strings.Join(Disagreement(f.now), "\n"); c.want != "" && !strings.Contains(one, c.want) {
+				t.Errorf("in one look: %q, want %q", one, c.want)
+			}
 		})
+	}
+	f, _ := startCluster(t)
+	if odd := Disagreement(f.now); odd != nil {
+		t.Errorf("replicas that are the same: %v", odd)
+	}
+	if f.now.Shards[0].Leader = ""; !slices.Equal(Disagreement(f.now), []string{"group 1 has no leader"}) {
+		t.Errorf("without a leader: %v", Disagreement(f.now))
 	}
 }

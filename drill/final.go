@@ -85,22 +85,14 @@ func (w *Workload) settled(ctx context.Context, c *client.Client, id string) (An
 // compared in time is.
 func (w *Workload) agreement(ctx context.Context) []string {
 	seen := sightings{}
-	missing := []string{"no group was compared: nobody told the states of the replicas"}
+	missing := []string{notCompared}
 	for {
 		call, cancel := context.WithTimeout(ctx, 10*time.Second)
 		st, err := w.control.Status(call, true)
 		cancel()
 		if err == nil && len(st.GetShards()) > 0 {
 			var odd []string
-			missing = nil
-			for _, s := range append(st.GetShards(), st.GetCatalog()) {
-				if what := seen.differ(s); what != "" {
-					odd = append(odd, what)
-				} else if what := seen.lack(s); what != "" {
-					missing = append(missing, what)
-				}
-			}
-			if odd != nil || missing == nil {
+			if odd, missing = seen.look(st); odd != nil || missing == nil {
 				return odd
 			}
 		}
@@ -108,6 +100,26 @@ func (w *Workload) agreement(ctx context.Context) []string {
 			return missing
 		}
 	}
+}
+
+const notCompared = "no group was compared: nobody told the states of the replicas"
+
+// Disagreement says what keeps the replicas of a cluster from being the same, nil when
+// they are: each group, the catalog too, has a leader, and all of its replicas one
+// state hash at one index. The status has to be one with state hashes. It is one look,
+// which replicas that are written to hardly ever pass.
+func Disagreement(st *spexv1.GetStatusResponse) []string {
+	if len(st.GetShards()) == 0 {
+		return []string{notCompared}
+	}
+	odd, missing := sightings{}.look(st)
+	odd = append(odd, missing...)
+	for _, s := range append(st.GetShards(), st.GetCatalog()) {
+		if s.GetLeader() == "" {
+			odd = append(odd, fmt.Sprintf("group %d has no leader", s.GetId()))
+		}
+	}
+	return odd
 }
 
 // sightings are the state hashes that were seen, by group, index and node. They add
@@ -139,6 +151,19 @@ func (g sightings) differ(s *spexv1.ShardStatus) string {
 		at[r.GetNodeId()] = r.GetStateHash()
 	}
 	return ""
+}
+
+// look adds a status, and says which groups have replicas that differ, and which of
+// the others were not compared yet.
+func (g sightings) look(st *spexv1.GetStatusResponse) (odd, missing []string) {
+	for _, s := range append(st.GetShards(), st.GetCatalog()) {
+		if what := g.differ(s); what != "" {
+			odd = append(odd, what)
+		} else if what := g.lack(s); what != "" {
+			missing = append(missing, what)
+		}
+	}
+	return odd, missing
 }
 
 // lack says why a group has not been compared, "" when all of its replicas were

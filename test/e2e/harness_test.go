@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/spexio/spex/client"
+	"github.com/spexio/spex/drill"
 )
 
 // binary is the spex that TestMain built.
@@ -368,11 +369,8 @@ type shardStatus struct {
 	Leader   string `json:"leader"`
 	Term     uint64 `json:"term"`
 	Replicas []struct {
-		NodeID         string `json:"node_id"`
-		State          string `json:"state"`
-		AppliedIndex   uint64 `json:"applied_index"`
-		StateHash      string `json:"state_hash"`
-		StateHashIndex uint64 `json:"state_hash_index"`
+		NodeID string `json:"node_id"`
+		State  string `json:"state"`
 	} `json:"replicas"`
 }
 
@@ -397,23 +395,17 @@ func (s *servers) busiest() *node {
 // index and has the same state hash.
 func (s *servers) awaitAgreement(patience time.Duration) {
 	s.t.Helper()
-	deadline := time.Now().Add(patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c := s.dial()
 	for {
-		st := s.status("--state-hash")
-		odd := ""
-		for _, sh := range append(st.Shards, st.Catalog) {
-			first := sh.Replicas[0]
-			for _, r := range sh.Replicas {
-				if r.StateHash == "" || r.StateHash != first.StateHash || r.StateHashIndex != first.StateHashIndex || sh.Leader == "" {
-					odd = fmt.Sprintf("group %d: %+v", sh.ID, sh)
-				}
-			}
-		}
-		if odd == "" {
+		st, err := c.Status(ctx, true)
+		odd := drill.Disagreement(st)
+		if err == nil && odd == nil {
 			return
 		}
-		if time.Now().After(deadline) {
-			s.t.Fatalf("the replicas do not agree after %s: %s", patience, odd)
+		if ctx.Err() != nil {
+			s.t.Fatalf("the replicas do not agree after %s: %v %s", patience, err, strings.Join(odd, "; "))
 		}
 		wait(100 * time.Millisecond)
 	}

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/spexio/spex/client"
+	"github.com/spexio/spex/drill"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
 	"github.com/spexio/spex/ring"
@@ -37,6 +38,22 @@ func pingPong(name string) *typesv1.Specification {
 	return &typesv1.Specification{Name: name, InitialState: "left", Transitions: []*typesv1.Transition{
 		{From: "left", Action: "ping", To: "right"}, {From: "right", Action: "pong", To: "left"},
 	}}
+}
+
+// awaitAgreement waits until the replicas of every group have the same state, as far
+// as one of the nodes is told.
+func awaitAgreement(t testing.TB, c *Cluster, ask int) {
+	t.Helper()
+	var odd []string
+	defer func() {
+		if t.Failed() {
+			t.Logf("the replicas: %v", odd)
+		}
+	}()
+	Eventually(t, "the replicas to agree", func() bool {
+		odd = drill.Disagreement(c.Status(ask))
+		return odd == nil
+	})
 }
 
 func apply(t testing.TB, cl *client.Client, s *typesv1.Specification) {

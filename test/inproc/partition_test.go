@@ -147,20 +147,5 @@ func TestFailover(t *testing.T) {
 		t.Fatalf("node %s came back as %s", id, s.NodeID())
 	}
 	c.AwaitReady(victim)
-	Eventually(t, "all replicas to be the same", func() bool { return inAgreement(c.Status(victim)) })
-}
-
-// inAgreement tells whether the replicas of every group have the same state.
-func inAgreement(st *spexv1.GetStatusResponse) bool {
-	for _, s := range append(st.GetShards(), st.GetCatalog()) {
-		if s.GetLeader() == "" {
-			return false
-		}
-		for _, r := range s.GetReplicas() {
-			if r.GetStateHash() == "" || r.GetStateHash() != s.GetReplicas()[0].GetStateHash() {
-				return false
-			}
-		}
-	}
-	return true
+	awaitAgreement(t, c, victim)
 }

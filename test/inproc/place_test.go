@@ -164,21 +164,6 @@ func spread(st *spexv1.GetStatusResponse, nodes, replicas int) bool {
 	return true
 }
 
-// sameStates checks that the replicas of each shard come to have the same state.
-func sameStates(t *testing.T, c *Cluster, ask int) {
-	t.Helper()
-	Eventually(t, "the replicas to agree", func() bool {
-		for _, s := range c.Status(ask).GetShards() {
-			for _, r := range s.GetReplicas() {
-				if r.GetStateHash() == "" || r.GetStateHash() != s.GetReplicas()[0].GetStateHash() {
-					return false
-				}
-			}
-		}
-		return true
-	})
-}
-
 // groupsOnDisk lists the directories of groups in a node's data directory.
 func groupsOnDisk(t *testing.T, c *Cluster, node int) []string {
 	t.Helper()
@@ -234,7 +219,7 @@ func TestReplicasFollowTheNodes(t *testing.T) {
 		c.MustStop(node)
 	}
 	s.end(t, 0)
-	sameStates(t, c, 0)
+	awaitAgreement(t, c, 0)
 }
 
 // TestDeadNodeIsReplaced: a node is silent for long enough; its replicas are made
@@ -264,7 +249,7 @@ func TestDeadNodeIsReplaced(t *testing.T) {
 	c.AwaitReady(3)
 	settled(t, c, 0, "the node that came back to hold its share", func(st *spexv1.GetStatusResponse) bool { return spread(st, 4, 3) })
 	s.end(t, 3)
-	sameStates(t, c, 0)
+	awaitAgreement(t, c, 0)
 }
 
 // TestRemovedNodeIsTold: a node is cut off, and somebody says that it does not come
@@ -294,7 +279,7 @@ func TestRemovedNodeIsTold(t *testing.T) {
 		t.Errorf("it failed with: %v", err)
 	}
 	s.end(t, 0)
-	sameStates(t, c, 0)
+	awaitAgreement(t, c, 0)
 }
 
 // TestDrainedNodeLeadsNothing: a node that drains keeps its replicas and leads
@@ -385,5 +370,5 @@ func TestNodesRestartWhileReplicasMove(t *testing.T) {
 	restart(2)
 	settled(t, c, 0, "four nodes to hold their share", func(st *spexv1.GetStatusResponse) bool { return spread(st, 4, 3) })
 	s.end(t, joins)
-	sameStates(t, c, 0)
+	awaitAgreement(t, c, 0)
 }

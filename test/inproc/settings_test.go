@@ -73,5 +73,5 @@ func TestSettingsOfARunningCluster(t *testing.T) {
 	if _, err := cl.Init(ctx, "walk", "late", client.WithSpecVersion(1), client.WithRequestID("late")); !errors.As(err, &e) || e.Reason != typesv1.Reason_REASON_SPECIFICATION_NOT_FOUND {
 		t.Errorf("an instance of a version that is gone: %v", err)
 	}
-	Eventually(t, "all replicas to agree", func() bool { return inAgreement(c.Status(0)) })
+	awaitAgreement(t, c, 0)
 }

@@ -74,7 +74,7 @@ func TestANodeWithoutRoomLeadsNothing(t *testing.T) {
 	write(10)
 	d.set(50, full)
 	// Without writes: a follower hears of the last one a moment later.
-	Eventually(t, "the replicas to run and agree", func() bool { return agree(c.Status(ask)) })
+	awaitAgreement(t, c, ask)
 	for i := 1; i <= n; i++ {
 		if _, err := cl.Get(testContext(t), fmt.Sprintf("room-%d", i)); err != nil {
 			t.Fatalf("room-%d: %v", i, err)
@@ -166,7 +166,7 @@ func TestAClusterWithoutRoomRefusesWrites(t *testing.T) {
 		_, err := cl.Transition(testContext(t), "full-1", "ping", "right", client.WithExpectedSeq(2))
 		return err == nil || !refused(err)
 	})
-	Eventually(t, "agreement", func() bool { return agree(c.Status(1)) })
+	awaitAgreement(t, c, 1)
 }
 
 // TestANodeWithoutRoomDoesNotStart, and does when there is room.
@@ -198,7 +198,7 @@ func TestANodeWithoutRoomDoesNotStart(t *testing.T) {
 	}
 	blocked.Store(false)
 	c.AwaitReady(2)
-	Eventually(t, "agreement", func() bool { return agree(c.Status(0)) })
+	awaitAgreement(t, c, 0)
 }
 
 func leads(st *spexv1.GetStatusResponse, node string) (n int) {
@@ -228,20 +228,4 @@ func replicasOf(st *spexv1.GetStatusResponse, node string) (list []string) {
 		}
 	}
 	return list
-}
-
-// agree reports whether all replicas run and have the same state.
-func agree(st *spexv1.GetStatusResponse) bool {
-	return !slices.ContainsFunc(append(st.GetShards(), st.GetCatalog()), func(s *spexv1.ShardStatus) bool { return !same(s) })
-}
-
-// same reports whether all replicas of a group run and have the same state.
-func same(s *spexv1.ShardStatus) bool {
-	first := s.GetReplicas()[0]
-	for _, r := range s.GetReplicas() {
-		if r.GetStateHash() == "" || r.GetStateHash() != first.GetStateHash() || r.GetStateHashIndex() != first.GetStateHashIndex() {
-			return false
-		}
-	}
-	return true
 }
