@@ -79,7 +79,7 @@ func Outages(h *History, faults []Fault) []Outage {
 		o := Outage{Fault: f}
 		var all []time.Duration
 		for shard, list := range acks {
-			gap, open := longestGap(list, f.Begin, until, h.Duration)
+			gap, open := LongestGap(list, f.Begin, until, h.Duration)
 			all = append(all, gap)
 			o.Open = o.Open || open
 			if gap > o.Worst || gap == o.Worst && shard < o.Shard {
@@ -95,10 +95,11 @@ func Outages(h *History, faults []Fault) []Outage {
 // openTail is how long a shard has to be silent at the end to count as gone.
 const openTail = time.Second
 
-// longestGap is the longest time between two neighbours of a sorted list, of what
-// begins before the end of the window and lies before it; the end of everything
-// counts as a last neighbour.
-func longestGap(acks []time.Duration, from, until, end time.Duration) (gap time.Duration, open bool) {
+// LongestGap is how long a shard acknowledged nothing: the longest time between two
+// neighbours of its acknowledgements, which are sorted, from the last one before the
+// window until its end. The end of everything counts as a last neighbour; open is set
+// when the gap reaches it, and is more than a second.
+func LongestGap(acks []time.Duration, from, until, end time.Duration) (gap time.Duration, open bool) {
 	for i, at := range acks {
 		next, last := end, i == len(acks)-1
 		if !last {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/spexio/spex/client"
+	"github.com/spexio/spex/drill"
 )
 
 // probePace is the pause between two writes of a probe.
@@ -156,25 +157,19 @@ func (p *probes) await(t *testing.T, moment time.Time, patience time.Duration, w
 	return longest
 }
 
-// longestGap is the longest time within a span in which a shard acknowledged
-// nothing, and which shard that was.
+// longestGap is the longest time in which a shard acknowledged nothing, from the
+// last write before a span to its end, and which shard that was.
 func (p *probes) longestGap(from, to time.Time) (gap time.Duration, shard uint32) {
 	for _, one := range p.list {
 		one.mu.Lock()
-		before := from
+		var acks []time.Duration
 		for _, a := range one.acked {
-			if a.done.Before(from) {
-				continue
-			}
-			if before.After(to) {
-				break
-			}
-			if d := a.done.Sub(before); d > gap {
-				gap, shard = d, one.shard
-			}
-			before = a.done
+			acks = append(acks, a.done.Sub(from))
 		}
 		one.mu.Unlock()
+		if d, _ := drill.LongestGap(acks, 0, to.Sub(from), to.Sub(from)); d > gap {
+			gap, shard = d, one.shard
+		}
 	}
 	return max(0, gap-probePace), shard
 }
