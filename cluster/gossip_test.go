@@ -58,9 +58,14 @@ func stopGossip(t *testing.T, g *Gossip) {
 // awaitView waits until the view of g is the wanted "id status cluster" list.
 func awaitView(t *testing.T, g *Gossip, want string) {
 	t.Helper()
+	awaitViewWithin(t, g, want, 20*time.Second)
+}
+
+func awaitViewWithin(t *testing.T, g *Gossip, want string, within time.Duration) {
+	t.Helper()
 	changes, cancel := g.Subscribe()
 	defer cancel()
-	deadline := time.NewTimer(20 * time.Second)
+	deadline := time.NewTimer(within)
 	defer deadline.Stop()
 	for {
 		if got := viewOf(g); got == want {
@@ -69,7 +74,7 @@ func awaitView(t *testing.T, g *Gossip, want string) {
 		select {
 		case <-changes:
 		case <-deadline.C:
-			t.Fatalf("node %s sees %q, want %q", g.cfg.Self.ID, viewOf(g), want)
+			t.Fatalf("node %s sees %q after %v, want %q", g.cfg.Self.ID, viewOf(g), within, want)
 		}
 	}
 }
