@@ -113,14 +113,16 @@ func TestAddressBookOnABadDisk(t *testing.T) {
 // TestGossipContactsTheRemembered: with seeds that lead nowhere, a node finds the
 // others where they were, and goes on doing so for those who are not alive.
 func TestGossipContactsTheRemembered(t *testing.T) {
-	a := startGossip(t, "a", clusterX, nil)
-	b := startGossip(t, "b", clusterX, func(c *GossipConfig) {
-		c.Seeds = []string{"127.0.0.1:1"}
-		c.Remembered = func() map[string]string { return map[string]string{"a": a.Address(), "c": "127.0.0.1:2"} }
+	inGossipNet(t, func(t *testing.T, network *gossipNet) {
+		a := network.start(t, "a", clusterX, nil)
+		b := network.start(t, "b", clusterX, func(c *GossipConfig) {
+			c.Seeds = []string{"127.0.0.1:1"}
+			c.Remembered = func() map[string]string { return map[string]string{"a": a.Address(), "c": "127.0.0.1:2"} }
+		})
+		awaitView(t, b, "a alive 1, b alive 1")
+		awaitView(t, a, "a alive 1, b alive 1")
+		if got := fmt.Sprint(b.rejoinTargets()); got != "[127.0.0.1:1 127.0.0.1:2]" {
+			t.Errorf("contacted from then on: %v", got)
+		}
 	})
-	awaitView(t, b, "a alive 1, b alive 1")
-	awaitView(t, a, "a alive 1, b alive 1")
-	if got := fmt.Sprint(b.rejoinTargets()); got != "[127.0.0.1:1 127.0.0.1:2]" {
-		t.Errorf("contacted from then on: %v", got)
-	}
 }

@@ -105,11 +105,12 @@ type Gossip struct {
 	refused map[string]string
 	subs    map[chan struct{}]struct{}
 
-	// life serialises Leave and Shutdown, and guards stopped.
-	life    sync.Mutex
-	stopped bool
-	cancel  context.CancelFunc
-	done    chan struct{} // closed when the rejoin loop has ended
+	// life serialises Leave and Shutdown, and guards stopped. Whatever joins contacts
+	// does so under it while not stopped.
+	life     sync.Mutex
+	stopped  bool
+	cancel   context.CancelFunc
+	contacts sync.WaitGroup // the rejoin loop, and the attempts of Leave
 }
 
 // gossipView is an immutable picture of the members.
@@ -152,7 +153,6 @@ func StartGossip(cfg GossipConfig) (*Gossip, error) {
 		refused: make(map[string]string),
 		subs:    make(map[chan struct{}]struct{}),
 		cancel:  cancel,
-		done:    make(chan struct{}),
 	}
 	g.view.Store(&gossipView{})
 	conf, err := g.listConfig()
@@ -168,7 +168,7 @@ func StartGossip(cfg GossipConfig) (*Gossip, error) {
 	g.self.GossipAddress = g.addr
 	g.rebuildLocked()
 	g.mu.Unlock()
-	go g.rejoin(ctx)
+	g.contacts.Go(func() { g.rejoin(ctx) })
 	return g, nil
 }
 

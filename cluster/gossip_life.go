@@ -1,11 +1,14 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/hashicorp/memberlist"
 )
 
 // updateTimeout bounds the wait until some node was told a change of this one;
@@ -14,7 +17,6 @@ const updateTimeout = time.Second
 
 // rejoin contacts others for ever, see GossipTimings.Rejoin.
 func (g *Gossip) rejoin(ctx context.Context) {
-	defer close(g.done)
 	failing := false
 	for {
 		targets := g.rejoinTargets()
@@ -109,30 +111,41 @@ func (g *Gossip) SetClusterID(id string) {
 	g.self.ClusterID = id
 	g.rebuildLocked()
 	g.mu.Unlock()
-	g.publish(updateTimeout)
+	if err := g.publish(updateTimeout); err != nil {
+		g.log.Debug("gossip: nobody was told at once", "error", err)
+	}
 }
 
-// publish spreads what NodeMeta says now.
-func (g *Gossip) publish(timeout time.Duration) {
+// publish makes memberlist spread what NodeMeta says now, and waits until that has
+// begun. It fails when it has not within the timeout, and is spread all the same.
+func (g *Gossip) publish(timeout time.Duration) error {
 	g.life.Lock()
 	defer g.life.Unlock()
 	if g.stopped {
-		return
+		return nil
 	}
-	if err := g.list.UpdateNode(timeout); err != nil {
-		g.log.Debug("gossip: nobody was told at once", "error", err)
+	var err error
+	for range 3 {
+		err = g.list.UpdateNode(timeout)
+		// An update is dropped when the node refutes a rumour of its death in the middle
+		// of it. Nothing but updates writes these bytes, and updates hold life.
+		if bytes.Equal(g.list.LocalNode().Meta, gossipCallbacks{g}.NodeMeta(memberlist.MetaMaxSize)) {
+			break
+		}
 	}
+	return err
 }
 
 // Leave tells the other nodes that this one stops, so that they need not find
 // out. It returns within the deadline of ctx, or within two seconds. The node
 // does not come back before a new StartGossip; Shutdown must follow.
 func (g *Gossip) Leave(ctx context.Context) error {
-	g.cancel() // who leaves contacts nobody
-	timeout := 2 * updateTimeout
-	if d, ok := ctx.Deadline(); ok {
-		timeout = min(timeout, time.Until(d))
+	g.cancel() // who leaves looks for nobody
+	deadline := time.Now().Add(2 * updateTimeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
 	}
+	timeout := time.Until(deadline)
 	if timeout <= 0 {
 		return fmt.Errorf("leave gossip: %w", context.DeadlineExceeded)
 	}
@@ -140,21 +153,60 @@ func (g *Gossip) Leave(ctx context.Context) error {
 	g.leaving = true
 	g.mu.Unlock()
 	// The death that memberlist spreads does not say to its receivers whether it
-	// was wanted; the flag in the node's data does.
-	g.publish(timeout / 2)
+	// was wanted; the flag in the node's data does. News keeps no order, and who has
+	// heard of the death takes the flag no more: so everybody is told the flag first,
+	// and has a round of gossip's time to take in what it has acknowledged.
+	_ = g.publish(time.Nanosecond) // no need to wait: they are told directly
+	g.tellMembers(timeout / 2)
+	select {
+	case <-time.After(min(g.cfg.Timings.Gossip, timeout/4)):
+	case <-ctx.Done():
+	}
 	g.life.Lock()
 	defer g.life.Unlock()
 	if g.stopped {
 		return nil
 	}
-	if err := g.list.Leave(timeout / 2); err != nil {
+	if err := g.list.Leave(max(time.Until(deadline), time.Millisecond)); err != nil {
 		return fmt.Errorf("leave gossip: %w", err)
 	}
 	return nil
 }
 
+// tellMembers exchanges states with every node that is alive, with all at once, and waits
+// no longer than patience for their answers. Attempts that have not ended then go on.
+func (g *Gossip) tellMembers(patience time.Duration) {
+	told, attempts := make(chan struct{}), 0
+	enough, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	g.life.Lock()
+	for _, m := range g.Members() {
+		if g.stopped || m.ID == g.cfg.Self.ID || m.Status != StatusAlive {
+			continue
+		}
+		attempts++
+		g.contacts.Go(func() {
+			if _, err := g.list.Join([]string{m.GossipAddress}); err != nil {
+				g.log.Debug("gossip: a node was not told directly", "node", m.ID, "error", err)
+			}
+			select {
+			case told <- struct{}{}:
+			case <-enough.Done():
+			}
+		})
+	}
+	g.life.Unlock()
+	for range attempts {
+		select {
+		case <-told:
+		case <-enough.Done():
+			return
+		}
+	}
+}
+
 // Shutdown closes the listener and stops all goroutines. It may be called
-// twice. When ctx ends before the contact attempt under way does, the error says so.
+// twice. When ctx ends before the contact attempts under way do, the error says so.
 func (g *Gossip) Shutdown(ctx context.Context) error {
 	g.cancel()
 	g.life.Lock()
@@ -164,8 +216,13 @@ func (g *Gossip) Shutdown(ctx context.Context) error {
 		err = g.list.Shutdown()
 	}
 	g.life.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		g.contacts.Wait()
+		close(ended)
+	}()
 	select {
-	case <-g.done:
+	case <-ended:
 		return err
 	case <-ctx.Done():
 		return errors.Join(err, fmt.Errorf("stop gossip: a contact attempt has not ended yet: %w", ctx.Err()))

@@ -35,6 +35,7 @@ type gossipEnd struct {
 	streams chan net.Conn
 	closed  bool
 	cut     bool       // from all others
+	lossy   bool       // all datagrams from and to it are lost, streams work
 	open    []net.Conn // its ends of all streams there were
 }
 
@@ -69,6 +70,13 @@ func (e *gossipEnd) setCut(cut bool) {
 	e.cut = cut
 }
 
+// setLossy makes the network lose all datagrams from and to a node, or mends that.
+func (e *gossipEnd) setLossy(lossy bool) {
+	e.net.mu.Lock()
+	defer e.net.mu.Unlock()
+	e.lossy = lossy
+}
+
 func (e *gossipEnd) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
 	a, err := net.ResolveTCPAddr("tcp", e.address)
 	if err != nil {
@@ -87,7 +95,7 @@ func (e *gossipEnd) WriteTo(b []byte, addr string) (time.Time, error) {
 	defer e.net.mu.Unlock()
 	now := time.Now()
 	to := e.net.ends[addr]
-	if to == nil || to.closed || e.closed || to.cut || e.cut {
+	if to == nil || to.closed || e.closed || to.cut || e.cut || to.lossy || e.lossy {
 		return now, nil
 	}
 	select {
@@ -137,7 +145,20 @@ func (e *gossipEnd) Shutdown() error {
 	return nil
 }
 
-// onNet puts a node on such a network, with the timings of a real one.
-func onNet(e *gossipEnd) func(*GossipConfig) {
-	return func(c *GossipConfig) { c.Transport, c.Timings = e, LANTimings() }
+// start starts a node with the timings of a real network that contacts the given others.
+func (n *gossipNet) start(t *testing.T, id, clusterID string, change func(*GossipConfig), seeds ...*Gossip) *Gossip {
+	t.Helper()
+	return startGossip(t, id, clusterID, func(c *GossipConfig) {
+		c.Transport, c.Timings = n.attach(), LANTimings()
+		if change != nil {
+			change(c)
+		}
+	}, seeds...)
+}
+
+// end returns the end of a node.
+func (n *gossipNet) end(g *Gossip) *gossipEnd {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.ends[g.Address()]
 }

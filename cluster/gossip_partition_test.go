@@ -11,21 +11,20 @@ import (
 // Neither has a seed on the other side.
 func TestGossipHealsAfterALongPartition(t *testing.T) {
 	inGossipNet(t, func(t *testing.T, network *gossipNet) {
-		endB := network.attach()
 		// The first is everybody's seed, and has none itself.
-		a := startGossip(t, "a", clusterX, onNet(network.attach()))
-		b := startGossip(t, "b", clusterX, onNet(endB), a)
+		a := network.start(t, "a", clusterX, nil)
+		b := network.start(t, "b", clusterX, nil, a)
 		for _, g := range []*Gossip{a, b} {
-			awaitViewWithin(t, g, "a alive 1, b alive 1", time.Minute)
+			awaitView(t, g, "a alive 1, b alive 1")
 		}
 		b.mu.Lock()
 		b.cfg.Seeds = nil
 		b.mu.Unlock()
-		endB.setCut(true)
-		awaitViewWithin(t, a, "a alive 1, b dead 1", time.Minute)
-		awaitViewWithin(t, b, "a dead 1, b alive 1", time.Minute)
+		network.end(b).setCut(true)
+		awaitView(t, a, "a alive 1, b dead 1")
+		awaitView(t, b, "a dead 1, b alive 1")
 		time.Sleep(10 * time.Minute)
-		endB.setCut(false)
+		network.end(b).setCut(false)
 		for _, g := range []*Gossip{a, b} {
 			awaitViewWithin(t, g, "a alive 1, b alive 1", 3*LANTimings().Rejoin)
 		}
