@@ -20,8 +20,8 @@ import (
 	"github.com/spexio/spex/transport"
 )
 
-// stopPatience is how long a node takes to stop before it is cut off; whoever
-// runs it should wait for 10 seconds before it kills.
+// stopPatience is how long a node takes to stop before it is cut off, with timing
+// for distant nodes 19 s; whoever runs it should wait two seconds more before it kills.
 const stopPatience = 8 * time.Second
 
 // serverOptions are the settings of a node, in the order of the reference.
@@ -227,7 +227,8 @@ func (a *app) runServer(ctx context.Context, o *serverOptions) error {
 		logger.Info("stopping")
 		err = nil
 	}
-	stopCtx, cancel := context.WithTimeout(context.Background(), stopPatience)
+	// An attempt of gossip to reach a node ends by its own timeout only.
+	stopCtx, cancel := context.WithTimeout(context.Background(), max(stopPatience, gossipTimings.Stream+stopPatience/2))
 	defer cancel()
 	return errors.Join(err, s.Close(stopCtx))
 }
