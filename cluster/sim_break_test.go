@@ -14,6 +14,7 @@ import (
 
 	"github.com/spexio/spex/cluster/plan"
 	"github.com/spexio/spex/fsm"
+	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	"github.com/spexio/spex/shard"
@@ -49,6 +50,10 @@ const (
 	plansUnsettled simBreak = "plans on an unsettled configuration"
 	// dropsAnyVoter removes voters that placement wants to keep for now.
 	dropsAnyVoter simBreak = "drops any voter"
+	// forwardsAstray names another shard than that of the instance.
+	forwardsAstray simBreak = "forwards astray"
+	// forwardsGoOn has a node that does not lead a shard look for who does.
+	forwardsGoOn simBreak = "forwards go on"
 )
 
 // acknowledgeEarly applies an entry to a copy of the leader's state, and forgets it.
@@ -125,6 +130,24 @@ func (w *world) misapplied(r *logReplica, data []byte) []byte {
 	return data
 }
 
+// astray changes which shard a request is forwarded to.
+func (w *world) astray(req *peerv1.ForwardRequest) *peerv1.ForwardRequest {
+	if w.breaks == forwardsAstray {
+		req = proto.CloneOf(req)
+		req.Target.Group = req.GetTarget().GetGroup()%w.shards + 1
+	}
+	return req
+}
+
+// forwarded is what a node does with a request that another one forwards to it.
+func (w *world) forwarded(ctx context.Context, n *Node, req *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error) {
+	resp, err := n.Forward(ctx, req)
+	if e := asError(err); w.breaks == forwardsGoOn && e != nil && wanders(e) {
+		return n.router.onShard(ctx, req.GetTarget().GetGroup(), req)
+	}
+	return resp, err
+}
+
 // losing has a node give up a replica that the catalog places elsewhere.
 func (w *world) losing(ctx context.Context, n *Node, id uint32) {
 	if w.breaks != deletesUnasked {
@@ -173,6 +196,8 @@ func TestSimulationSeesBreaks(t *testing.T) {
 		{timersAsleep, "the deadline of"},
 		{plansUnsettled, "is let go, and votes still"},
 		{dropsAnyVoter, "nobody can commit"},
+		{forwardsAstray, "belongs to shard"},
+		{forwardsGoOn, "has forwarded to it (I9)"},
 	} {
 		t.Run(string(c.breaks), func(t *testing.T) {
 			others := map[string]int{}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -10,6 +11,7 @@ import (
 	"github.com/spexio/spex/model"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+	"github.com/spexio/spex/ring"
 	"github.com/spexio/spex/spec"
 )
 
@@ -97,7 +99,11 @@ func (w *world) committed(l *abstractLog, index uint64, e logEntry) {
 }
 
 func (c *checks) catalogEntry(index uint64, e logEntry) {
+	before, _ := c.catalog.Model(simSpec)
 	results, err := c.catalog.Apply(index, e.data)
+	if m, _ := c.catalog.Model(simSpec); m.Mode != before.Mode && m.Mode == typesv1.ModelMode_MODEL_MODE_SEALED {
+		c.w.counts["seals"]++
+	}
 	entry := &statev1.Entry{}
 	if err == nil {
 		err = proto.Unmarshal(e.data, entry)
@@ -171,7 +177,8 @@ func (c *checks) entry(shard uint32, index uint64, e logEntry) {
 	}
 }
 
-// step checks that steps are applied once, in order and without gaps (I2, I3, I10).
+// step checks that steps are applied once, in the shard that the identifier belongs
+// to, in order and without gaps (I2, I3, I9, I10).
 func (c *checks) step(shard uint32, index uint64, request string, v *fsm.StepResult) {
 	s := &checkedStep{
 		ref: v.Ref, shard: shard, index: index, from: v.From, action: v.Action, to: v.State, request: request,
@@ -183,6 +190,9 @@ func (c *checks) step(shard uint32, index uint64, request string, v *fsm.StepRes
 	}
 	if first := c.requests[request]; first != nil {
 		c.w.fail("the request %s was applied as %v and again as %v (I2)", request, first.ref, v.Ref)
+	}
+	if own := c.catalog.ShardOf(int(ring.SlotOf(v.Ref.Key.Namespace, v.Ref.Key.ID))); own != shard {
+		c.w.fail("%v is applied in shard %d and belongs to shard %d (I9)", v.Ref, shard, own)
 	}
 	if c.steps[v.Ref] != nil {
 		c.w.fail("there are two steps %v (I3)", v.Ref)
@@ -215,6 +225,9 @@ func (c *checks) judged(shard uint32, index uint64, v *fsm.VerdictResult) {
 		return
 	}
 	c.w.counts["verdicts"]++
+	if l := c.w.log(shard); len(l.nonvoters) > 0 || !sameSet(l.voters, c.catalog.Placement(shard).GetReplicas()) {
+		c.w.counts["verdicts while replicas move"]++
+	}
 	s := c.steps[v.Ref]
 	switch {
 	case s == nil || !s.novel:
@@ -313,15 +326,11 @@ func (c *checks) at(key fsm.Key, index uint64) (v checkedVersion) {
 	return v
 }
 
-// absentSince tells whether an identifier was not in use at some time from an index on.
-func (c *checks) absentSince(key fsm.Key, index uint64) bool {
-	if !c.at(key, index).live {
-		return true
-	}
-	for _, v := range c.versions[key] {
-		if v.index > index && !v.live {
-			return true
-		}
-	}
-	return false
+// since tells whether an identifier was as wanted at some time from an index on.
+func (c *checks) since(key fsm.Key, index uint64, want func(checkedVersion) bool) bool {
+	return want(c.at(key, index)) || slices.ContainsFunc(c.versions[key], func(v checkedVersion) bool { return v.index > index && want(v) })
 }
+
+func absent(v checkedVersion) bool { return !v.live }
+
+func present(v checkedVersion) bool { return v.live }

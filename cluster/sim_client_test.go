@@ -22,6 +22,9 @@ const (
 	specTimeout, specPrune = 30 * time.Second, 100 * time.Second
 )
 
+// simSpec is the version of the specification that everybody works with.
+var simSpec = fsm.SpecKey{Namespace: "default", Name: specName, Version: 1}
+
 // clients ask nodes for things, again with the same request id when they do not
 // know what became of it, and compare the answers with what was committed.
 type clients struct {
@@ -39,6 +42,8 @@ type write struct {
 	key     fsm.Key
 	request string
 	what    string
+	// expects is the number of the step that is asked for; 0 stands for any.
+	expects uint64
 	call    func(ctx context.Context, n *Node) (*answer, error)
 	// answer is the first one.
 	answer *answer
@@ -148,7 +153,8 @@ func (c *clients) makeStep(wr *write, now checkedVersion) {
 		req.Action, req.ToState = "__internal__", "s0"
 	}
 	if c.w.rng.IntN(3) == 0 {
-		req.ExpectedSeq = now.seq + 1
+		wr.expects = now.seq + 1
+		req.ExpectedSeq = wr.expects
 	}
 	wr.what = fmt.Sprintf("step %s %s %s", wr.key.ID, req.Action, req.ToState)
 	wr.call = func(ctx context.Context, n *Node) (*answer, error) {
@@ -183,14 +189,18 @@ func (c *clients) send(wr *write) {
 	defer func() { wr.sent-- }()
 	c.w.trace("%s at %s", wr.what, at.id)
 	ctx, cancel := context.WithTimeout(at.node.ctx, requestTime)
+	begun := time.Now()
 	a, err := wr.call(ctx, at.node)
 	cancel()
+	if took := time.Since(begun); c.w.quiet && took > requestTime { // else other things happened meanwhile
+		c.w.fail("%s (%s) at %s took %v, and is given %v (I9)", wr.what, wr.request, at.id, took, requestTime)
+	}
 	if at.dead || c.w.fault(30) {
 		wr.unsure = true // the answer does not reach the client
 		return
 	}
 	if err != nil {
-		c.failed(wr, err)
+		c.failed(wr, floor, err)
 		return
 	}
 	c.w.counts["acknowledged"]++
@@ -212,8 +222,9 @@ func (c *clients) settle(wr *write) {
 	}
 }
 
-// failed accounts for an error: a refusal ends the request.
-func (c *clients) failed(wr *write, err error) {
+// failed accounts for an error: a refusal ends the request. It must be about the
+// instance as it was (refused).
+func (c *clients) failed(wr *write, floor uint64, err error) {
 	var e *fsm.Error
 	switch {
 	case !errors.As(err, &e):
@@ -224,11 +235,29 @@ func (c *clients) failed(wr *write, err error) {
 		c.w.fail("%s (%s) was answered, and is refused later: %v (I2)", wr.what, wr.request, err)
 	default:
 		c.w.counts["refused"]++
+		c.refused(wr, floor, e)
 		if wr.unsure || c.w.doubt[wr.request] {
 			c.w.doubt[wr.request] = true
 		}
 		wr.refused = true
 		c.settle(wr)
+	}
+}
+
+// refused checks a refusal: it ends the request, so it must be about the instance, as
+// it was at some time since the request was sent, and not about where its shard is (I9).
+func (c *clients) refused(wr *write, floor uint64, e *fsm.Error) {
+	why := func(checkedVersion) bool { return false }
+	switch e.Reason {
+	case typesv1.Reason_REASON_INSTANCE_IDENTIFIER_NOT_FOUND:
+		why = absent
+	case typesv1.Reason_REASON_INSTANCE_IDENTIFIER_ALREADY_IN_USE:
+		why = present
+	case typesv1.Reason_REASON_SEQUENCE_MISMATCH:
+		why = func(v checkedVersion) bool { return v.live && v.seq+1 != wr.expects }
+	}
+	if !c.w.check.since(wr.key, floor, why) {
+		c.w.fail("%s (%s) was refused for good, and the instance gave no cause since %d: %v (I9)", wr.what, wr.request, floor, e)
 	}
 }
 
@@ -312,7 +341,7 @@ func (c *clients) get(key fsm.Key) {
 	}
 	if fsm.ReasonOf(err) == typesv1.Reason_REASON_INSTANCE_IDENTIFIER_NOT_FOUND {
 		c.w.counts["reads"]++
-		if !c.w.check.absentSince(key, floor) {
+		if !c.w.check.since(key, floor, absent) {
 			c.w.fail("%s was not found, and was there all the time since %d (I4)", key.ID, floor)
 		}
 		return

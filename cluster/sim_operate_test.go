@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/spexio/spex/fsm"
 	"github.com/spexio/spex/internal/callctx"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
@@ -20,24 +19,26 @@ func (w *world) operate() {
 	}
 	ctx, cancel := context.WithTimeout(callctx.WithPrincipal(p.node.ctx, "operator"), roundTime)
 	defer cancel()
-	key := fsm.SpecKey{Namespace: "default", Name: specName, Version: 1}
-	n := w.rng.IntN(20)
-	if w.moves() {
-		n = 6 + w.rng.IntN(14)
-	}
-	switch {
+	switch n := w.rng.IntN(20); {
 	case n < 5:
-		w.trace("seal at %s", p.id)
-		timeout := time.Duration(1+w.rng.IntN(60)) * time.Second
-		_, _ = p.node.changeMode(ctx, key, typesv1.ModelMode_MODEL_MODE_SEALING, timeout)
+		w.seal(p)
 	case n == 5:
 		w.trace("learn at %s", p.id)
-		_, _ = p.node.changeMode(ctx, key, typesv1.ModelMode_MODEL_MODE_LEARNING, 0)
+		_, _ = p.node.changeMode(ctx, simSpec, typesv1.ModelMode_MODEL_MODE_LEARNING, 0)
 	case n < 12:
 		w.move(ctx, p)
 	default:
 		w.direct(ctx, p, n)
 	}
+}
+
+// seal begins a seal, which ends in time if it is not done by then.
+func (w *world) seal(p *worldProc) {
+	w.trace("seal at %s", p.id)
+	ctx, cancel := context.WithTimeout(callctx.WithPrincipal(p.node.ctx, "operator"), roundTime)
+	defer cancel()
+	timeout := time.Duration(1+w.rng.IntN(120)) * time.Second
+	_, _ = p.node.changeMode(ctx, simSpec, typesv1.ModelMode_MODEL_MODE_SEALING, timeout)
 }
 
 // direct is what an operator does to placement: pauses it, lets it go on, wants

@@ -92,8 +92,19 @@ func (w *world) doubtful(req proto.Message) {
 }
 
 func (p *worldPeers) Forward(ctx context.Context, to string, req *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error) {
-	return worldCall(ctx, p, to, req, (*Node).Forward)
+	if by, again := ctx.Value(forwardedBy{}).(string); again {
+		p.w.fail("%s forwards to %s what %s has forwarded to it (I9)", p.proc.id, to, by)
+		return nil, errUnanswered // else there may be no end of it
+	}
+	p.w.counts["forwards"]++
+	return worldCall(ctx, p, to, p.w.astray(req), func(n *Node, ctx context.Context, req *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error) {
+		return p.w.forwarded(context.WithValue(ctx, forwardedBy{}, p.proc.id), n, req)
+	})
 }
+
+// forwardedBy is the key in a context under which a forwarded request has the node
+// that sent it: a node that does not lead says so, and asks nobody else.
+type forwardedBy struct{}
 
 func (p *worldPeers) Propose(ctx context.Context, to string, req *peerv1.ProposeRequest) (*peerv1.ProposeResponse, error) {
 	return worldCall(ctx, p, to, req, (*Node).Propose)

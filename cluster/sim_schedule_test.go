@@ -34,15 +34,15 @@ func (w *world) step() {
 		{6, w.workOfNode},
 		{4, w.snapshot},
 		{6, w.pass},
-		{5, w.electSome},
+		{10, w.electSome},
 	}
 	if w.faults {
 		actions = append(actions, []simMove{
-			{2, w.crashSome}, {3, w.startSome}, {2, w.cutSome}, {2, w.mendSome}, {2, w.jump}, {2, w.deliver}, {1, w.loseLeader}, {2, w.usurp}, {2, w.operate},
+			{2, w.crashSome}, {4, w.startSome}, {2, w.cutSome}, {4, w.mendSome}, {2, w.jump}, {2, w.deliver}, {1, w.loseLeader}, {2, w.usurp}, {2, w.operate},
 		}...)
 	}
-	if w.moves() {
-		actions = append(actions, []simMove{{40, w.workOfPlacement}, {20, w.workOfNode}, {8, w.deliver}, {10, w.operate}}...)
+	if w.faults && w.moves() {
+		actions = append(actions, []simMove{{30, w.clients.act}, {15, w.workOfShard}, {40, w.workOfPlacement}, {20, w.workOfNode}, {8, w.deliver}, {14, w.operate}}...)
 	}
 	total := 0
 	for _, a := range actions {
@@ -58,18 +58,35 @@ func (w *world) step() {
 }
 
 // moves tells whether the schedule is one about placement, as every second is.
-func (w *world) moves() bool { return w.faults && w.seed/9%2 == 1 }
+func (w *world) moves() bool { return w.seed/9%2 == 1 }
+
+// sealsEarly tells whether the model is sealed when little has been learned, so that
+// most of what comes later awaits a verdict: in every second schedule, whether it is one
+// about placement or not.
+func (w *world) sealsEarly() bool { return w.seed/18%2 == 1 }
+
+// sealEarly begins a seal after a few requests; the faults come before it is done.
+func (w *world) sealEarly() {
+	for range w.rng.IntN(12) {
+		w.clients.act()
+	}
+	w.seal(w.log(0).leader.proc)
+}
+
+// believers lists who takes itself for the leader of a group.
+func (w *world) believers(group uint32) (list []*worldProc) {
+	for _, n := range w.up() {
+		if r := n.proc.replicas[group]; r != nil && r.leads {
+			list = append(list, n.proc)
+		}
+	}
+	return list
+}
 
 // workOfPlacement is what moves a replica: a round of placement, of the nodes that
 // are asked to open or to delete one, and a little time.
 func (w *world) workOfPlacement() {
-	var believers []*worldProc
-	for _, n := range w.up() {
-		if n.proc.replicas[0].leads {
-			believers = append(believers, n.proc)
-		}
-	}
-	if len(believers) > 0 {
+	if believers := w.believers(0); len(believers) > 0 {
 		w.catalogRound(pick(w, believers), 2)
 	}
 	time.Sleep(time.Duration(w.rng.IntN(1500)) * time.Millisecond)
@@ -84,8 +101,9 @@ func (w *world) someProc() *worldProc {
 
 // workOfShard is a round of one of the loops of a shard's leader.
 func (w *world) workOfShard() {
-	if p := w.someProc(); p != nil {
-		w.leaderRound(p, uint32(1+w.rng.IntN(int(w.shards))), w.rng.IntN(4))
+	shard := uint32(1 + w.rng.IntN(int(w.shards)))
+	if believers := w.believers(shard); len(believers) > 0 {
+		w.leaderRound(pick(w, believers), shard, w.rng.IntN(4))
 	}
 }
 
@@ -118,8 +136,8 @@ func (w *world) leaderRound(p *worldProc, shard uint32, what int) {
 
 // workOfCatalog is a round of one of the loops of the catalog's leader.
 func (w *world) workOfCatalog() {
-	if p := w.someProc(); p != nil {
-		w.catalogRound(p, w.rng.IntN(3))
+	if believers := w.believers(0); len(believers) > 0 {
+		w.catalogRound(pick(w, believers), w.rng.IntN(3))
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/spexio/spex/fsm"
 	"github.com/spexio/spex/model"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 )
@@ -36,6 +35,9 @@ func (w *world) run(steps int) {
 	w.quiet = true
 	w.form()
 	w.settle()
+	if w.sealsEarly() {
+		w.sealEarly()
+	}
 	w.faults, w.quiet = true, false
 	for range steps {
 		if w.step(); w.broken != "" {
@@ -70,8 +72,7 @@ func (w *world) atRest() {
 			w.fail("%s (%s) was refused, and is %v (I2)", wr.what, wr.request, s.ref)
 		}
 	}
-	key := fsm.SpecKey{Namespace: "default", Name: specName, Version: 1}
-	list, _, _ := w.check.catalog.ModelTransitions(key)
+	list, _, _ := w.check.catalog.ModelTransitions(simSpec)
 	known := map[model.Transition]bool{}
 	for _, t := range list {
 		known[t] = true
@@ -113,17 +114,31 @@ func TestDeterministicSimulation(t *testing.T) {
 		t.Log(w.counts)
 		return
 	}
-	total := map[string]int{}
+	totals := map[bool]map[string]int{false: {}, true: {}} // by whether replicas are moved
 	for seed := uint64(1); seed <= uint64(*simSeeds); seed++ {
 		w := simulate(t, seed, *simSteps, false, unbroken)
 		if report(t, w); t.Failed() {
 			return
 		}
 		for what, n := range w.counts {
-			total[what] += n
+			totals[w.moves()][what] += n
 		}
 	}
-	t.Log(total)
+	t.Logf("replicas moved on purpose: %v; others: %v", totals[true], totals[false])
+	for moves, floors := range simFloors {
+		for what, floor := range floors {
+			if got := totals[moves][what]; *simSeeds >= 100 && *simSteps >= 300 && got < floor**simSeeds/100 {
+				t.Errorf("schedules about placement, %v: there are %d %s in %d schedules, want %d in 100", moves, got, what, *simSeeds, floor)
+			}
+		}
+	}
+}
+
+// simFloors is what a hundred schedules contain at least, those about placement and
+// the others, so that the checks have something to see: about half of what they contain now.
+var simFloors = map[bool]map[string]int{
+	true:  {"steps": 600, "novel": 150, "verdicts": 130, "seals": 12, "verdicts while replicas move": 60, "unplaced": 35, "changes": 180, "transfers": 25},
+	false: {"steps": 600, "novel": 130, "verdicts": 110, "seals": 10},
 }
 
 // report fails the test if the world broke, and says how to look into it: with the
