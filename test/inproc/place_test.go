@@ -137,17 +137,23 @@ func become(ctx context.Context, n *cluster.Node, node string, state spexv1.Node
 	return err
 }
 
-// spread tells whether all nodes of a status hold and lead equally much, and nobody else
-// holds anything.
+// spread tells whether all nodes of a status hold equally much, those that may lead lead
+// equally much, and nobody else holds or leads anything.
 func spread(st *spexv1.GetStatusResponse, nodes, replicas int) bool {
 	if len(st.GetNodes()) != nodes {
 		return false
 	}
 	listed := map[string]bool{}
+	leading := &spexv1.GetStatusResponse{Shards: st.GetShards()}
 	for _, n := range st.GetNodes() {
 		listed[n.GetId()] = true
 		want := len(st.GetShards()) * replicas / nodes
 		if held := int(n.GetReplicas()); held < want || held > want+1 {
+			return false
+		}
+		if n.GetState() == spexv1.NodeState_NODE_STATE_ACTIVE {
+			leading.Nodes = append(leading.Nodes, n)
+		} else if n.GetLeaders() > 0 {
 			return false
 		}
 	}
@@ -161,7 +167,7 @@ func spread(st *spexv1.GetStatusResponse, nodes, replicas int) bool {
 			}
 		}
 	}
-	return true
+	return leadersEven(leading)
 }
 
 // groupsOnDisk lists the directories of groups in a node's data directory.
