@@ -141,6 +141,37 @@ func TestRaft696TransferCutOffByTheEndOfTheTerm(t *testing.T) {
 	c.agree([]string{"x", "y", "z", "healed"}, c.ids...)
 }
 
+// hashicorp/raft#524: a voter that was removed while it was away knows nothing of
+// that when it is back. It asks for votes, and nobody's term or leader changes.
+func TestRaft524ARemovedVoterCausesNoElection(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := newFormed(t, nil, "a", "b", "c", "d")
+		leader := c.leader()
+		term, _ := leader.group.Leading()
+		gone := c.others(leader.id)[0]
+		c.isolate(gone)
+		if err := leader.group.removeServer(context.Background(), gone); err != nil {
+			t.Fatal(err)
+		}
+		c.put(leader, "x")
+		time.Sleep(30 * time.Second) // Raft tries once more to tell it, after a while
+		c.heal()
+		asked := false
+		for range 3000 {
+			time.Sleep(10 * time.Millisecond)
+			asked = asked || c.nodes[gone].group.raft.State() == raft.Candidate
+		}
+		if !asked {
+			t.Error("it never asked for votes, so that nothing was tried")
+		}
+		for _, id := range c.others(gone) {
+			if st := c.nodes[id].group.Status(); st.Term != term || st.Leader != leader.id {
+				t.Errorf("%s follows %q in term %d, not %s in term %d", id, st.Leader, st.Term, leader.id, term)
+			}
+		}
+	})
+}
+
 // hungAppends holds back the entries from one node to another.
 type hungAppends struct {
 	mu       sync.Mutex // guards the fields below
