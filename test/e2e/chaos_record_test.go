@@ -4,9 +4,12 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,16 +80,31 @@ func tabulate(t *testing.T, file string) {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d seeds\n\n| fault | rounds | without a write: median | worst | after its end: median | worst |\n|---|---|---|---|---|---|\n", len(seeds))
-	for _, f := range faults {
-		if list := gaps[f.name]; len(list) > 0 {
-			what := f.what
+	for _, name := range inOrder(gaps) {
+		what := "`" + name + "`"
+		if f, known := faultNamed(name); known {
+			what += ": " + f.what
 			if f.quorumless {
 				what += " (nobody can write while it lasts)"
 			}
-			fmt.Fprintf(&b, "| `%s`: %s | %d | %s | %s |\n", f.name, what, len(list), middleAndWorst(list), middleAndWorst(healed[f.name]))
 		}
+		fmt.Fprintf(&b, "| %s | %d | %s | %s |\n", what, len(gaps[name]), middleAndWorst(gaps[name]), middleAndWorst(healed[name]))
 	}
 	t.Log("\n" + b.String())
+}
+
+// inOrder has the names of a record: those of the list of faults in its order,
+// then those of other tests.
+func inOrder(gaps map[string][]int64) []string {
+	place := func(name string) int {
+		if i := slices.IndexFunc(faults, func(f fault) bool { return f.name == name }); i >= 0 {
+			return i
+		}
+		return len(faults)
+	}
+	return slices.SortedFunc(maps.Keys(gaps), func(a, b string) int {
+		return cmp.Or(cmp.Compare(place(a), place(b)), cmp.Compare(a, b))
+	})
 }
 
 // middleAndWorst is two cells of the table.
