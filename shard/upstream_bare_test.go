@@ -89,7 +89,7 @@ func TestRaft359BareVerifyLeaderCountsNonVoters(t *testing.T) {
 }
 
 // Pre-votes of one that was the leader do not keep the others from electing
-// another (#609, mended in v1.7.1). This one fails when the fault is back.
+// another (#609, mended). This one fails when the fault is back.
 func TestRaft609BarePreVotesDelayNoElection(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := newBare(t, 3, 0)
