@@ -40,9 +40,12 @@ var (
 // Report is one event of a shard, with where to go on.
 type Report struct {
 	*spexv1.Report
-	// Cursor continues a later watch after this report; it may bring a few
-	// reports again that came shortly before it. Keep it once the report is
-	// taken care of.
+	// Cursor continues a later watch after this report. Keep it once the report
+	// is taken care of. In a cluster of more than about 100 shards, where cursors
+	// are long, only every second to tenth report or so has a new one, the first
+	// after a resumption always: the others have the one before, which
+	// brings a few reports again. A server of an earlier release gives one only
+	// with the last report of each of its messages.
 	Cursor string
 }
 
@@ -300,12 +303,13 @@ func (w *watcher) deliver(address string, resp *spexv1.WatchResponse) bool {
 		return false
 	}
 	for i, r := range reports {
-		out := Report{Report: r, Cursor: w.cursor}
-		if i == len(reports)-1 {
-			// Only now is everything of the response out.
-			out.Cursor = resp.GetCursor()
+		switch c := r.GetCursor(); {
+		case i == len(reports)-1: // everything of the response is out with it
+			w.cursor = resp.GetCursor()
+		case c != "":
+			w.cursor = c
 		}
-		if !w.yield(out, nil) {
+		if !w.yield(Report{Report: r, Cursor: w.cursor}, nil) {
 			w.left = true
 			return false
 		}

@@ -47,6 +47,9 @@ type watchNode struct {
 	lis     *bufconn.Listener
 	srv     *grpc.Server
 	conduct func(req *spexv1.WatchRequest, s grpc.ServerStreamingServer[spexv1.WatchResponse]) (done bool, err error)
+	// cursors says that reports have their own: each so many, the first of a
+	// response too; 0 is a server of an earlier release.
+	cursors int
 	// batch is how many reports a response carries at most.
 	batch int
 
@@ -77,7 +80,11 @@ func (n *watchNode) Watch(req *spexv1.WatchRequest, s grpc.ServerStreamingServer
 		resp := &spexv1.WatchResponse{}
 		last, changed := n.log.state()
 		for ; at < last && len(resp.Reports) < n.batch; at++ {
-			resp.Reports = append(resp.Reports, &spexv1.Report{Shard: 1, Id: at + 1})
+			r := &spexv1.Report{Shard: 1, Id: at + 1}
+			if n.cursors > 0 && len(resp.Reports)%n.cursors == 0 {
+				r.Cursor = strconv.FormatUint(at+1, 10)
+			}
+			resp.Reports = append(resp.Reports, r)
 		}
 		resp.Cursor = strconv.FormatUint(at, 10)
 		if err := s.Send(resp); err != nil {
@@ -207,6 +214,31 @@ func TestWatchCursorSkipsNothing(t *testing.T) {
 		ids, _, _ := w.collect(t, opts, 1, nil)
 		if ids[0] > uint64(stop)+1 {
 			t.Errorf("after report %d its cursor goes on with %d", stop, ids[0])
+		}
+	}
+}
+
+// Whoever takes a few reports at a time, and goes on with the cursor of the last, gets
+// on: without repetition when every report has a cursor, and when only some have
+// one all the same.
+func TestWatchGoesOnAfterEachReport(t *testing.T) {
+	for _, test := range []struct{ cursors, take, want int }{{1, 1, 8}, {1, 3, 3}, {2, 1, 8}, {2, 2, 7}, {3, 2, 7}} {
+		w := newWatchNet(t, "a:1")
+		w.nodes["a:1"].cursors = test.cursors
+		w.add(8 + test.take)
+		opts, watches, newest := WatchOptions{Oldest: true}, 0, uint64(0)
+		for newest < 8 {
+			ids, last, _ := w.collect(t, opts, test.take, nil)
+			if ids[0] > newest+1 || last.Cursor == "" {
+				t.Fatalf("%+v: after %d came %v, with the cursor %q", test, newest, ids, last.Cursor)
+			}
+			newest, opts = last.GetId(), WatchOptions{Cursor: last.Cursor}
+			if watches++; watches > 8 {
+				break
+			}
+		}
+		if watches != test.want {
+			t.Errorf("%+v: %d watches to report 8", test, watches)
 		}
 	}
 }

@@ -21,6 +21,9 @@ const (
 	watchBegin = 2 * time.Second
 	// watchCall is how much longer than its wait a read of a peer may take.
 	watchCall = 3 * time.Second
+	// watchCursorBytes is what the cursors of reports may add to each report on
+	// average.
+	watchCursorBytes = 512
 	// watchSkew is more than the clocks of two nodes that work differ by.
 	watchSkew = 5 * time.Second
 	// firstWatchPause and maxWatchPause bound the waits after a read failed.
@@ -35,9 +38,13 @@ type watch struct {
 	req  *spexv1.WatchRequest
 	at   *cursor
 	news chan watchNews
-	// failures holds the shards that cannot be read. Like at it belongs to the
-	// goroutine that sends.
+	// failures holds the shards that cannot be read. Like at and every it belongs
+	// to the goroutine that sends.
 	failures map[uint32]error
+	// every says which reports of a response have a cursor: the first, and then
+	// each so many. A cursor grows with the number of shards, to 4 KiB for 1,024,
+	// and would be most of a response otherwise.
+	every int
 }
 
 // watchNews is what a read of a shard brought.
@@ -57,7 +64,7 @@ func (n *Node) Watch(ctx context.Context, req *spexv1.WatchRequest, send func(*s
 	if shards == 0 {
 		return n.unavailable("this node does not have the catalog yet: try again, or ask another node")
 	}
-	w := &watch{node: n, req: req, news: make(chan watchNews), failures: map[uint32]error{}}
+	w := &watch{node: n, req: req, news: make(chan watchNews), failures: map[uint32]error{}, every: 1}
 	var err error
 	if w.at, err = parseOrNewCursor(req.GetCursor(), n.ClusterID(), shards); err != nil {
 		return err
@@ -117,7 +124,7 @@ func (w *watch) beginNow(ctx context.Context) {
 	}
 	all.Wait()
 	for _, a := range answers {
-		w.take(a, nil)
+		w.take(a, &spexv1.WatchResponse{}) // they asked for no reports
 	}
 }
 
@@ -128,10 +135,15 @@ func (w *watch) take(n watchNews, to *spexv1.WatchResponse) {
 		return
 	}
 	delete(w.failures, n.shard)
-	w.at.at[n.shard] = n.through
-	if to != nil {
-		to.Reports, to.Gaps = append(to.Reports, n.reports...), append(to.Gaps, n.gaps...)
+	for _, r := range n.reports {
+		w.at.at[n.shard] = r.GetId()
+		if len(to.Reports)%w.every == 0 {
+			r.Cursor = w.at.String()
+		}
+		to.Reports = append(to.Reports, r)
 	}
+	to.Gaps = append(to.Gaps, n.gaps...)
+	w.at.at[n.shard] = n.through
 }
 
 // response is a response without reports.
@@ -140,6 +152,7 @@ func (w *watch) response() *spexv1.WatchResponse { return w.complete(&spexv1.Wat
 // complete says where to go on and what cannot be read.
 func (w *watch) complete(r *spexv1.WatchResponse) *spexv1.WatchResponse {
 	r.Cursor = w.at.String()
+	w.every = 1 + len(r.Cursor)/watchCursorBytes
 	for _, id := range slices.Sorted(maps.Keys(w.failures)) {
 		r.Failures = append(r.Failures, &spexv1.ShardFailure{Shard: id, Error: errorDetail(w.failures[id])})
 	}

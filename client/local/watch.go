@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -55,11 +56,10 @@ func (e *engine) news(ctx context.Context, at position, filter fsm.ReportFilter,
 			return nil, at, err
 		}
 		changed := e.reported.Changed()
-		catalog, shard := e.catalog.Reports(at.catalog, filter, watchPage), e.shard.Reports(at.shard, filter, watchPage)
-		at = position{catalog.Through, shard.Through}
+		catalog, shard := e.catalog.Reports(at[0], filter, watchPage), e.shard.Reports(at[shardID], filter, watchPage)
 		resp := &spexv1.WatchResponse{}
-		e.tellPage(resp, 0, catalog)
-		e.tellPage(resp, shardID, shard)
+		e.tellPage(resp, &at, 0, catalog)
+		e.tellPage(resp, &at, shardID, shard)
 		if len(resp.Reports) > 0 || len(resp.Gaps) > 0 {
 			return resp, at, nil
 		}
@@ -79,8 +79,8 @@ func (e *engine) news(ctx context.Context, at position, filter fsm.ReportFilter,
 }
 
 // position is how far a watch has come: the ids of the last reports of the
-// catalog and of the shard that it has taken care of.
-type position struct{ catalog, shard uint64 }
+// catalog, which is 0, and of the shard that it has taken care of.
+type position [shardID + 1]uint64
 
 // watchStart finds where to begin.
 func (e *engine) watchStart(req *spexv1.WatchRequest) (position, error) {
@@ -92,32 +92,36 @@ func (e *engine) watchStart(req *spexv1.WatchRequest) (position, error) {
 		return last, nil
 	}
 	after, err := e.parseCursor(req.GetCursor())
-	if err == nil && (after.shard > last.shard || after.catalog > last.catalog) {
+	if err == nil && (after[shardID] > last[shardID] || after[0] > last[0]) {
 		// Reports are on disk before they are shown, so that only an older copy has fewer.
 		err = fsm.Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT,
 			"the cursor is after report %d, and the newest here is %d: the directory is an older copy; give no cursor, and say where to begin",
-			max(after.shard, after.catalog), max(last.shard, last.catalog))
+			slices.Max(after[:]), slices.Max(last[:]))
 	}
 	return after, err
 }
 
-// tellPage adds to a response what one of the two has reported.
-func (e *engine) tellPage(resp *spexv1.WatchResponse, shard uint32, page fsm.ReportPage) {
+// tellPage adds to a response what one of the two has reported, each report with
+// its cursor, and advances the position.
+func (e *engine) tellPage(resp *spexv1.WatchResponse, at *position, shard uint32, page fsm.ReportPage) {
 	for _, g := range page.Gaps {
 		resp.Gaps = append(resp.Gaps, &spexv1.ReportGap{Shard: shard, AfterId: g.After, ThroughId: g.Through, Kinds: g.Kinds})
 	}
 	for _, r := range page.Reports {
 		m := api.Report(shard, r)
 		m.RunViolation = proto.CloneOf(e.shard.RunViolation(fsm.SpecKeyOf(r.GetSpec()), r.GetRunViolation()))
+		at[shard] = r.GetId()
+		m.Cursor = e.cursor(*at)
 		resp.Reports = append(resp.Reports, m)
 	}
+	at[shard] = page.Through
 }
 
 // cursor is where a watch goes on that has taken care of all up to a position: an
 // identity, and the ids of two reports. It begins like that of a cluster, so that
 // each refuses the other's for what it is.
 func (e *engine) cursor(after position) string {
-	return api.SealCursor(binary.AppendUvarint(binary.AppendUvarint(e.identity[:], after.shard), after.catalog))
+	return api.SealCursor(binary.AppendUvarint(binary.AppendUvarint(e.identity[:], after[shardID]), after[0]))
 }
 
 func (e *engine) parseCursor(token string) (position, error) {

@@ -279,7 +279,7 @@ func TestWatchTellsWhatWasDropped(t *testing.T) {
 	if g := gaps[0].Gaps[0]; g.GetAfterId() != 1 || g.GetThroughId() != 21 || g.GetShard() != shardID || !slices.Equal(g.GetKinds(), kinds) {
 		t.Errorf("the gap is %v, want the ids 2 to 21", g)
 	}
-	for _, ahead := range []position{{shard: e.shard.LastReport() + 1}, {catalog: e.catalog.LastReport() + 1}} {
+	for _, ahead := range []position{{shardID: e.shard.LastReport() + 1}, {0: e.catalog.LastReport() + 1}} {
 		err = endOf(t, m, ctx, client.WatchOptions{Cursor: e.cursor(ahead)})
 		if !errors.Is(err, client.ErrInvalidArgument) || !strings.Contains(err.Error(), "older copy") {
 			t.Errorf("a cursor that is ahead at %v: %v", ahead, err)
@@ -291,7 +291,7 @@ func TestWatchTellsWhatWasDropped(t *testing.T) {
 func FuzzCursor(f *testing.F) {
 	e := &engine{identity: newIdentity()}
 	for _, id := range []uint64{0, 1, 127, 128, 1<<64 - 1} {
-		f.Add(e.cursor(position{shard: id}))
+		f.Add(e.cursor(position{shardID: id}))
 		f.Add(e.cursor(position{id, 3}))
 	}
 	f.Add("")

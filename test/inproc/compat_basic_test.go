@@ -319,6 +319,29 @@ var basicCases = []compatCase{
 		all.stop()
 		b.want("from the oldest", b.seen(all), append(b.seen(w), b.seen(rest)...))
 	}},
+	{name: "one report at a time reaches the end", run: func(b *bench) {
+		b.define("Paged", oneEdge, nil)
+		want := map[string]int{}
+		for i := range 6 { // in several shards of a cluster
+			id := fmt.Sprint("p", i)
+			b.init("Paged", id, "ok")
+			b.step(id, "a", "s1", "ok")
+			if _, err := b.m.Delete(testContext(b), b.prefix+id); err != nil {
+				b.Fatal(err)
+			}
+			want["INITIALISED "+id], want["DELETED "+id] = 1, 1
+		}
+		got := map[string]int{}
+		opts := client.WatchOptions{Oldest: true, Specs: []string{b.spec("Paged")}, Kinds: []typesv1.ReportKind{kindInitialised, kindDeleted}}
+		for range len(want) {
+			r := b.next(opts)
+			got[strings.TrimPrefix(r.GetKind().String(), "REPORT_KIND_")+" "+strings.TrimPrefix(r.GetInstance(), b.prefix)]++
+			opts.Cursor, opts.Oldest = r.Cursor, false
+		}
+		b.want("each once", got, want)
+		b.init("Paged", "later", "ok")
+		b.want("and then the next", b.next(opts).GetInstance(), b.prefix+"later")
+	}},
 	{name: "a watch is checked, and so is whose cursor it has", run: func(b *bench) {
 		other, err := local.Open(testContext(b), local.Options{})
 		if err != nil {

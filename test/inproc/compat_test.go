@@ -222,6 +222,21 @@ func (b *bench) begin(m client.Manager) (cursor string) {
 	return cursor
 }
 
+// next is the first report of a watch, which ends with it.
+func (b *bench) next(opts client.WatchOptions) client.Report {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(testContext(b), Patience)
+	defer cancel()
+	for r, err := range b.m.Watch(ctx, opts) {
+		if err != nil {
+			b.Fatal(err)
+		}
+		return r
+	}
+	b.Fatal("the watch brought nothing")
+	return client.Report{}
+}
+
 // refusal is the error that a watch begins and ends with.
 func (b *bench) refusal(m client.Manager, opts client.WatchOptions) error {
 	b.Helper()

@@ -277,6 +277,12 @@ type Report struct {
 	Deadline *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=deadline,proto3" json:"deadline,omitempty"`
 	// For TIMEOUT: the error policy of the specification rejects it.
 	Rejected bool `protobuf:"varint,17,opt,name=rejected,proto3" json:"rejected,omitempty"`
+	// Where to go on once this report and those before it are taken care of, gaps
+	// included. The first report of a response has one, and every one does while
+	// cursors are up to 512 bytes; among many shards they are longer, and only some
+	// reports have one: the newest before then goes on, and brings again what
+	// came after it. Empty from a server of an earlier release.
+	Cursor string `protobuf:"bytes,18,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	// For RUN_VIOLATION.
 	RunViolation *v1.RunViolation `protobuf:"bytes,60,opt,name=run_violation,json=runViolation,proto3" json:"run_violation,omitempty"`
 	// For JOINT_DEVIATION: what the transition does together with others. The
@@ -435,6 +441,13 @@ func (x *Report) GetRejected() bool {
 	return false
 }
 
+func (x *Report) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
 func (x *Report) GetRunViolation() *v1.RunViolation {
 	if x != nil {
 		return x.RunViolation
@@ -542,7 +555,7 @@ const file_spex_v1_watch_proto_rawDesc = "" +
 	"\areports\x18\x01 \x03(\v2\x0f.spex.v1.ReportR\areports\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12&\n" +
 	"\x04gaps\x18\x03 \x03(\v2\x12.spex.v1.ReportGapR\x04gaps\x121\n" +
-	"\bfailures\x18\x04 \x03(\v2\x15.spex.v1.ShardFailureR\bfailures\"\xe4\x05\n" +
+	"\bfailures\x18\x04 \x03(\v2\x15.spex.v1.ShardFailureR\bfailures\"\xfc\x05\n" +
 	"\x06Report\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12-\n" +
@@ -564,7 +577,8 @@ const file_spex_v1_watch_proto_rawDesc = "" +
 	"model_mode\x18\x0e \x01(\x0e2\x18.spex.types.v1.ModelModeR\tmodelMode\x12#\n" +
 	"\rmode_revision\x18\x0f \x01(\x04R\fmodeRevision\x126\n" +
 	"\bdeadline\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\bdeadline\x12\x1a\n" +
-	"\brejected\x18\x11 \x01(\bR\brejected\x12@\n" +
+	"\brejected\x18\x11 \x01(\bR\brejected\x12\x16\n" +
+	"\x06cursor\x18\x12 \x01(\tR\x06cursor\x12@\n" +
 	"\rrun_violation\x18< \x01(\v2\x1b.spex.types.v1.RunViolationR\frunViolation\x123\n" +
 	"\x05joint\x18n \x01(\v2\x1d.spex.types.v1.JointJudgementR\x05joint\"\x8c\x01\n" +
 	"\tReportGap\x12\x14\n" +
