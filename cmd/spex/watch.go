@@ -26,6 +26,10 @@ away the watch goes on with another address of --addr from where it was. With
 also in another run. What the retention has dropped before the watch could bring
 it is told as a gap.
 
+The text has one line for a change of a model, with its revision, when the first
+shard takes it over; -o json has the report of every shard. spex model history
+says what the change was.
+
 The watch ends with an interrupt, or after --limit reports.`
 
 // watchFlags are the options of spex watch.
@@ -58,7 +62,7 @@ func newWatchCommand(a *app) *cobra.Command {
 	cmd.Flags().StringArrayVar(&f.kinds, "kind", nil, "only reports of this `kind`, repeatable: "+strings.Join(kindNames(), ", "))
 	cmd.Flags().BoolVar(&f.allNamespaces, "all-namespaces", false, "reports of all namespaces")
 	cmd.Flags().StringVar(&f.from, "from", "now", "where to begin: now, oldest, or the `cursor` of an earlier report")
-	cmd.Flags().IntVar(&f.limit, "limit", 0, "end after so many reports; 0 means never")
+	cmd.Flags().IntVar(&f.limit, "limit", 0, "end after so many reports that are shown; 0 means never")
 	cmd.Flags().Var((*durationValue)(&f.heartbeat), "heartbeat", "the longest silence of a server, from 100ms to 1m")
 	return cmd
 }
@@ -124,7 +128,7 @@ func (a *app) watch(ctx context.Context, c *client.Client, opts client.WatchOpti
 			}
 		}
 	}
-	seen := 0
+	seen, models := 0, modelChanges{}
 	for r, err := range c.Watch(ctx, opts) {
 		var gap *client.GapError
 		switch {
@@ -142,7 +146,11 @@ func (a *app) watch(ctx context.Context, c *client.Client, opts client.WatchOpti
 			return err
 		}
 		cursor = r.Cursor
-		if err := a.writeEvent(reportToEvent(r)); err != nil {
+		e := reportToEvent(r)
+		if a.opts.output != outputJSON && models.told(e) {
+			continue
+		}
+		if err := a.writeEvent(e); err != nil {
 			return err
 		}
 		if seen++; seen == limit {
@@ -150,6 +158,25 @@ func (a *app) watch(ctx context.Context, c *client.Client, opts client.WatchOpti
 		}
 	}
 	return nil
+}
+
+// modelChanges holds the newest revision of each model that was shown.
+type modelChanges map[modelOf]uint64
+
+type modelOf struct {
+	namespace, spec string
+	version         uint64
+}
+
+// told reports whether an event is one more shard's about a change of a model that
+// was shown, or about one before that; it remembers those that are to be shown.
+func (c modelChanges) told(e watchJSON) bool {
+	of := modelOf{e.Namespace, e.Spec, e.SpecVersion}
+	if e.Mode == nil || e.ModeRevision <= c[of] {
+		return e.Mode != nil
+	}
+	c[of] = e.ModeRevision
+	return false
 }
 
 func failuresText(list []*spexv1.ShardFailure) string {
@@ -266,7 +293,7 @@ func drawEvent(e watchJSON, p painter) string {
 	case e.Kind == "timeout":
 		what, style = fmt.Sprintf("still in %s, due %s", e.State, showSecond(time.Time(e.Deadline))), styleWarn
 	case e.Mode != nil:
-		what = fmt.Sprintf("version %d is %s", e.SpecVersion, *e.Mode)
+		what = fmt.Sprintf("version %d is %s, revision %d", e.SpecVersion, *e.Mode, e.ModeRevision)
 	case e.State != "":
 		what = "in " + e.State
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
@@ -70,6 +71,7 @@ func watchedReports() []*spexv1.WatchResponse {
 				Shard: 2, Id: 7, Kind: typesv1.ReportKind_REPORT_KIND_DEVIATION, Time: at, Namespace: "default", Spec: "orders", SpecVersion: 1,
 				Instance: "o-1", Incarnation: 9, Seq: 3, State: "paid", Transition: &typesv1.Transition{From: "new", Action: "skip", To: "paid"},
 				Judgement: &typesv1.Judgement{Verdict: typesv1.Verdict_VERDICT_DEVIATION_NOT_EQUIVALENT, Reason: "ACTION_NOT_IN_SPEC", Explanation: "Why."},
+				Cursor:    "c0-1",
 			},
 			{
 				Shard: 1, Id: 3, Kind: typesv1.ReportKind_REPORT_KIND_TIMEOUT, Time: at, Namespace: "default", Spec: "orders", SpecVersion: 1,
@@ -101,7 +103,7 @@ func TestWatchForPeople(t *testing.T) {
 	want := `2026-01-02 03:04:05Z  2/7  deviation    orders  o-1#3  new --[skip]-> paid  ` + showVerdict(verdictNotEquivalent) + `
     ACTION_NOT_IN_SPEC: Why.
 2026-01-02 03:04:05Z  1/3  timeout      orders  o-2#1  still in new, due 2026-01-02 03:04:05Z
-2026-01-02 03:04:05Z  1/10  model_mode   orders  version 1 is sealed
+2026-01-02 03:04:05Z  1/10  model_mode   orders  version 1 is sealed, revision 2
 `
 	if status != exitOK || out != want {
 		t.Errorf("status %d, got\n%swant\n%s", status, out, want)
@@ -131,8 +133,8 @@ func TestWatchJSONLines(t *testing.T) {
 		}
 		got = append(got, e)
 	}
-	// The cursor moves only once a response is out whole.
-	for i, want := range []struct{ kind, cursor string }{{"deviation", "c0"}, {"timeout", "c1"}, {"gap", "c1"}, {"model_mode", "c2"}} {
+	// The last report of a response has the cursor of the response.
+	for i, want := range []struct{ kind, cursor string }{{"deviation", "c0-1"}, {"timeout", "c1"}, {"gap", "c1"}, {"model_mode", "c2"}} {
 		if got[i].Kind != want.kind || got[i].Cursor != want.cursor {
 			t.Errorf("line %d: %s with cursor %s, want %s with %s", i+1, got[i].Kind, got[i].Cursor, want.kind, want.cursor)
 		}
@@ -145,6 +147,37 @@ func TestWatchJSONLines(t *testing.T) {
 	if r := f.asked; r.GetCursor() != "c" || len(r.GetKinds()) != 2 || r.GetKinds()[1] != typesv1.ReportKind_REPORT_KIND_MODEL_MODE ||
 		len(r.GetSpecs()) != 1 || r.GetHeartbeat().AsDuration() != time.Second || r.GetNamespace() != "default" {
 		t.Errorf("the server was asked %v", r)
+	}
+}
+
+// People see a change of a model once, whatever number of shards take it over, and
+// programs all of it.
+func TestWatchShowsAChangeOfAModelOnce(t *testing.T) {
+	resp := &spexv1.WatchResponse{Cursor: "c"}
+	for _, revision := range []uint64{2, 3} { // a seal, and what was accepted then
+		for shard := range uint32(16) {
+			resp.Reports = append(resp.Reports, &spexv1.Report{
+				Shard: shard + 1, Id: revision, Kind: typesv1.ReportKind_REPORT_KIND_MODEL_MODE, Time: timestamppb.New(time.Unix(0, 0)), Namespace: "default", Spec: "orders",
+				SpecVersion: 1, ModelMode: typesv1.ModelMode_MODEL_MODE_SEALED, ModeRevision: revision,
+			})
+		}
+	}
+	late := proto.CloneOf(resp.Reports[0])
+	late.Shard = 17
+	other := proto.CloneOf(late)
+	other.SpecVersion = 2
+	resp.Reports = append(resp.Reports, late, other)
+	_, addr := startFakeWatch(t, &spexv1.WatchResponse{Cursor: "begun"}, resp)
+	status, out, _ := runWatch(context.Background(), addr, "--limit", "3")
+	want := `1970-01-01 00:00:00Z  1/2  model_mode   orders  version 1 is sealed, revision 2
+1970-01-01 00:00:00Z  1/3  model_mode   orders  version 1 is sealed, revision 3
+1970-01-01 00:00:00Z  17/2  model_mode   orders  version 2 is sealed, revision 2
+`
+	if status != exitOK || out != want {
+		t.Errorf("status %d, got\n%swant\n%s", status, out, want)
+	}
+	if _, out, _ := runWatch(context.Background(), addr, "--limit", "34", "-o", "json"); strings.Count(out, "\n") != 34 {
+		t.Errorf("-o json has %d lines, want all 34", strings.Count(out, "\n"))
 	}
 }
 
