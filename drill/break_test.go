@@ -250,11 +250,12 @@ func TestAgreement(t *testing.T) {
 		{"nobody knows the replicas of the catalog", func(_ int, st *spexv1.GetStatusResponse) { st.Catalog = nil }, "group 0 was not compared"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			f, w := startCluster(t)
 			f.each = c.each
 			patience := 10 * time.Second
 			if c.want != "" {
-				patience = 300 * time.Millisecond
+				patience = 2 * time.Second
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
