@@ -13,15 +13,18 @@ import (
 	"github.com/spexio/spex/transport"
 )
 
-// slowCatalog is a catalog that does not apply entries while its gate is shut.
-type slowCatalog struct {
+// slow is a replica that does not apply entries behind an index while its gate is shut.
+type slow struct {
 	shard.Machine
-	gate *sync.RWMutex
+	gate  *sync.RWMutex
+	after uint64
 }
 
-func (s slowCatalog) Apply(index uint64, data []byte) ([]fsm.Result, error) {
-	s.gate.RLock()
-	defer s.gate.RUnlock()
+func (s slow) Apply(index uint64, data []byte) ([]fsm.Result, error) {
+	if index > s.after {
+		s.gate.RLock()
+		defer s.gate.RUnlock()
+	}
 	return s.Machine.Apply(index, data)
 }
 
@@ -34,7 +37,7 @@ func TestACatalogThatIsBehind(t *testing.T) {
 	c := Start(t, Options{Shards: 1, Configure: func(node int, cfg *transport.ServerConfig) {
 		cfg.Hooks.Group = func(g *shard.Config) {
 			if _, ok := g.Machine.(*fsm.Catalog); ok {
-				g.Machine = slowCatalog{g.Machine, &gates[node]}
+				g.Machine = slow{g.Machine, &gates[node], 0}
 			}
 		}
 	}})
