@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -256,6 +257,53 @@ func TestDeadNodeIsReplaced(t *testing.T) {
 	settled(t, c, 0, "the node that came back to hold its share", func(st *spexv1.GetStatusResponse) bool { return spread(st, 4, 3) })
 	s.end(t, 3)
 	awaitAgreement(t, c, 0)
+}
+
+// TestLostInGossipStaysAVoter: what gossip says of a node that does not answer
+// moves nothing, though another node could take its replicas: only silence for
+// longer than DeadAfter does.
+func TestLostInGossipStaysAVoter(t *testing.T) {
+	t.Parallel()
+	c := Start(t, Options{Nodes: 4, Shards: 2, Configure: func(node int, cfg *transport.ServerConfig) {
+		quickPlacement(node, cfg)
+		cfg.DeadAfter = 10 * time.Minute
+	}})
+	settled(t, c, 0, "nothing to be left to move", func(*spexv1.GetStatusResponse) bool { return true })
+	dead := c.Leader(0, 1)
+	id, ask := c.Server(dead).NodeID(), (dead+1)%4
+	before := members(c.Status(ask))
+	c.Kill(dead)
+	Eventually(t, "gossip to have lost the node", func() bool {
+		for _, n := range c.Status(ask).GetNodes() {
+			if n.GetId() == id {
+				return n.GetGossip() == "dead" || n.GetGossip() == "left"
+			}
+		}
+		return false
+	})
+	Eventually(t, "each group to have a leader again", func() bool { return members(c.Status(ask)) != "" })
+	for look := range 50 { // as many as the planner takes
+		if now := members(c.Status(ask)); now != before && now != "" {
+			t.Fatalf("look %d: the members of the groups are\n%swant\n%s", look, now, before)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// members tells which node is a member of which group, and whether it has a vote.
+// It is empty while a group has no leader, who alone knows.
+func members(st *spexv1.GetStatusResponse) string {
+	var list []string
+	for _, g := range append([]*spexv1.ShardStatus{st.GetCatalog()}, st.GetShards()...) {
+		if g.GetLeader() == "" {
+			return ""
+		}
+		for _, r := range g.GetReplicas() {
+			list = append(list, fmt.Sprintf("group %d on %s: voter %t\n", g.GetId(), r.GetNodeId(), r.GetVoter()))
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, "")
 }
 
 // TestRemovedNodeIsTold: a node is cut off, and somebody says that it does not come
