@@ -86,10 +86,8 @@ func (w *Workload) settled(ctx context.Context, c *client.Client, id string) (An
 func (w *Workload) agreement(ctx context.Context) []string {
 	seen := sightings{}
 	missing := []string{notCompared}
-	for {
-		call, cancel := context.WithTimeout(ctx, 10*time.Second)
-		st, err := w.control.Status(call, true)
-		cancel()
+	for n := 0; ; n++ {
+		st, err := w.states(ctx, n)
 		if err == nil && len(st.GetShards()) > 0 {
 			var odd []string
 			if odd, missing = seen.look(st); odd != nil || missing == nil {
@@ -120,6 +118,19 @@ func Disagreement(st *spexv1.GetStatusResponse) []string {
 		}
 	}
 	return odd
+}
+
+// states asks the n-th node for the status with the state hashes. Of large states
+// those take longer than any other answer.
+func (w *Workload) states(ctx context.Context, n int) (*spexv1.GetStatusResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	c, err := w.dial(ctx, n, true)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	return c.Status(ctx, true)
 }
 
 // sightings are the state hashes that were seen, by group, index and node. They add

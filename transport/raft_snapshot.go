@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/spexio/spex/fsm"
+	"github.com/spexio/spex/internal/failpoint"
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 )
@@ -162,7 +163,9 @@ func (p *snapshotPump) pump() error {
 		if _, err := p.pipe.Write(data); err != nil {
 			return err
 		}
-		left -= int64(len(data))
+		if left -= int64(len(data)); left > 0 {
+			failpoint.Hit("transport/snapshot-arriving")
+		}
 	}
 }
 

@@ -42,6 +42,9 @@ var points = []Point{
 	{Name: "cluster/mode-before-acknowledge", Window: "A shard has logged that its model is being sealed, or is sealed; the catalog has no acknowledgement."},
 	{Name: "store/snapshot-written", Window: "A snapshot is whole on disk; it is not recorded, so the replica does not stand on it."},
 	{Name: "store/snapshot-recorded", Window: "A snapshot is recorded; the log behind it is not compacted."},
+	{Name: "transport/snapshot-arriving", Window: "A piece of a leader's snapshot has arrived; the snapshot is not whole."},
+	{Name: "store/install-written", Window: "A leader's snapshot, which reaches beyond the log here, is whole on disk; it is not recorded, so the replica does not stand on it."},
+	{Name: "store/install-recorded", Window: "A leader's snapshot is recorded; the replica has not taken its state over, and its log ends before it."},
 }
 
 // Points returns all places, in the order in which a cluster comes to them.

@@ -382,8 +382,18 @@ func (k *snapshotSink) close() error {
 		return s.failure("close", err)
 	}
 	failpoint.Hit("store/snapshot-written")
-	return s.record(&snapshotRecord{ID: k.ID(), Index: k.index, Term: k.term,
+	// The log does not change meanwhile: Raft waits.
+	last, err := s.log.LastIndex()
+	installs := err == nil && k.index > last // it is not of what was applied here
+	if installs {
+		failpoint.Hit("store/install-written")
+	}
+	err = s.record(&snapshotRecord{ID: k.ID(), Index: k.index, Term: k.term,
 		Payload: int64(k.hash.payload), MetaSum: xxhash.Sum64(raw), Sum: trailer})
+	if err == nil && installs {
+		failpoint.Hit("store/install-recorded")
+	}
+	return err
 }
 
 func (s *snapshotStore) record(rec *snapshotRecord) error {

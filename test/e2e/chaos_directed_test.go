@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -71,8 +72,8 @@ func TestMinorityRefuses(t *testing.T) {
 			if err == nil {
 				t.Errorf("%s in shard %d succeeded in the minority", what, one.shard)
 			}
-			if took > 2*budget {
-				t.Errorf("%s in shard %d was refused after %s", what, one.shard, took)
+			if took > budget*3/2 {
+				t.Errorf("%s in shard %d was refused after %s, promised are %s", what, one.shard, took, budget)
 			}
 		}
 		work.Go(func() {
@@ -122,25 +123,8 @@ func TestKillsDuringSnapshotInstall(t *testing.T) {
 	a.signal(away, syscall.SIGKILL)
 	<-away.done
 	a.fill(12_000) // of 8 KiB: half as much again as makes a snapshot due
-	withFailpoints, err := failpointBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, point := range []string{"store/snapshot-written", "store/snapshot-recorded"} {
-		markers := filepath.Join(a.dir, strings.ReplaceAll(point, "/", "."))
-		if err := os.Mkdir(markers, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		away.binary, away.env = withFailpoints, []string{failpoint.EnvPoints + "=" + point + "=kill@1", failpoint.EnvDir + "=" + markers}
-		a.start(away)
-		select {
-		case <-away.done:
-		case <-time.After(60 * time.Second):
-			t.Fatalf("%s has not come to %s: it got no snapshot", away.name, point)
-		}
-		if _, err := os.Stat(filepath.Join(markers, failpoint.MarkerFile(point))); err != nil {
-			t.Fatalf("%s ended (%v), but not at %s: %v", away.name, away.err, point, err)
-		}
+	for _, w := range installWindows {
+		a.killInInstall(away, w.name, w.hit, w.whole)
 	}
 	away.binary, away.env = "", nil
 	for range 6 {
@@ -156,16 +140,71 @@ func TestKillsDuringSnapshotInstall(t *testing.T) {
 	a.awaitAgreement(60 * time.Second)
 	p.check(t.Context(), t)
 	v := load.check(t, 60*time.Second)
-	text, err := os.ReadFile(filepath.Join(a.dir, away.name+".log"))
+	t.Logf("%+v", v.Counts)
+	a.checkAlive()
+}
+
+// installWindows are the places where a node dies while it gets the snapshot of a
+// shard from its leader, each armed with the hit that is in the transfer, and
+// whether the snapshot is whole on disk by then.
+var installWindows = []struct {
+	name  string
+	hit   int
+	whole bool
+}{
+	{"transport/snapshot-arriving", 2, false},
+	{"store/install-written", 1, true},
+	{"store/install-recorded", 1, true},
+}
+
+// killInInstall starts a node that is behind what the leader's log holds, and wants
+// it to die at the failpoint, which lies in the transfer of a snapshot, with as much
+// of a snapshot of the only shard as there should be by then.
+func (a *arena) killInInstall(nd *node, point string, hit int, whole bool) {
+	t := a.t
+	t.Helper()
+	path, err := failpointBinary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	installs := strings.Count(string(text), "snapshot network transfer progress")
-	t.Logf("%+v; %d reports of the transfer of a snapshot", v.Counts, installs)
-	if installs == 0 {
-		t.Errorf("%s got no snapshot over the network: the test says nothing", away.name)
+	v := &victim{node: nd, window: window{name: point, action: "kill"}, markers: filepath.Join(a.dir, strings.ReplaceAll(point, "/", "."))}
+	if err := os.Mkdir(v.markers, 0o755); err != nil {
+		t.Fatal(err)
 	}
-	a.checkAlive()
+	snapshots := filepath.Join(nd.dir, "raft", "groups", "0001", "snapshots")
+	before := entries(t, snapshots)
+	nd.binary, nd.env = path, []string{fmt.Sprintf("%s=%s=kill@%d", failpoint.EnvPoints, point, hit), failpoint.EnvDir + "=" + v.markers}
+	a.start(nd)
+	select {
+	case <-nd.done:
+	case <-time.After(60 * time.Second):
+		t.Fatalf("%s has not come to %s: it got no snapshot", nd.name, point)
+	}
+	v.checkDeath(t)
+	var fresh []string
+	for _, name := range entries(t, snapshots) {
+		if !slices.Contains(before, name) && strings.HasSuffix(name, ".tmp") != whole {
+			fresh = append(fresh, name)
+		}
+	}
+	if len(fresh) != 1 {
+		t.Errorf("%s died at %s, want one new snapshot of shard 1, whole: %t; there are %q, before that %q",
+			nd.name, point, whole, entries(t, snapshots), before)
+	}
+	t.Logf("%s died at %s with %q of shard 1", nd.name, point, fresh)
+}
+
+// entries lists a directory.
+func entries(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list {
+		names = append(names, e.Name())
+	}
+	return names
 }
 
 // fill writes instances with as much data as they may carry.

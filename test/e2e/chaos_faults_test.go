@@ -34,6 +34,8 @@ type fault struct {
 	delay bool
 	// quorumless is set when no shard can be written to until it is over.
 	quorumless bool
+	// everywhere is set when that is so only while each shard is on all nodes.
+	everywhere bool
 }
 
 const second = time.Second
@@ -42,7 +44,7 @@ var faults = []fault{
 	{name: "kill-leader", what: "SIGKILL of the node that leads most shards", inject: killLeader, min: second, max: 3 * second, frozen: true, moves: true},
 	{name: "kill-one", what: "SIGKILL of any node", inject: killOne, min: second / 2, max: 2 * second},
 	{name: "kill-minority", what: "SIGKILL of two nodes of five, five replicas", copies: 5, inject: killMinority, min: second, max: 3 * second, frozen: true, moves: true},
-	{name: "kill-majority", what: "SIGKILL of a majority", inject: killMajority, min: second / 2, max: second, quorumless: true},
+	{name: "kill-majority", what: "SIGKILL of a majority", inject: killMajority, min: second / 2, max: second, quorumless: true, everywhere: true},
 	{name: "kill-all", what: "SIGKILL of all nodes at once", inject: killAll, min: 0, max: second / 2, quorumless: true},
 	{name: "restart-loop", what: "one node killed and started again five times", inject: restartLoop, max: second / 2},
 	{name: "stop-leader", what: "SIGTERM of the node that leads most shards", inject: stopLeader, min: second, max: 2 * second, moves: true},
@@ -59,7 +61,7 @@ var faults = []fault{
 	{name: "tcp-loss", what: "no TCP to and from the leading node: Raft fails, gossip does not", inject: tcpLoss, min: 2 * second, max: 5 * second, frozen: true, moves: true},
 	{name: "packet-loss", what: "one of five packets between the nodes is lost", inject: packetLoss, min: 2 * second, max: 4 * second},
 	{name: "slow-leader", what: "what the leading node sends takes 50 to 150 ms", inject: slowLeader, min: 2 * second, max: 4 * second, delay: true},
-	{name: "kill-in-split", what: "a node cut off and another killed, so that nobody has a majority", inject: killInSplit, min: second, max: 2 * second, quorumless: true},
+	{name: "kill-in-split", what: "a node cut off and another killed, so that nobody has a majority", inject: killInSplit, min: second, max: 2 * second, quorumless: true, everywhere: true},
 	{name: "new-address", what: "a node comes back with another address", inject: newAddress, min: second / 2, max: second},
 	{name: "kill-in-seal", what: "SIGKILL of the leading node while a model is being sealed", inject: killInSeal, min: second / 2, max: second, moves: true},
 	{name: "kill-in-drain", what: "SIGKILL of a node while the leading one is drained", inject: killInDrain, min: second / 2, max: 2 * second, moves: true},
@@ -70,7 +72,7 @@ var faults = []fault{
 
 // able reports whether the fault can be had with so many nodes and replicas.
 func (f *fault) able(nodes, copies int) bool {
-	return f.least <= nodes && f.copies <= copies && (canDelay() || !f.delay)
+	return f.least <= nodes && f.copies <= copies && (copies == nodes || !f.everywhere) && (canDelay() || !f.delay)
 }
 
 func faultNamed(name string) (fault, bool) {

@@ -157,6 +157,16 @@ func (p *probes) await(t *testing.T, moment time.Time, patience time.Duration, w
 	return longest
 }
 
+// none wants no shard to have acknowledged a write that began after the moment.
+func (p *probes) none(t *testing.T, moment time.Time, why string) {
+	t.Helper()
+	for _, one := range p.list {
+		if done, ok, _ := one.since(moment); ok {
+			t.Errorf("%s: shard %d acknowledged a write %s after nobody could have", why, one.shard, done.Sub(moment).Round(time.Millisecond))
+		}
+	}
+}
+
 // longestGap is the longest time in which a shard acknowledged nothing, from the
 // last write before a span to its end, and which shard that was.
 func (p *probes) longestGap(from, to time.Time) (gap time.Duration, shard uint32) {

@@ -28,7 +28,7 @@ func TestChaosScale(t *testing.T) {
 		return
 	}
 	seed := *chaosSeed
-	r := &round{seed: seed, rng: rand.New(rand.NewPCG(seed, 2)), begin: time.Now(), copies: 3, terms: map[uint32]uint64{}}
+	r := &round{seed: seed, rng: rand.New(rand.NewPCG(seed, 2)), begin: time.Now(), copies: 3, leads: leads{map[uint32]string{}, map[uint32]bool{}}}
 	r.a = newArena(t, 3, "--shards", "5")
 	applyText(t, r.a.servers, chaosSpec)
 	r.probe = startProbes(r.a, "probe", 5)

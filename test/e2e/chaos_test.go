@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spexio/spex/drill"
+	spexv1 "github.com/spexio/spex/proto/spex/v1"
 )
 
 var (
@@ -87,7 +88,7 @@ type round struct {
 	// stranger is the host of nodes of other clusters, of which there were so many.
 	stranger  *host
 	strangers int
-	terms     map[uint32]uint64
+	leads     leads
 }
 
 func (r *round) note(format string, args ...any) {
@@ -118,7 +119,7 @@ func chaosRound(t *testing.T, seed uint64, only *fault) {
 	case 1:
 		nodes, shards, copies = 5, 3, 5
 	}
-	r := &round{seed: seed, rng: rng, begin: time.Now(), copies: copies, terms: map[uint32]uint64{}}
+	r := &round{seed: seed, rng: rng, begin: time.Now(), copies: copies, leads: leads{map[uint32]string{}, map[uint32]bool{}}}
 	list := schedule(rng, nodes, copies, chaosLength)
 	last := frozenStrike(rng, nodes, copies)
 	if only != nil {
@@ -127,6 +128,9 @@ func chaosRound(t *testing.T, seed uint64, only *fault) {
 		}
 		r.copies = max(copies, only.copies)
 		nodes = max(nodes, only.least, r.copies)
+		if only.everywhere {
+			r.copies = nodes
+		}
 	}
 	r.a = newArena(t, nodes, "--shards", fmt.Sprint(shards), "--replicas", fmt.Sprint(r.copies))
 	r.note("%d nodes and %d shards of %d replicas serve", nodes, shards, r.copies)
@@ -151,7 +155,7 @@ func chaosRound(t *testing.T, seed uint64, only *fault) {
 	r.note("seed %d: %+v; %d histories linearized, the slowest in %s; other leaders in %d shards", seed, v.Counts, v.Linearized,
 		v.Slowest.Round(time.Millisecond), elections)
 	if v.Counts.Operations < chaosOperations || v.Counts.Unknown == 0 || elections == 0 {
-		t.Errorf("seed %d does not count: it needs %d operations, an unknown outcome and an election", seed, chaosOperations)
+		t.Errorf("seed %d does not count: it needs %d operations, an unknown outcome and another leader", seed, chaosOperations)
 	}
 	if t.Failed() {
 		t.Logf("run it again with -chaos.seed=%d -chaos.seeds=1", seed)
@@ -166,7 +170,11 @@ func (r *round) strike(s strike) {
 	from := time.Now()
 	r.note("%s for %s", s.fault.name, s.hold.Round(time.Millisecond))
 	heal := s.fault.inject(r, s.hold)
+	injected := time.Now()
 	wait(s.hold)
+	if s.fault.quorumless {
+		r.probe.none(r.a.t, injected, fmt.Sprintf("seed %d: %s lasts", r.seed, s.fault.name))
+	}
 	heal()
 	over := time.Now()
 	healed := r.probe.await(r.a.t, over, recovery, fmt.Sprintf("seed %d: %s is over", r.seed, s.fault.name))
@@ -203,25 +211,52 @@ func frozenStrike(rng *rand.Rand, nodes, copies int) strike {
 	return newStrike(rng, able[rng.IntN(len(able))])
 }
 
-// look takes down the terms, by which a change of leaders shows.
+// look takes down who leads what.
 func (r *round) look() {
-	for _, sh := range r.a.look().GetShards() {
-		if _, seen := r.terms[sh.GetId()]; !seen {
-			r.terms[sh.GetId()] = sh.GetTerm()
-		}
-	}
+	r.leads.see(r.a.look().GetShards())
 	r.a.checkAlive()
 }
 
-// elections is how many shards have had another term than at the beginning.
-func (r *round) elections() int {
-	n := 0
-	for _, sh := range r.a.look().GetShards() {
-		if sh.GetTerm() > r.terms[sh.GetId()] {
-			n++
+// leads is who led each shard at the last look, and which shards have had another
+// leader at one look than at the one before.
+type leads struct {
+	last  map[uint32]string
+	moved map[uint32]bool
+}
+
+// see notes leaders. A new term alone is nothing new: the same node was elected again.
+func (l *leads) see(shards []*spexv1.ShardStatus) {
+	for _, sh := range shards {
+		id, now := sh.GetId(), sh.GetLeader()
+		if now == "" {
+			continue
+		}
+		if last, seen := l.last[id]; seen && last != now {
+			l.moved[id] = true
+		}
+		l.last[id] = now
+	}
+}
+
+// TestAnotherLeaderIsAnotherNode holds what makes a seed count against made-up looks.
+func TestAnotherLeaderIsAnotherNode(t *testing.T) {
+	l := leads{map[uint32]string{}, map[uint32]bool{}}
+	for i, look := range []struct {
+		leader string
+		term   uint64
+		want   int
+	}{{"", 0, 0}, {"a", 2, 0}, {"", 3, 0}, {"a", 4, 0}, {"b", 5, 1}, {"a", 6, 1}} {
+		l.see([]*spexv1.ShardStatus{{Id: 1, Leader: look.leader, Term: look.term}})
+		if len(l.moved) != look.want {
+			t.Errorf("look %d: %d shards had another leader, want %d", i, len(l.moved), look.want)
 		}
 	}
-	return n
+}
+
+// elections is how many shards have been led by another node than before.
+func (r *round) elections() int {
+	r.look()
+	return len(r.leads.moved)
 }
 
 // check looks for everything that was promised, once all is quiet.

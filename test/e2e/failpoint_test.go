@@ -125,6 +125,9 @@ func TestEveryFailpointHasAWindow(t *testing.T) {
 	for _, w := range moveWindows {
 		armed[w.name] = true
 	}
+	for _, w := range installWindows {
+		armed[w.name] = true
+	}
 	for _, p := range failpoint.Points() {
 		if !armed[p.Name] {
 			t.Errorf("no window of this test arms %s", p.Name)
