@@ -1,0 +1,87 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/spexio/spex/internal/failpoint"
+)
+
+// TestHungDisk: one write of a leader does not come back. The shards that it led have
+// other leaders before the store's deadline of 10 s is over, and then the process ends
+// with status 3. The point lies behind the guard that watches over writes.
+func TestHungDisk(t *testing.T) {
+	if testing.Short() {
+		return
+	}
+	s := newServers(t, 3, "--shards", "3")
+	w := window{name: "store/logs-write", action: "sleep:40s", hit: at(500)}
+	v := w.arm(t, s, 0)
+	for _, nd := range s.nodes {
+		s.start(nd)
+	}
+	for _, nd := range s.nodes {
+		s.awaitReady(nd, 60*time.Second)
+	}
+	applyText(t, s, walkSpec(0))
+	load := startWalkers(s.dial(), 6, 1)
+	defer load.stop()
+	marker := filepath.Join(v.markers, failpoint.MarkerFile(w.name))
+	led := map[int]bool{}
+	for deadline := time.Now().Add(60 * time.Second); ; wait(20 * time.Millisecond) {
+		if _, err := os.Stat(marker); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s has not come to the write that hangs", v.name)
+		}
+		for _, sh := range s.status().Shards {
+			led[sh.ID] = sh.Leader != "" && s.byID(sh.Leader) == v.node
+		}
+	}
+	hung := time.Now()
+	leads := false
+	for _, is := range led {
+		leads = leads || is
+	}
+	if !leads {
+		t.Fatalf("%s led no shard when its disk hung: the test says nothing", v.name)
+	}
+	others := *s
+	others.nodes = s.nodes[1:]
+	for left := true; left; wait(50 * time.Millisecond) {
+		left = false
+		r := others.begin("cluster", "status", "-o", "json").wait()
+		if r.code == 0 {
+			for _, sh := range decode[status](t, r.stdout).Shards {
+				left = left || led[sh.ID] && (sh.Leader == "" || s.byID(sh.Leader) == v.node)
+			}
+		}
+		if left = left || r.code != 0; left && time.Since(hung) > 10*time.Second {
+			t.Fatalf("the shards of %s have no other leaders after %s", v.name, time.Since(hung))
+		}
+	}
+	t.Logf("other leaders after %s", time.Since(hung).Round(time.Millisecond))
+	select {
+	case <-v.done:
+		if code := v.cmd.ProcessState.ExitCode(); code != 3 {
+			t.Fatalf("%s ended with %v, want exit status 3", v.name, v.err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatalf("%s goes on with a write that has not come back for %s", v.name, time.Since(hung))
+	}
+	t.Logf("the process ended after %s", time.Since(hung).Round(time.Millisecond))
+	load.await(t, 200, 30*time.Second)
+	v.binary, v.env = "", nil
+	s.start(v.node)
+	s.awaitReady(v.node, 60*time.Second)
+	s.spex("model", "seal", "walk")
+	load.await(t, 400, 30*time.Second)
+	load.end(t)
+	load.check(t)
+	s.awaitAgreement(30 * time.Second)
+}
