@@ -35,6 +35,11 @@ func openBolt(path string) (*raftboltdb.BoltStore, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
+	// A process that was killed may have written its last commit and not synced it.
+	// What we read we rely on, so it has to be on disk.
+	if err := db.Sync(); err != nil {
+		return nil, errors.Join(fmt.Errorf("sync %s: %w", path, err), db.Close())
+	}
 	return db, nil
 }
 

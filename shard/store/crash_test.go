@@ -27,7 +27,7 @@ var crashGroups = []uint32{0, 1, 2, 3}
 // childMain is the process that gets killed, or, in mode "open", one that only
 // tries to open the directory.
 func childMain(dir, mode string) int {
-	s, err := Open(dir, Options{NodeID: "n1", ClusterID: "c1"})
+	s, err := Open(dir, Options{NodeID: "n1", ClusterID: "c1", markStep: 1 << 10})
 	if mode == "open" {
 		if errors.Is(err, ErrInUse) {
 			return 3
@@ -51,10 +51,10 @@ func childMain(dir, mode string) int {
 	return 0
 }
 
-// childWrites appends, truncates, snapshots and compacts until it is killed. It
-// reports on stdout, one write call per line, what it was told is durable
+// childWrites appends, truncates, snapshots, compacts and removes until it is killed.
+// It reports on stdout, one write call per line, what it was told is durable
 // ("a group index term", "s group index") and, before it does it, what it is
-// about to take back ("t group from").
+// about to take back ("t group from", "r group 0").
 func childWrites(s *Store, id uint32) error {
 	g, err := s.Group(id)
 	if err != nil {
@@ -82,7 +82,22 @@ func childWrites(s *Store, id uint32) error {
 		if rec := g.snaps.newest(); rec != nil {
 			floor = rec.Index
 		}
-		switch rnd.IntN(10) {
+		switch rnd.IntN(12) {
+		case 10: // moved away, and back
+			if id == CatalogGroup || rnd.IntN(4) > 0 {
+				continue
+			}
+			fmt.Printf("r %d 0\n", id)
+			if err := g.Remove(); err != nil {
+				return err
+			}
+			if g, err = s.Group(id); err != nil {
+				return err
+			}
+			last, term = 0, term+1
+			if err := g.Stable().SetUint64(raftTermKey, term); err != nil {
+				return err
+			}
 		case 0: // a conflicting tail
 			from := max(last-uint64(rnd.IntN(4)), floor+1)
 			fmt.Printf("t %d %d\n", id, from)
@@ -138,6 +153,9 @@ func (a *acked) note(kind byte, index, term uint64) {
 		a.last = index - 1
 	case 's':
 		a.snapshot = index
+	case 'r':
+		clear(a.term)
+		a.last, a.snapshot = 0, 0
 	}
 }
 

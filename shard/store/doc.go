@@ -4,6 +4,7 @@
 // # Layout
 //
 //	DIR/LOCK                          held while a Store is open
+//	DIR/marks                         how far each group's log is known to be on disk (see marks.go)
 //	DIR/log/                          one Pebble store: the logs of all shards
 //	DIR/groups/0000/log.db            the catalog's log (raft-boltdb)
 //	DIR/groups/NNNN/stable.db         term, vote, record of the newest snapshot (raft-boltdb)
@@ -20,7 +21,7 @@
 // directory's names on fsync of the directory. raft appends to a group from
 // one goroutine at a time; reads, compaction and snapshots may run beside it. A
 // store that is truncated at the end behind our back, to a state that it once
-// had, is seen only if the other stores of the group tell (see Checks).
+// had, is seen only if the marks, or the other stores of the group, tell (see Checks).
 //
 // # Limits
 //
@@ -65,7 +66,8 @@
 // Append: one batch, one sync. A crash before the sync leaves all, none or a
 // prefix of batches that nobody was told of; after it the entries are there.
 //
-// Truncate or compact: one range delete, synced. Bounds in memory shrink before
+// Truncate or compact: one range delete, synced; if it moves the end of the log
+// back below the group's mark, the mark is lowered durably before. Bounds in memory shrink before
 // it, so that a reader that finds nothing knows that nothing was to be found.
 //
 // Snapshot: the body and its trailer are synced, the directory gets its name,
@@ -91,14 +93,17 @@
 // bolt file is damaged in its roots or its tree, or a value of the stable store
 // is damaged, missing, or older than what was written (see sealedStable); the
 // term of the last entry or of the snapshot is above the stored current term;
-// the log begins behind the newest recorded snapshot's end; or that snapshot
+// the log begins behind the newest recorded snapshot's end; log and snapshot end
+// below the group's mark; or that snapshot
 // is not readable from the first byte to the last, in meta.json, header, body
 // and trailer. There is no falling back to an older snapshot: the log behind
 // the newest one may be gone. A refusal is a *RefusedError with the reason, the
 // path and the way out, and it changes nothing.
 //
-// What cannot be told from a crash is the end of a write-ahead log: Pebble takes
-// damage in the last block of 32 KiB, and a log that was cut, for a write that a
-// crash tore, and the entries behind it are gone. Nothing wrong is served then, but
-// a voter has forgotten entries that it acknowledged; the other replicas have them.
+// What cannot be told from a crash is the end of Pebble's write-ahead log: damage in
+// its last two blocks of 32 KiB, and a cut that takes no more than what was appended
+// since the marks were last advanced (defaultMarkStep and what came while they were
+// written), pass for a write that a crash tore, and the entries behind are gone.
+// Nothing wrong is served then, but a voter has forgotten entries that it
+// acknowledged; the other replicas have them.
 package store

@@ -31,6 +31,10 @@ var (
 	ErrLogGap = errors.New("log does not reach back to the snapshot")
 	// ErrLogDamaged: a log entry is missing in the middle or fails its checksum.
 	ErrLogDamaged = errors.New("log entry is damaged")
+	// ErrLogCut: the log and the newest snapshot end before an entry that was on disk.
+	ErrLogCut = errors.New("log was cut")
+	// ErrMarks: the file that says how far the logs were on disk is damaged.
+	ErrMarks = errors.New("marks of the logs are damaged")
 	// ErrSnapshotDamaged: the newest recorded snapshot is missing, damaged or another one.
 	ErrSnapshotDamaged = errors.New("snapshot is damaged")
 	// ErrFormat: written by a newer release.

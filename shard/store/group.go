@@ -321,7 +321,7 @@ func (g *Group) openLog() error {
 	if snap != nil {
 		floor = snap.Index
 	}
-	log, err := newLogStore(g.id, be, floor)
+	log, err := newLogStore(g.id, be, floor, g.store.marks)
 	if err != nil {
 		return g.refuse(ErrLogDamaged, path, "the log cannot be read through", err, mendReplica)
 	}
@@ -332,10 +332,25 @@ func (g *Group) openLog() error {
 	if first, _ := log.bounds(); first > floor+1 {
 		return g.refuse(ErrLogGap, path, fmt.Sprintf("the log begins at %d, the newest snapshot ends at %d", first, floor), nil, mendRestore)
 	}
+	if err := g.checkMark(path, floor); err != nil {
+		return err
+	}
 	if err := g.finishInstall(snap); err != nil {
 		return err
 	}
+	g.store.marks.follow(g.id, g.manifest.Replica, log)
 	return g.snaps.reap()
+}
+
+// checkMark finds a log whose end was cut off.
+func (g *Group) checkMark(path string, floor uint64) error {
+	_, last := g.log.bounds()
+	end, mark := max(last, floor), g.store.marks.of(g.id, g.manifest.Replica)
+	if end >= mark {
+		return nil
+	}
+	return g.refuse(ErrLogCut, path, fmt.Sprintf("it ends at %d, and entry %d was on disk (%s): at least %d entries are missing",
+		end, mark, g.store.marks.path, mark-end), nil, mendReplica)
 }
 
 func (g *Group) checkTerms(path string, snap *snapshotRecord) error {

@@ -32,6 +32,7 @@ type logBackend interface {
 type logStore struct {
 	group uint32
 	be    logBackend
+	marks *marks
 
 	writeMu sync.Mutex // serialises put and deleteRange; never taken while mu is held
 
@@ -44,8 +45,8 @@ type logStore struct {
 
 // newLogStore reads the whole log once: that finds damage and gaps before raft
 // trips over them, and it rebuilds the bounds and the byte counts.
-func newLogStore(group uint32, be logBackend, floor uint64) (*logStore, error) {
-	s := &logStore{group: group, be: be, floor: floor}
+func newLogStore(group uint32, be logBackend, floor uint64, m *marks) (*logStore, error) {
+	s := &logStore{group: group, be: be, floor: floor, marks: m}
 	var term uint64
 	err := be.scan(func(l *raft.Log) error {
 		switch {
@@ -138,6 +139,12 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 		return err
 	}
 	failpoint.Hit("store/logs-durable")
+	s.marks.note(s.grow(logs))
+	return nil
+}
+
+// grow takes in entries that are on disk and returns how many bytes they take.
+func (s *logStore) grow(logs []*raft.Log) (bytes int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.first == 0 {
@@ -145,10 +152,12 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 		s.sizes.reset(s.first - 1)
 	}
 	for _, l := range logs {
-		s.sizes.add(l.Index, s.be.size(l))
+		size := s.be.size(l)
+		s.sizes.add(l.Index, size)
+		bytes += size
 	}
 	s.last = logs[len(logs)-1].Index
-	return nil
+	return bytes
 }
 
 // next is the only index at which an append may start. Behind an empty log it
@@ -176,8 +185,28 @@ func (s *logStore) DeleteRange(from, to uint64) error {
 		return &EntryError{s.group, from, fmt.Errorf("%w: deleting %d..%d would leave a hole in %d..%d",
 			ErrOutOfSequence, from, to, first, last)}
 	}
-	s.shrink(from, to)
+	if end := s.endWithout(from, to); end < last {
+		if err := s.marks.lower(s.group, end, func() { s.shrink(from, to) }); err != nil {
+			return err
+		}
+	} else {
+		s.shrink(from, to)
+	}
 	return s.be.deleteRange(max(from, first), min(to, last))
+}
+
+// endWithout is the last index of log and snapshot once from..to is deleted.
+func (s *logStore) endWithout(from, to uint64) uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	switch {
+	case to < s.last:
+		return s.last
+	case from <= s.first:
+		return s.floor
+	default:
+		return max(from-1, s.floor)
+	}
 }
 
 func (s *logStore) shrink(from, to uint64) {

@@ -151,6 +151,7 @@ func (s *Store) finishRemoval(id uint32) error {
 	if err := os.RemoveAll(gone); err != nil {
 		return err
 	}
+	s.marks.forget(id)
 	return s.db.commit(func(b *pebble.Batch) error {
 		if err := b.DeleteRange(entryKey(nil, id, 0), entryEnd(id), nil); err != nil {
 			return err

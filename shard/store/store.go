@@ -47,9 +47,11 @@ type Options struct {
 
 	// Middleware wraps the log store of a group below the guard. For tests that inject faults.
 	Middleware func(group uint32, logs raft.LogStore) raft.LogStore
-	// FS is where Pebble writes; nil is the disk. For tests. Bolt files and
+	// FS is where Pebble and the marks are written; nil is the disk. For tests. Bolt files and
 	// snapshots are always on disk.
 	FS vfs.FS
+
+	markStep int64 // 0 is defaultMarkStep; for tests
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -68,6 +70,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.CacheBytes == 0 {
 		o.CacheBytes = defaultCacheBytes
 	}
+	if o.markStep == 0 {
+		o.markStep = defaultMarkStep
+	}
 	return o, nil
 }
 
@@ -79,6 +84,7 @@ type Store struct {
 	latch *latch
 	lock  io.Closer
 	db    *pebbleDB
+	marks *marks
 
 	mu     sync.Mutex // guards groups and closed, and serialises opening, closing and removing groups
 	groups map[uint32]*Group
@@ -137,9 +143,13 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	if err = s.checkStoreManifest(); err == nil {
-		err = s.finishRemovals()
+		s.marks, err = openMarks(s.dir, s.opts, s.latch)
 	}
 	if err != nil {
+		return errors.Join(err, s.db.close())
+	}
+	if err = s.finishRemovals(); err != nil {
+		s.marks.halt()
 		return errors.Join(err, s.db.close())
 	}
 	return nil
@@ -299,6 +309,7 @@ func (s *Store) Close() error {
 		errs = append(errs, g.closeStores())
 	}
 	clear(s.groups)
+	s.marks.close()
 	errs = append(errs, s.db.close(), s.lock.Close())
 	return errors.Join(errs...)
 }
