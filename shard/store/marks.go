@@ -22,7 +22,7 @@ const (
 	marksFormat = 1
 	// defaultMarkStep is how many bytes of entries, of all groups together, are
 	// appended before the marks are advanced: what a cut may take unseen.
-	defaultMarkStep = 256 << 10
+	defaultMarkStep = 512 << 10
 )
 
 // marks say, outside of the logs, how far the log of each group is known to be on
