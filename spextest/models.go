@@ -1,10 +1,10 @@
 package spextest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -29,6 +29,14 @@ func (c *config) finish(ctx context.Context, m client.Manager) (code int, err er
 		return 1, err
 	}
 	for _, info := range models {
+		if v := info.GetSpecVersion(); v > 1 {
+			// A model file has one model, and the tests have made several.
+			fmt.Fprintf(c.output, "spextest: %s: applied in %d versions, so that there is no one model of it: give each test the same specification, or another name\n", info.GetSpec(), v)
+			if !c.report {
+				code = 1
+			}
+			continue
+		}
 		_, list, err := m.GetModel(ctx, info.GetSpec(), info.GetSpecVersion())
 		if err != nil {
 			return 1, err
@@ -156,15 +164,21 @@ func read(path string) ([]model.Transition, error) {
 	return m.Transitions, nil
 }
 
-// write replaces a model file whole. The file says that the model does not learn:
-// who imports it elsewhere wants it to check.
+// write replaces a model file whole, unless it is the same already: a file that has
+// changed makes go test run the tests again. The file says that the model does not
+// learn: who imports it elsewhere wants it to check.
 func write(path, name string, transitions []model.Transition) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return atomicfile.Write(path, 0o644, func(w io.Writer) error {
-		return model.Encode(w, &model.File{Spec: name, Transitions: transitions})
-	})
+	var data bytes.Buffer
+	if err := model.Encode(&data, &model.File{Spec: name, Transitions: transitions}); err != nil {
+		return err
+	}
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data.Bytes()) {
+		return nil
+	}
+	return atomicfile.WriteFile(path, data.Bytes(), 0o644)
 }
 
 // compare reports how a model differs from its specification, and whether that

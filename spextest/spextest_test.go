@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/spexio/spex/model"
+	"github.com/spexio/spex/spec"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -132,6 +133,101 @@ func TestRunReplacesOrMerges(t *testing.T) {
 	}
 	if got := run(t, dir, "ps", 0, Merge()); got.code != 0 || got.file != whole {
 		t.Fatalf("not merged: %d\n%s%s", got.code, got.file, got.output)
+	}
+}
+
+// The variable is for all packages of a go test, also for those that write nothing.
+func TestMergeOfTheEnvironment(t *testing.T) {
+	dir := t.TempDir()
+	if got := run(t, dir, "prps", 0); got.code != 0 {
+		t.Fatal(got.output)
+	}
+	t.Setenv(mergeVariable, "1")
+	if got := run(t, dir, "ps", 0); got.code != 0 || got.file != whole {
+		t.Errorf("not merged: %d\n%s%s", got.code, got.file, got.output)
+	}
+	if got := run(t, dir, "prps", 0, Dir("")); got.code != 0 || !strings.Contains(got.output, "option Dir") {
+		t.Errorf("nothing to merge with: %d %s", got.code, got.output)
+	}
+	t.Setenv(mergeVariable, "please")
+	if got := run(t, dir, "prps", 0); got.code != 1 || !strings.Contains(got.output, "give 1 or 0") {
+		t.Errorf("a value that says nothing: %d %s", got.code, got.output)
+	}
+	t.Setenv(mergeVariable, "0")
+	if got := run(t, dir, "ps", 0); got.code != 1 {
+		t.Errorf("merged though it was not asked for: %s", got.output)
+	}
+}
+
+// more is a test that applies a smaller specification of the same name after the others.
+type more struct {
+	tests
+	t *testing.T
+}
+
+func (m more) Run() int {
+	code := m.tests.Run()
+	s, err := spec.Parse("smaller", []byte("name: orders\ntransitions:\n  - {from: new, action: pay, to: paid}\n"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if _, err := Manager().ApplySpecification(context.Background(), s.Proto()); err != nil {
+		m.t.Fatal(err)
+	}
+	for _, action := range []string{"", "pay"} {
+		if action == "" {
+			_, err = Manager().Init(context.Background(), "orders", "smaller")
+		} else {
+			_, err = Manager().Transition(context.Background(), "smaller", action, "paid")
+		}
+		if err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	return code
+}
+
+// A model file would keep what was done in one of the versions alone.
+func TestVersionsAreRefused(t *testing.T) {
+	dir := t.TempDir()
+	if got := run(t, dir, "prps", 0); got.file != whole {
+		t.Fatal(got.output)
+	}
+	specs := filepath.Join(t.TempDir(), "orders.yaml")
+	if err := os.WriteFile(specs, []byte(orders), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, report := range map[int]bool{1: false, 0: true} {
+		var out bytes.Buffer
+		opts := []Option{Specs(specs), Dir(dir), Output(&out), func(c *config) { c.partial, c.report = func() string { return "" }, report }}
+		code := Run(more{tests{t, "prps", 0}, t}, opts...)
+		if code != want || !strings.Contains(out.String(), "in 2 versions") {
+			t.Errorf("code %d, want %d: %s", code, want, out.String())
+		}
+	}
+	if data, err := os.ReadFile(filepath.Join(dir, "orders.spex")); err != nil || string(data) != whole {
+		t.Errorf("%v; the model is now\n%s", err, data)
+	}
+}
+
+// sealing is a test that seals a model that other tests learn.
+type sealing struct{ t *testing.T }
+
+func (s sealing) Run() int {
+	if _, err := Manager().SealModel(context.Background(), "orders"); err == nil || !strings.Contains(err.Error(), "client/local") {
+		s.t.Errorf("sealed: %v", err)
+	}
+	return tests{s.t, "prps", 0}.Run()
+}
+
+func TestNobodySeals(t *testing.T) {
+	specs := filepath.Join(t.TempDir(), "orders.yaml")
+	if err := os.WriteFile(specs, []byte(orders), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if code := Run(sealing{t}, Specs(specs), Output(&out), func(c *config) { c.partial = func() string { return "" } }); code != 0 {
+		t.Error(out.String())
 	}
 }
 
