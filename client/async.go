@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
@@ -30,9 +31,9 @@ type Async struct {
 	// FailWhenFull makes a call return ErrFull when the buffer is full, instead of
 	// waiting for room.
 	FailWhenFull bool
-	// OnError is told about every call that failed, after the Handler had its say:
-	// Err is never nil. It is called by many goroutines at once. nil means that
-	// nobody is told but the Handler.
+	// OnError is told about every call that failed, those that were not made
+	// included, after the Handler had its say: Err is never nil. It is called by
+	// many goroutines at once. nil means that nobody is told but the Handler.
 	OnError func(*Event)
 }
 
@@ -53,14 +54,17 @@ func (a Async) withDefaults() (Async, error) {
 // asyncCall is one call that nobody waits for.
 type asyncCall struct {
 	event Event
-	run   func(ctx context.Context) error
+	// seq counts the calls of the queue as they are handed over.
+	seq uint64
+	run func(ctx context.Context) error
 }
 
 // asyncQueue runs calls in the background: those of one instance one after
 // another in the order in which they were handed over, those of different
 // instances beside each other. Workers live only while there is something to do.
 type asyncQueue struct {
-	opts Async
+	opts    Async
+	handler Handler // nil when there is none
 	// ctx ends with the manager.
 	ctx context.Context
 	// room has one element for each call that was handed over and not answered.
@@ -73,13 +77,21 @@ type asyncQueue struct {
 	// ready are the instances whose next call may begin, in order.
 	ready   []string
 	workers int
-	open    int             // calls that were handed over and not answered
-	idle    []chan struct{} // closed when open is 0
+	handed  uint64 // calls that were handed over
+	open    int    // those of them that have no answer
+	flushes []*flush
 	running sync.WaitGroup
 }
 
-func newAsyncQueue(ctx context.Context, opts Async) *asyncQueue {
-	return &asyncQueue{opts: opts, ctx: context.WithValue(ctx, asyncMark{}, true), room: make(chan struct{}, opts.Buffer), chains: map[string][]*asyncCall{}}
+// flush waits for the calls up to a number.
+type flush struct {
+	upTo uint64
+	left int           // how many of them have no answer
+	done chan struct{} // closed when left is 0
+}
+
+func newAsyncQueue(ctx context.Context, opts Async, handler Handler) *asyncQueue {
+	return &asyncQueue{opts: opts, handler: handler, ctx: context.WithValue(ctx, asyncMark{}, true), room: make(chan struct{}, opts.Buffer), chains: map[string][]*asyncCall{}}
 }
 
 // init hands an Init over, which do makes.
@@ -129,7 +141,9 @@ func (q *asyncQueue) add(ctx context.Context, call *asyncCall) error {
 	id := call.event.ID
 	chain, busy := q.chains[id]
 	q.chains[id] = append(chain, call)
+	q.handed++
 	q.open++
+	call.seq = q.handed
 	if busy {
 		return nil
 	}
@@ -153,7 +167,7 @@ func (q *asyncQueue) work() {
 		err := q.run(call)
 		q.mu.Lock()
 		chain := q.chains[id][1:]
-		q.doneLocked(1)
+		q.doneLocked(call)
 		if len(chain) == 0 {
 			delete(q.chains, id)
 			continue
@@ -163,10 +177,10 @@ func (q *asyncQueue) work() {
 			delete(q.chains, id)
 			q.mu.Unlock()
 			for _, c := range chain {
-				q.report(c, skipped(err))
+				q.refuse(c, skipped(err))
 			}
 			q.mu.Lock()
-			q.doneLocked(len(chain))
+			q.doneLocked(chain...)
 			continue
 		}
 		q.chains[id] = chain
@@ -177,18 +191,23 @@ func (q *asyncQueue) work() {
 
 // run makes a call and reports its error.
 func (q *asyncQueue) run(call *asyncCall) error {
-	err := ErrClosed
-	if q.ctx.Err() == nil {
-		err = call.run(q.ctx)
+	if q.ctx.Err() != nil {
+		return q.refuse(call, ErrClosed)
 	}
-	if err != nil {
-		q.report(call, err)
-	}
+	err := call.run(q.ctx) // which asks the handler
+	q.report(call, err)
+	return err
+}
+
+// refuse reports a call that is not made, and returns what the handler says of it.
+func (q *asyncQueue) refuse(call *asyncCall, err error) error {
+	err = q.handler.decide(q.ctx, call.event, err)
+	q.report(call, err)
 	return err
 }
 
 func (q *asyncQueue) report(call *asyncCall, err error) {
-	if q.opts.OnError == nil {
+	if err == nil || q.opts.OnError == nil {
 		return
 	}
 	e := call.event
@@ -215,30 +234,35 @@ func isDeviation(err error) bool {
 	return errors.As(err, &d)
 }
 
-func (q *asyncQueue) doneLocked(n int) {
-	for range n {
+// doneLocked notes that calls have their answers.
+func (q *asyncQueue) doneLocked(calls ...*asyncCall) {
+	q.open -= len(calls)
+	for _, call := range calls {
 		<-q.room
-	}
-	if q.open -= n; q.open == 0 {
-		for _, c := range q.idle {
-			close(c)
+		for _, f := range q.flushes {
+			if call.seq > f.upTo {
+				continue
+			}
+			if f.left--; f.left == 0 {
+				close(f.done)
+			}
 		}
-		q.idle = nil
 	}
+	q.flushes = slices.DeleteFunc(q.flushes, func(f *flush) bool { return f.left == 0 })
 }
 
-// flush waits until nothing that was handed over is without an answer.
+// flush waits until everything that was handed over before has its answer.
 func (q *asyncQueue) flush(ctx context.Context) error {
 	q.mu.Lock()
 	if q.open == 0 {
 		q.mu.Unlock()
 		return nil
 	}
-	c := make(chan struct{})
-	q.idle = append(q.idle, c)
+	f := &flush{upTo: q.handed, left: q.open, done: make(chan struct{})}
+	q.flushes = append(q.flushes, f)
 	q.mu.Unlock()
 	select {
-	case <-c:
+	case <-f.done:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("client: flush: %w", context.Cause(ctx))
@@ -260,7 +284,7 @@ func (q *asyncQueue) close() {
 // not wait for each other. When one fails, those of its instance that wait behind
 // it are not made and fail with the same reason, unless the Handler overrides it;
 // a deviation is stored and no failure. Options.Handler and Options.Async.OnError
-// learn what became of the calls.
+// learn of every call that failed, those that were not made included.
 //
 // When Async.Buffer calls have no answer yet it waits for room until ctx ends, or
 // returns ErrFull. ctx bounds nothing else: the call itself has Options.Timeout.
@@ -273,7 +297,7 @@ func (c *Client) TransitionAsync(ctx context.Context, id, action, state string, 
 	return c.async.transition(ctx, c.requests().step(id, action, state, opts), c.transition)
 }
 
-// Flush waits until no asynchronous call is without its answer, those included
-// that are handed over while it waits. What the answers are, the Handler and
-// Async.OnError are told.
+// Flush waits until every asynchronous call that was handed over before has its
+// answer, however many are handed over while it waits. What the answers are, the
+// Handler and Async.OnError are told.
 func (c *Client) Flush(ctx context.Context) error { return c.async.flush(ctx) }

@@ -36,7 +36,7 @@ func newRecord(opts Async) *record {
 	if err != nil {
 		panic(err)
 	}
-	r.asyncQueue = newAsyncQueue(ctx, opts)
+	r.asyncQueue = newAsyncQueue(ctx, opts, nil)
 	return r
 }
 
@@ -170,6 +170,84 @@ func TestAsyncFailure(t *testing.T) {
 			if !errors.Is(err, ErrInstanceNotFound) && !isDeviation(err) {
 				t.Errorf("got %v", err)
 			}
+		}
+	})
+}
+
+// The handler is told of calls that are not made as well, and decides about them.
+func TestAsyncHandlerSeesAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRecord(Async{Workers: 1})
+		defer r.end()
+		var told []string // by one worker
+		r.handler = func(_ context.Context, e *Event) error {
+			if e.Err == nil || !e.Async {
+				t.Errorf("told of %+v", e)
+			}
+			told = append(told, e.Action)
+			if e.Action == "x2" {
+				return nil
+			}
+			return e.Err
+		}
+		refused := &Error{Reason: typesv1.Reason_REASON_INSTANCE_IDENTIFIER_NOT_FOUND}
+		for _, n := range []string{"x1", "x2", "x3", "x4"} {
+			c := r.call(n, refused)
+			run := c.run
+			c.run = func(ctx context.Context) error { return r.handler.decide(ctx, c.event, run(ctx)) }
+			if err := r.add(context.Background(), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.flush(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(told, []string{"x1", "x2", "x3", "x4"}) || !slices.Equal(r.failed, []string{"x1", "x3", "x4"}) {
+			t.Errorf("the handler was told of %v, OnError of %v", told, r.failed)
+		}
+		told, r.failed = nil, nil
+		r.cancel()
+		if err := r.add(context.Background(), r.call("y1", nil)); err != nil {
+			t.Fatal(err)
+		}
+		r.end()
+		if !slices.Equal(told, []string{"y1"}) || !slices.Equal(r.failed, []string{"y1"}) || !errors.Is(r.errs[len(r.errs)-1], ErrClosed) {
+			t.Errorf("closed: the handler was told of %v, OnError of %v", told, r.failed)
+		}
+	})
+}
+
+// Flush does not wait for what is handed over after it, nor is it over before what
+// was handed over before it, whichever ends first.
+func TestAsyncFlushUnderLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRecord(Async{Buffer: 8, Workers: 4})
+		defer r.end()
+		for _, n := range []string{"x1", "x2", "x3", "y1"} {
+			if err := r.add(context.Background(), r.call(n, nil)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		load, stop := context.WithCancel(context.Background())
+		defer stop()
+		var writers sync.WaitGroup
+		defer func() { stop(); writers.Wait() }()
+		for w := range 4 {
+			writers.Go(func() {
+				for load.Err() == nil {
+					// The load ends while a call waits for room.
+					_ = r.add(load, r.call(fmt.Sprint(w), nil))
+				}
+			})
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := r.flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if len(r.of("x")) != 3 || len(r.of("y")) != 1 {
+			t.Errorf("the flush is over: x ran %v, y %v", r.of("x"), r.of("y"))
 		}
 	})
 }

@@ -72,7 +72,7 @@ func Dial(ctx context.Context, opts Options) (*Client, error) {
 	}
 	c := &Client{opts: opts, pool: p}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.async = newAsyncQueue(c.ctx, opts.Async)
+	c.async = newAsyncQueue(c.ctx, opts.Async, opts.Handler)
 	return c, nil
 }
 

@@ -90,7 +90,7 @@ func NewManager(engine Engine, opts ManagerOptions) (Manager, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	return &inProcess{engine: engine, opts: opts, async: newAsyncQueue(ctx, async), cancel: cancel}, nil
+	return &inProcess{engine: engine, opts: opts, async: newAsyncQueue(ctx, async, opts.Handler), cancel: cancel}, nil
 }
 
 func (m *inProcess) requests() requests {

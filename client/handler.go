@@ -34,10 +34,11 @@ func (e *Event) Deviates() bool { return deviates(e.Response) }
 // Handler is called for every call that failed and for every step that deviates,
 // in this process and after the step was stored, and decides what the call
 // returns: Err unchanged leaves it to the policy of the specification, nil
-// overrides an error, another error replaces it. It runs on the goroutine of the
-// caller, or on one of the manager's for the asynchronous forms, so that it may
-// be called by many at once; it may use the manager, but Flush from an
-// asynchronous call would wait for itself.
+// overrides an error, another error replaces it. An asynchronous call that is not
+// made, since one before it failed or the manager is closed, has failed as well.
+// The handler runs on the goroutine of the caller, or on one of the manager's for
+// the asynchronous forms, so that it may be called by many at once; it may use the
+// manager, but Flush from an asynchronous call would wait for itself.
 //
 // Batches and streams have results of their own and no handler.
 type Handler func(ctx context.Context, e *Event) error
