@@ -153,7 +153,7 @@ func (p *parser) duration(field string, n *yaml.Node) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	d, err := parseDuration(text)
+	d, err := ParseDuration(text)
 	if f := (*FieldError)(nil); errors.As(err, &f) {
 		f.Field = field
 		return 0, p.failField(n, f)

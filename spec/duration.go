@@ -13,10 +13,10 @@ const day = 24 * time.Hour
 // infinity is how a document writes "never".
 const infinity = "infinity"
 
-// parseDuration reads "infinity" (as 0), a Go duration, or a number of days with
+// ParseDuration reads a duration as specifications write it: "infinity" (as 0), a Go duration, or a number of days with
 // an optional Go duration behind it ("2d", "1d12h"). The result is positive or, for
 // infinity, zero. The error is a *FieldError without a field.
-func parseDuration(text string) (time.Duration, error) {
+func ParseDuration(text string) (time.Duration, error) {
 	if text == infinity {
 		return 0, nil
 	}
@@ -57,7 +57,7 @@ func parseDuration(text string) (time.Duration, error) {
 	return total, nil
 }
 
-// formatDuration writes a duration in the shortest form that parseDuration reads
+// formatDuration writes a duration in the shortest form that ParseDuration reads
 // back to the same value; 0 is infinity.
 func formatDuration(d time.Duration) string {
 	if d <= 0 {

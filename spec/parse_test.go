@@ -200,18 +200,18 @@ func TestDurations(t *testing.T) {
 		"infinity": 0, "100ms": 100 * time.Millisecond, "1h30m": 90 * time.Minute, "2d": 48 * time.Hour, "1d12h": 36 * time.Hour,
 		"0d1s": time.Second, "1.5h": 90 * time.Minute, "1ns": 1, "106751d": 106751 * day,
 	} {
-		if got, err := parseDuration(text); err != nil || got != want {
+		if got, err := ParseDuration(text); err != nil || got != want {
 			t.Errorf("%s: got %v, %v, want %v", text, got, err, want)
 		}
 	}
 	for _, text := range []string{"", "d", "1", "1.5", "1.5d", "-1d", "1d-1h", "1d+1h", "+-1h", "1dd", "0d", "0s", "106752d", "106751d24h", "1w", "Infinity", "never", "1h2d", "99999999999d"} {
-		if got, err := parseDuration(text); err == nil {
+		if got, err := ParseDuration(text); err == nil {
 			t.Errorf("%q is accepted as %v", text, got)
 		}
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		d := time.Duration(rapid.Int64Min(1).Draw(t, "d"))
-		if got, err := parseDuration(formatDuration(d)); err != nil || got != d {
+		if got, err := ParseDuration(formatDuration(d)); err != nil || got != d {
 			t.Fatalf("%v is written as %s and read as %v, %v", d, formatDuration(d), got, err)
 		}
 	})

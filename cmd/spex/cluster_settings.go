@@ -29,7 +29,7 @@ var clusterSettings = []setting{
 		func(c *client.SettingsChange, v string) error { return parseCount(&c.ReportRetention, v) },
 		func(s *spexv1.ClusterSettings) string { return fmt.Sprint(s.GetReportRetention()) }},
 	{"request_window", "how long request ids and tombstones are remembered",
-		func(c *client.SettingsChange, v string) error { return parseDuration(&c.RequestWindow, v) },
+		func(c *client.SettingsChange, v string) error { return parseWindow(&c.RequestWindow, v) },
 		func(s *spexv1.ClusterSettings) string { return s.GetRequestWindow().AsDuration().String() }},
 	{"tombstones", "tombstones that a shard keeps, the youngest however many they are",
 		func(c *client.SettingsChange, v string) error { return parseCount(&c.Tombstones, v) },
@@ -51,13 +51,13 @@ func parseCount(to **uint64, v string) error {
 	return nil
 }
 
-func parseDuration(to **time.Duration, v string) error {
-	d, err := time.Duration(0), error(nil)
+func parseWindow(to **time.Duration, v string) error {
+	var d time.Duration
 	if v != "" {
-		d, err = time.ParseDuration(v)
-	}
-	if err != nil || v != "" && d <= 0 {
-		return fmt.Errorf("%q is not a duration such as 24h", v)
+		var err error
+		if d, err = parseDuration(v); err != nil {
+			return fmt.Errorf("%q: %w", v, err)
+		}
 	}
 	*to = &d
 	return nil

@@ -35,8 +35,6 @@ be repeated.`,
 				return usagef("give an ID or --where, not both")
 			case len(args) == 0 && filter.Where == "":
 				return usagef(`give an ID, or --where with an expression ("true" selects every instance)`)
-			case filter.Stuck < 0:
-				return usagef("--stuck must not be negative")
 			case len(args) == 1 && (yes || filter.Spec != "" || filter.State != "" || filter.Stuck != 0):
 				return usagef("--spec, --state, --stuck and --yes go with --where, not with an ID")
 			}
@@ -55,7 +53,7 @@ be repeated.`,
 	cmd.Flags().StringVar(&filter.Where, "where", "", "delete the instances for which this CEL `expression` is true")
 	cmd.Flags().StringVar(&filter.Spec, "spec", "", "only instances of this specification")
 	cmd.Flags().StringVar(&filter.State, "state", "", "only instances in this state")
-	cmd.Flags().DurationVar(&filter.Stuck, "stuck", 0, "only instances without a step for longer than this, in a state that the model can leave")
+	cmd.Flags().Var((*durationValue)(&filter.Stuck), "stuck", "only instances without a step for longer than this, in a state that the model can leave")
 	cmd.Flags().BoolVar(&yes, "yes", false, "delete, and do not only count")
 	return cmd
 }

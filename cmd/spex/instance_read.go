@@ -197,9 +197,6 @@ terminal states.`,
   spex instance list --spec order --where 'has(meta.customer) && meta.customer == "acme"'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if filter.Stuck < 0 {
-				return usagef("--stuck must not be negative")
-			}
 			if limit < 0 {
 				return usagef("--limit must not be negative: 0 means all")
 			}
@@ -212,7 +209,7 @@ terminal states.`,
 	cmd.Flags().StringVar(&filter.Spec, "spec", "", "only instances of this specification")
 	cmd.Flags().StringVar(&filter.State, "state", "", "only instances in this state")
 	cmd.Flags().StringVar(&filter.Where, "where", "", "only instances for which this CEL `expression` is true")
-	cmd.Flags().DurationVar(&filter.Stuck, "stuck", 0, "only instances without a step for longer than this, in a state that the model can leave")
+	cmd.Flags().Var((*durationValue)(&filter.Stuck), "stuck", "only instances without a step for longer than this, in a state that the model can leave")
 	cmd.Flags().IntVar(&limit, "limit", 100, "at most so many; 0 means all")
 	return cmd
 }

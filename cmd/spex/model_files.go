@@ -136,6 +136,9 @@ Files of the Elixir library name a module, for example Elixir.Order: say with
 --spec to which specification such a file belongs.`,
 		Args: someArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if merge && replace {
+				return usagef("give one of --merge and --replace")
+			}
 			if into != "" && len(args) > 1 {
 				return usagef("--spec is for one FILE, not %d", len(args))
 			}
@@ -154,7 +157,6 @@ Files of the Elixir library name a module, for example Elixir.Order: say with
 	}
 	cmd.Flags().BoolVar(&merge, "merge", false, "keep what the model has beside the file (the default)")
 	cmd.Flags().BoolVar(&replace, "replace", false, "take out what the model has beside the file")
-	cmd.MarkFlagsMutuallyExclusive("merge", "replace")
 	cmd.Flags().StringVar(&into, "spec", "", "import into the model of this specification, whatever name the file has")
 	return cmd
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"time"
 
@@ -131,15 +130,7 @@ day, UTC) or a time (2026-12-31T18:00:00Z).`,
 
 // parseExpiry reads a point in time, or how long it is until then.
 func parseExpiry(text string, now time.Time) (time.Time, error) {
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		if n, err := strconv.ParseUint(days, 10, 16); err == nil && n > 0 {
-			return now.AddDate(0, 0, int(n)), nil
-		}
-	}
-	if d, err := time.ParseDuration(text); err == nil {
-		if d <= 0 {
-			return time.Time{}, fmt.Errorf("%q is not above zero", text)
-		}
+	if d, err := parseDuration(text); err == nil {
 		return now.Add(d), nil
 	}
 	if day, err := time.Parse(time.DateOnly, text); err == nil {
@@ -148,7 +139,7 @@ func parseExpiry(text string, now time.Time) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339, text); err == nil {
 		return notOver(t, text, now)
 	}
-	return time.Time{}, fmt.Errorf("%q is neither a duration (36h, 30d), nor a day (2026-12-31), nor a time (2026-12-31T18:00:00Z)", text)
+	return time.Time{}, fmt.Errorf("%q is neither a duration above zero (36h, 30d), nor a day (2026-12-31), nor a time (2026-12-31T18:00:00Z)", text)
 }
 
 func notOver(t time.Time, text string, now time.Time) (time.Time, error) {
@@ -271,7 +262,10 @@ func drawModelHistory(w io.Writer, p painter, out modelHistoryJSON) {
 		}
 	}
 	t.write(w, p)
-	if out.Truncated {
+	switch {
+	case out.Truncated && len(out.Events) < maxModelEvents:
+		fmt.Fprintln(w, "There may have been more before: give a larger --limit.")
+	case out.Truncated:
 		fmt.Fprintln(w, "There may have been more before.")
 	}
 }

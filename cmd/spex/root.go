@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/spexio/spex/spec"
 )
 
 const rootLong = `Spex checks, while systems run, whether they behave like their specification.
@@ -169,20 +172,28 @@ func (o *outputFormat) Type() string { return "format" }
 // durationValue is a flag for a duration above zero.
 type durationValue time.Duration
 
-// String implements pflag.Value.
-func (v *durationValue) String() string { return time.Duration(*v).String() }
+// String implements pflag.Value. No duration is what pflag takes for no default.
+func (v *durationValue) String() string {
+	if *v == 0 {
+		return ""
+	}
+	return time.Duration(*v).String()
+}
 
 // Set implements pflag.Value.
 func (v *durationValue) Set(s string) error {
-	d, err := time.ParseDuration(s)
-	if err != nil {
-		return fmt.Errorf("not a duration: write for example 500ms, 10s or 2m")
-	}
-	if d <= 0 {
-		return fmt.Errorf("must be above zero")
-	}
+	d, err := parseDuration(s)
 	*v = durationValue(d)
-	return nil
+	return err
+}
+
+// parseDuration reads a duration above zero as specifications write it: it may have days.
+func parseDuration(s string) (time.Duration, error) {
+	d, err := spec.ParseDuration(s)
+	if err != nil || d == 0 { // infinity is 0
+		return 0, errors.New("must be a duration above zero, for example 500ms, 10s, 2m, 36h or 30d")
+	}
+	return d, nil
 }
 
 // Type implements pflag.Value.
