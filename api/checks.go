@@ -130,7 +130,7 @@ func (c *checks) count(field string, v *uint32, absent, limit uint32) {
 		*v = absent
 	}
 	if *v > limit {
-		c.add(OverLimit(field, fmt.Sprintf("is %d, the limit is %d", *v, limit), "ask for fewer and go on with the next page"))
+		c.add(OverLimit(field, fmt.Sprintf("is %d, the limit is %d", *v, limit), "ask for fewer"))
 	}
 }
 

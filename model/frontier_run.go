@@ -168,8 +168,10 @@ func (fs *Frontiers) Explain(before Frontier, steps int, last []string, action s
 		allowed := fs.allowed(before.Weak)
 		if allowed == "" {
 			allowed = "no further action"
+		} else {
+			allowed = "only " + allowed
 		}
-		fmt.Fprintf(&b, " specification %q does not allow %s: it allows only %s there.", fs.table.Spec, what, allowed)
+		fmt.Fprintf(&b, " specification %q does not allow %s: it allows %s there.", fs.table.Spec, what, allowed)
 		return b.String()
 	}
 	fmt.Fprintf(&b, " specification %q allows %s only after an internal step that gives other options up, and the instance has taken no such step: no model with this run is equivalent.",

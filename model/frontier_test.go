@@ -67,7 +67,7 @@ func TestFollow(t *testing.T) {
 		{name: "as it should be", spec: cycle, run: "a b c a b"},
 		{name: "internal steps in place", spec: cycle, run: "tau a tau tau b c"},
 		{name: "B1: a violation hides behind a harmless deviation", spec: arrow, run: "a evil", want: Forbidden, at: 1,
-			explains: []string{`After "a" specification "S" does not allow "evil": it allows only no further action there.`}},
+			explains: []string{`After "a" specification "S" does not allow "evil": it allows no further action there.`}},
 		{name: "B1: a known action behind it", spec: cycle, run: "a b a c", want: Forbidden, at: 2,
 			explains: []string{`After "a", then "b"`, `does not allow "a": it allows only "c" there`}},
 		{name: "at the start", spec: cycle, run: "b", want: Forbidden, at: 0, explains: []string{`At its start specification "S" does not allow "b"`}},
