@@ -3,6 +3,7 @@ package query
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -42,6 +43,29 @@ func (e *Error) Error() string {
 // list everything that it would have taken.
 const maxProblem = 400
 
+const (
+	aDuration  = `write a duration as duration("36h"), with the units h, m, s, ms, us and ns`
+	aTimestamp = `write a time as timestamp("2026-01-31T18:00:00Z")`
+)
+
+// hints say what to write instead; the first that is about a message is given.
+var hints = []struct {
+	about *regexp.Regexp
+	hint  string
+}{
+	{regexp.MustCompile(`^undeclared reference`), "an instance has " + strings.Join(Names(), ", ")},
+	{regexp.MustCompile(`token recognition error at: '=`), "compare with =="},
+	// 1h is a number, and a name where none can be.
+	{regexp.MustCompile(` input '(d|h|m|s|ms|us|ns)(\d.*)?' `), aDuration},
+	{regexp.MustCompile(`^invalid duration`), aDuration},
+	{regexp.MustCompile(`\(duration, ` + literal + `\)|\(` + literal + `, duration\)`), aDuration},
+	{regexp.MustCompile(`^invalid timestamp`), aTimestamp},
+	{regexp.MustCompile(`\(timestamp, ` + literal + `\)|\(` + literal + `, timestamp\)`), aTimestamp},
+}
+
+// literal matches the types that are written without a conversion.
+const literal = `(string|int|double)`
+
 // failure makes an Error of the first of the problems, in their order in the text.
 func failure(issues *cel.Issues) error {
 	all := slices.Clone(issues.Errors())
@@ -56,8 +80,11 @@ func failure(issues *cel.Issues) error {
 	if len(problem) > maxProblem {
 		problem = strings.ToValidUTF8(problem[:maxProblem], "") + "..."
 	}
-	if strings.HasPrefix(problem, "undeclared reference") {
-		problem += ": an instance has " + strings.Join(Names(), ", ")
+	for _, h := range hints {
+		if h.about.MatchString(first.Message) {
+			problem += ": " + h.hint
+			break
+		}
 	}
 	e := &Error{Line: max(first.Location.Line(), 1), Column: max(first.Location.Column()+1, 1), Problem: problem, More: len(all) - 1}
 	for _, limit := range []string{"recursion limit", "nesting", "node limit", "size limit", "exceeds limit"} {

@@ -282,6 +282,23 @@ var basicCases = []compatCase{
 			}
 		}
 		b.want("events", seen, []string{"h __internal__ true false", "h b true true", "nobody b false true"})
+		// The two that wait behind the first are not made.
+		before := len(b.told())
+		for range 3 {
+			if err := b.m.TransitionAsync(testContext(b), b.prefix+"none", "b", "s0"); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if err := b.m.Flush(testContext(b)); err != nil {
+			b.Fatal(err)
+		}
+		var failed int
+		for _, e := range b.told()[before:] {
+			if e.ID == b.prefix+"none" && e.Async && e.Err != nil {
+				failed++
+			}
+		}
+		b.want("failures of asynchronous calls", failed, 3)
 	}},
 	{name: "a watch tells what happened and goes on from its cursor", run: func(b *bench) {
 		b.define("Seen", oneEdge, nil)
