@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"regexp"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -113,7 +114,7 @@ func New(cfg Config) (*API, error) {
 		runtime.WithErrorHandler(a.handleError),
 		runtime.WithStreamErrorHandler(a.streamStatus),
 		runtime.WithRoutingErrorHandler(a.handleRoutingError),
-		runtime.WithMiddlewares(a.unescapeParams),
+		runtime.WithMiddlewares(a.checkTimeout, a.unescapeParams),
 		runtime.WithDisablePathLengthFallback(),
 	)
 	if err := a.register(); err != nil {
@@ -220,7 +221,21 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mux.ServeHTTP(dw, r)
 }
 
-// unescapeParams decodes what stands in the path, once.
+// timeoutForm is what gRPC takes for a timeout.
+var timeoutForm = regexp.MustCompile(`^[0-9]{1,18}[HMSmun]$`)
+
+// checkTimeout refuses a deadline that is none, and says what one looks like.
+func (a *API) checkTimeout(next runtime.HandlerFunc) runtime.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request, params map[string]string) {
+		if text := r.Header.Get("Grpc-Timeout"); text != "" && !timeoutForm.MatchString(text) {
+			a.writeError(w, r, invalid("Grpc-Timeout %q is no timeout: give a number with its unit, H, M, S, m, u or n, for example 30S or 500m (milliseconds)", text))
+			return
+		}
+		next(w, r, params)
+	}
+}
+
+// unescapeParams decodes what stands in the path, once, and lets the body know.
 func (a *API) unescapeParams(next runtime.HandlerFunc) runtime.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request, params map[string]string) {
 		for name, v := range params {
@@ -233,6 +248,9 @@ func (a *API) unescapeParams(next runtime.HandlerFunc) runtime.HandlerFunc {
 				return
 			}
 			params[name] = plain
+		}
+		if r.Body != nil {
+			r.Body = pathBody{r.Body, params}
 		}
 		next(w, r, params)
 	}

@@ -4,12 +4,16 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 var (
@@ -32,14 +36,25 @@ func (m jsonLines) Unmarshal(data []byte, v any) error     { return m.pb().Unmar
 func (m jsonLines) NewEncoder(w io.Writer) runtime.Encoder { return m.pb().NewEncoder(w) }
 func (jsonLines) ContentType(any) string                   { return "application/json" }
 func (jsonLines) StreamContentType(any) string             { return "application/x-ndjson" }
-func (m jsonLines) NewDecoder(r io.Reader) runtime.Decoder { return oneDocument{m.pb(), r} }
-func (jsonLines) Delimiter() []byte                        { return []byte{'\n'} }
+func (m jsonLines) NewDecoder(r io.Reader) runtime.Decoder {
+	body, _ := r.(pathBody)
+	return oneDocument{m.pb(), r, body.path}
+}
+func (jsonLines) Delimiter() []byte { return []byte{'\n'} }
+
+// pathBody is a body that knows what stands in the path of its request, which
+// the gateway writes over what the body says.
+type pathBody struct {
+	io.ReadCloser
+	path map[string]string
+}
 
 // oneDocument decodes a body that is one JSON document. An empty one leaves the
 // message as it is: everything may stand in the path.
 type oneDocument struct {
-	pb *runtime.JSONPb
-	r  io.Reader
+	pb   *runtime.JSONPb
+	r    io.Reader
+	path map[string]string
 }
 
 func (d oneDocument) Decode(v any) error {
@@ -56,9 +71,39 @@ func (d oneDocument) Decode(v any) error {
 	}
 	// Unlike a decoder of a stream, this refuses what follows the document.
 	if err := d.pb.UnmarshalOptions.Unmarshal(data, m); err != nil {
-		return fmt.Errorf("the body is not the JSON of a %s: %w", m.ProtoReflect().Descriptor().FullName(), err)
+		return fmt.Errorf("the body is not the JSON of a %s: %s", m.ProtoReflect().Descriptor().FullName(), schemaName(err.Error()))
+	}
+	fields := m.ProtoReflect().Descriptor().Fields()
+	for name, inPath := range d.path {
+		fd := fields.ByTextName(name)
+		if fd == nil || !m.ProtoReflect().Has(fd) {
+			continue
+		}
+		if inBody := m.ProtoReflect().Get(fd).String(); inBody != inPath {
+			return fmt.Errorf("%s is %q in the path and %q in the body: leave it out of the body", name, inPath, inBody)
+		}
 	}
 	return nil
+}
+
+// badField finds the field that protojson complains about, under its name in JSON
+// of another style than ours.
+var badField = regexp.MustCompile(`^(.*?invalid value for \w+ field )(\w+)`)
+
+// schemaName writes the name of a field in an error as it is in the schema.
+func schemaName(text string) string {
+	m := badField.FindStringSubmatch(text)
+	if m == nil {
+		return text
+	}
+	var name strings.Builder
+	for _, r := range m[2] {
+		if unicode.IsUpper(r) {
+			name.WriteByte('_')
+		}
+		name.WriteRune(unicode.ToLower(r))
+	}
+	return m[1] + name.String() + text[len(m[0]):]
 }
 
 // strictQuery is the gateway's parser of queries, which ignores what it does not
@@ -68,17 +113,45 @@ type strictQuery struct{ runtime.DefaultQueryParser }
 // Parse fills msg from the query.
 func (q strictQuery) Parse(msg proto.Message, values url.Values, filter *utilities.DoubleArray) error {
 	fields := msg.ProtoReflect().Descriptor().Fields()
-	for key := range values {
+	for key, given := range values {
 		name, _, _ := strings.Cut(key, ".")
 		name, _, _ = strings.Cut(name, "[")
-		if fields.ByTextName(name) == nil && fields.ByJSONName(name) == nil {
+		fd := fields.ByTextName(name)
+		if fd == nil {
+			fd = fields.ByJSONName(name)
+		}
+		if fd == nil {
 			return fmt.Errorf("there is no parameter %q: GET /openapi.json lists them", key)
 		}
 		if filter.HasCommonPrefix([]string{name}) {
 			return fmt.Errorf("parameter %q stands in the path already", key)
 		}
+		if err := checkEnum(key, fd.Enum(), given); err != nil {
+			return err
+		}
 	}
 	return q.DefaultQueryParser.Parse(msg, values, filter)
+}
+
+// checkEnum says which values there are, when it is one of a parameter that has
+// only some. Numbers are left to the gateway. The enum is nil for other parameters.
+func checkEnum(key string, enum protoreflect.EnumDescriptor, given []string) error {
+	if enum == nil {
+		return nil
+	}
+	var names []string
+	for i := range enum.Values().Len() {
+		if v := enum.Values().Get(i); v.Number() != 0 {
+			names = append(names, string(v.Name()))
+		}
+	}
+	for _, value := range given {
+		_, notNumber := strconv.Atoi(value)
+		if notNumber != nil && enum.Values().ByName(protoreflect.Name(value)) == nil {
+			return fmt.Errorf("parameter %q: there is no %q: give one of %s", key, value, strings.Join(names, ", "))
+		}
+	}
+	return nil
 }
 
 // metadataKey says under which name gRPC sees an HTTP header: under its own, so
