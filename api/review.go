@@ -91,8 +91,25 @@ func Unseen(catalog *fsm.Catalog, key fsm.SpecKey, list []*typesv1.Transition) [
 	return slices.DeleteFunc(open, func(t model.Transition) bool { return slices.Contains(content, t) })
 }
 
-// NotSeen is the refusal to review what nobody has seen deviate.
-func NotSeen(key fsm.SpecKey, t model.Transition) error {
+// NotSeen is the refusal to review the first of the transitions that are not among
+// the deviations that the shards know, and nil when they all are. The deviations
+// are those of all versions: who names the wrong one is told so.
+func NotSeen(key fsm.SpecKey, open []model.Transition, known []*spexv1.DeviationInfo) error {
+	seen := map[model.Transition]uint64{} // the version asked for, or else the newest
+	for _, d := range known {
+		t := ModelTransitions([]*typesv1.Transition{d.GetTransition()})[0]
+		if v := d.GetSpecVersion(); seen[t] != key.Version && (v == key.Version || v > seen[t]) {
+			seen[t] = v
+		}
+	}
+	i := slices.IndexFunc(open, func(t model.Transition) bool { return seen[t] != key.Version })
+	if i < 0 {
+		return nil
+	}
+	t := open[i]
+	if v := seen[t]; v != 0 {
+		return fsm.Errorf(typesv1.Reason_REASON_DEVIATION_NOT_FOUND, "no step of version %d of %q has deviated by %s, but version %d has such a deviation: give that version (--spec-version %d)", key.Version, key.Name, t, v, v)
+	}
 	return fsm.Errorf(typesv1.Reason_REASON_DEVIATION_NOT_FOUND, "no step of version %d of %q has deviated by %s: `spex deviations --spec %s` lists those that have", key.Version, key.Name, t, key.Name)
 }
 

@@ -3,12 +3,10 @@ package cluster
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/spexio/spex/api"
 	"github.com/spexio/spex/fsm"
-	"github.com/spexio/spex/model"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
@@ -108,19 +106,11 @@ func (n *Node) seenToDeviate(ctx context.Context, key fsm.SpecKey, list []*types
 	if err != nil {
 		return err
 	}
-	for _, d := range resp.GetDeviations() {
-		if d.GetSpecVersion() == key.Version {
-			seen := api.ModelTransitions([]*typesv1.Transition{d.GetTransition()})[0]
-			open = slices.DeleteFunc(open, func(t model.Transition) bool { return t == seen })
-		}
+	err = api.NotSeen(key, open, resp.GetDeviations())
+	if err != nil && (len(resp.GetFailures()) > 0 || resp.GetTruncated()) {
+		return n.unavailable("not all shards could tell their deviations: try again (of those that are known: %v)", err)
 	}
-	switch {
-	case len(open) == 0:
-		return nil
-	case len(resp.GetFailures()) > 0 || resp.GetTruncated():
-		return n.unavailable("%s is not among the deviations of %q that are known here, and not all shards could tell theirs: try again", open[0], key.Name)
-	}
-	return api.NotSeen(key, open[0])
+	return err
 }
 
 // RejectDeviations notes that deviations were looked at and are wrong.

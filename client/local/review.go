@@ -2,12 +2,10 @@ package local
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/spexio/spex/api"
 	"github.com/spexio/spex/fsm"
-	"github.com/spexio/spex/model"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
@@ -102,15 +100,11 @@ func (e *engine) seenToDeviate(key fsm.SpecKey, list []*typesv1.Transition) erro
 	if len(open) == 0 {
 		return nil
 	}
+	var known []*spexv1.DeviationInfo
 	for _, d := range e.shard.Deviations(key.Namespace, key.Name) {
-		if d.Spec == key {
-			open = slices.DeleteFunc(open, func(t model.Transition) bool { return t == d.Transition })
-		}
+		known = append(known, api.Deviation(d))
 	}
-	if len(open) == 0 {
-		return nil
-	}
-	return api.NotSeen(key, open[0])
+	return api.NotSeen(key, open, known)
 }
 
 // RejectDeviations notes that deviations were looked at and are wrong.

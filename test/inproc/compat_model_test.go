@@ -139,6 +139,23 @@ var modelCases = []compatCase{
 		_, err = b.m.ModelHistory(testContext(b), b.spec("Ping"), 0, 101)
 		b.wantReason(err, typesv1.Reason_REASON_LIMIT_EXCEEDED)
 	}},
+	{name: "who reviews the wrong version is told which one deviated", run: func(b *bench) {
+		b.define("Ping", "l -ping-> r; r -pong-> l", nil)
+		b.load("Ping", "nil -init-> l; l -ping-> r; r -pong-> l")
+		b.init("Ping", "p", "ok")
+		b.step("p", "explode", "l", "not rejected")
+		b.define("Ping", "l -ping-> r; r -pong-> l; r -pang-> l", nil)
+
+		review := b.review("Ping", "l -explode-> l")
+		_, err := b.m.RejectDeviations(testContext(b), review)
+		b.wantReason(err, typesv1.Reason_REASON_DEVIATION_NOT_FOUND)
+		if !strings.Contains(err.Error(), "give that version (--spec-version 1)") {
+			b.Errorf("got %v", err)
+		}
+		review.SpecVersion = 1
+		resp, err := b.m.RejectDeviations(testContext(b), review)
+		b.want("rejection", say(resp.GetChanged(), err), say(true, nil))
+	}},
 	{name: "an acceptance ends when its time is over", run: func(b *bench) {
 		b.define("Ping", "l -ping-> r; r -pong-> l", nil)
 		b.load("Ping", "nil -init-> l; l -ping-> r; r -pong-> l")
