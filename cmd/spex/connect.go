@@ -65,6 +65,32 @@ func (a *app) serverVersion(ctx context.Context) (*serverVersionJSON, error) {
 	return out, err
 }
 
+// newestVersions looks up the specifications of the namespace and the newest
+// version of each. It is nil when that cannot be had: no command needs it for its
+// answer, only to say more about it.
+func newestVersions(ctx context.Context, c *client.Client) map[string]uint64 {
+	resp, err := c.ListSpecifications(ctx)
+	if err != nil {
+		return nil
+	}
+	newest := map[string]uint64{}
+	for _, s := range resp.GetSpecifications() {
+		newest[s.GetName()] = s.GetVersion()
+	}
+	return newest
+}
+
+// warnUnknownSpec says so when nothing was found for want of the specification
+// that was asked for, which is what a typing error looks like.
+func (a *app) warnUnknownSpec(ctx context.Context, c *client.Client, name string) {
+	if name == "" {
+		return
+	}
+	if newest := newestVersions(ctx, c); newest != nil && newest[name] == 0 {
+		a.warnf("there is no specification %q in the namespace %q: see 'spex spec list' and --namespace", name, a.namespace())
+	}
+}
+
 // hints says, for the reasons of the API that a user can do something about, what.
 var hints = map[typesv1.Reason]string{
 	typesv1.Reason_REASON_SPECIFICATION_NOT_FOUND:            "see 'spex spec list' and --namespace, or apply it with 'spex spec apply FILE'",

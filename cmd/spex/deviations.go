@@ -23,6 +23,8 @@ func newDeviationsCommand(a *app) *cobra.Command {
 		Short: "List the distinct deviating transitions with their counts",
 		Long: `List the distinct transitions that deviated from the model of their specification:
 how often, the first and the last instance that took them, and why they deviate.
+The version of the specification is shown when there is one that is not the newest:
+an instance stays with the version with which it began.
 
 'spex model accept' puts one into the model, and it is not listed any more. 'spex
 model reject' leaves a note, which is shown with it.`,
@@ -41,7 +43,13 @@ model reject' leaves a note, which is shown with it.`,
 				if unreviewed {
 					out = open
 				}
-				if err := a.emit(out, func(w io.Writer, p painter) { drawDeviations(w, p, out, specName) }); err != nil {
+				if len(out) == 0 {
+					a.warnUnknownSpec(cmd.Context(), c, specName)
+				}
+				err = a.emit(out, func(w io.Writer, p painter) {
+					drawDeviations(w, p, out, specName == "", len(out) > 0 && older(out, newestVersions(cmd.Context(), c)))
+				})
+				if err != nil {
 					return err
 				}
 				if resp.GetTruncated() {
@@ -64,15 +72,23 @@ model reject' leaves a note, which is shown with it.`,
 	return cmd
 }
 
-func drawDeviations(w io.Writer, p painter, deviations []deviationJSON, specName string) {
+// older tells whether a deviation is from another version than the newest one of
+// its specification, as far as that is known.
+func older(deviations []deviationJSON, newest map[string]uint64) bool {
+	return slices.ContainsFunc(deviations, func(d deviationJSON) bool { return d.SpecVersion != newest[d.Spec] })
+}
+
+func drawDeviations(w io.Writer, p painter, deviations []deviationJSON, showSpec, showVersion bool) {
 	if len(deviations) == 0 {
 		fmt.Fprintln(w, "No deviations.")
 		return
 	}
 	header := []string{"COUNT", "VERDICT", "FIRST INSTANCE", "FIRST TIME", "LAST INSTANCE", "LAST TIME"}
-	oneSpec := specName != ""
-	if !oneSpec {
+	if showSpec {
 		header = append(header, "SPEC")
+	}
+	if showVersion {
+		header = append(header, "VERSION")
 	}
 	// Steps can be long: in the last column they push nothing else aside.
 	t := newTable(append(header, "STEP")...)
@@ -85,8 +101,11 @@ func drawDeviations(w io.Writer, p painter, deviations []deviationJSON, specName
 			d.LastInstance,
 			showSecond(time.Time(d.LastTime)),
 		}
-		if !oneSpec {
+		if showSpec {
 			row = append(row, d.Spec)
+		}
+		if showVersion {
+			row = append(row, d.SpecVersion)
 		}
 		t.row(append(row, showTransition(d.Transition.From, d.Transition.Action, d.Transition.To))...)
 		if why := showWhy(d.Reason, d.Explanation); why != "" {

@@ -135,10 +135,11 @@ func (f *fakeCluster) ApplySpecification(stream grpc.ClientStreamingServer[spexv
 	changed := s == nil || !proto.Equal(s.spec.Proto(), m)
 	if changed {
 		version := uint64(1)
+		var earlier []*spexv1.DeviationInfo
 		if s != nil {
-			version = s.version + 1
+			version, earlier = s.version+1, slices.Concat(s.earlier, s.deviations)
 		}
-		s = &fakeSpec{spec: parsed, version: version, appliedAt: f.tickLocked().AsTime(), mode: typesv1.ModelMode_MODEL_MODE_LEARNING}
+		s = &fakeSpec{spec: parsed, version: version, earlier: earlier, appliedAt: f.tickLocked().AsTime(), mode: typesv1.ModelMode_MODEL_MODE_LEARNING}
 		f.specs[parsed.Name] = s
 	}
 	return stream.SendAndClose(&spexv1.ApplySpecificationResponse{
@@ -306,7 +307,7 @@ func (f *fakeCluster) ListDeviations(_ context.Context, req *spexv1.ListDeviatio
 	defer f.mu.Unlock()
 	resp := &spexv1.ListDeviationsResponse{Failures: f.listFailures}
 	for _, s := range f.sortedLocked() {
-		for _, d := range s.deviations {
+		for _, d := range slices.Concat(s.earlier, s.deviations) {
 			if req.GetSpec() == "" || req.GetSpec() == s.spec.Name {
 				resp.Deviations = append(resp.Deviations, proto.CloneOf(d))
 			}

@@ -67,7 +67,9 @@ type fakeSpec struct {
 	model      []spec.Transition
 	revision   uint64
 	deviations []*spexv1.DeviationInfo
-	events     []*spexv1.ModelEvent
+	// earlier are the deviations from older versions.
+	earlier []*spexv1.DeviationInfo
+	events  []*spexv1.ModelEvent
 }
 
 type fakeInstance struct {

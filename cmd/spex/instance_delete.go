@@ -96,6 +96,9 @@ func (a *app) deleteMatching(ctx context.Context, c *client.Client, filter clien
 	if unevaluated != nil {
 		out.Unevaluated = unevaluated.Count
 	}
+	if out.Matched == 0 {
+		a.warnUnknownSpec(ctx, c, filter.Spec)
+	}
 	if failed := a.emit(out, func(w io.Writer, _ painter) { drawDeletedMatching(w, out) }); failed != nil {
 		return failed
 	}

@@ -227,6 +227,9 @@ func (a *app) listInstances(ctx context.Context, c *client.Client, filter client
 		}
 		out = append(out, instanceToJSON(i))
 	}
+	if len(out) == 0 {
+		a.warnUnknownSpec(ctx, c, filter.Spec)
+	}
 	err := a.emit(out, func(w io.Writer, p painter) {
 		if len(out) == 0 {
 			fmt.Fprintln(w, "No instances.")

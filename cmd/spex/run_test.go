@@ -21,7 +21,7 @@ func TestRunViolationsAreShown(t *testing.T) {
 			b.WriteString(instanceNote(instanceToJSON(&spexv1.Instance{RunViolation: v})).text)
 		},
 		"together with others: not with": func(b *strings.Builder) {
-			drawDeviations(b, p, []deviationJSON{deviationToJSON(&spexv1.DeviationInfo{Joint: joint})}, "")
+			drawDeviations(b, p, []deviationJSON{deviationToJSON(&spexv1.DeviationInfo{Joint: joint})}, true, false)
 		},
 		"run_violation  ": func(b *strings.Builder) {
 			id := uint64(1)
