@@ -262,6 +262,8 @@ type modelImportJSON struct {
 	Removed uint32    `json:"removed"`
 	Sealed  bool      `json:"sealed"`
 	Model   modelJSON `json:"model"`
+	// Grade is nil unless the model is known not to be equivalent.
+	Grade *modelGradeJSON `json:"grade"`
 }
 
 // replayJSON is the summary of replay. OK, the two deviations, Pending and

@@ -16,6 +16,7 @@ import (
 	"github.com/spexio/spex/internal/atomicfile"
 	"github.com/spexio/spex/model"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
+	"github.com/spexio/spex/spec"
 )
 
 // modelTimeout is the time limit of calls about a whole model, which wait for
@@ -130,7 +131,9 @@ seals the model afterwards. All files are read before the first one is imported.
 
 What a model has beside the file stays (--merge, the default) or is taken out
 (--replace): then steps that only the older model knew deviate. A model that is
-learning also gets what the shards have learned and not handed over yet.
+learning also gets what the shards have learned and not handed over yet. Unlike
+'spex model accept', the command imports also what makes the model not equivalent
+to its specification; it says so, and how they differ.
 
 Files of the Elixir library name a module, for example Elixir.Order: say with
 --spec to which specification such a file belongs.`,
@@ -203,6 +206,9 @@ func (a *app) importModels(ctx context.Context, c *client.Client, paths []string
 				out = fmt.Sprintf(", %d taken out", m.Removed)
 			}
 			fmt.Fprintf(w, "%s: %d new of %s%s, model %s\n", m.Spec, m.Added, plural(m.Model.Transitions, "transition"), out, m.Model.Mode)
+			if m.Grade != nil {
+				fmt.Fprintf(w, "%s: NOT equivalent to its specification: %s\n", m.Spec, showModelGrade(m.Grade))
+			}
 		}
 	})
 	return errors.Join(failure, err)
@@ -221,14 +227,39 @@ func importModel(ctx context.Context, c *client.Client, f *model.File, replace b
 		return modelImportJSON{}, err
 	}
 	out := modelImportJSON{Spec: f.Spec, Added: resp.GetAdded(), Removed: resp.GetRemoved(), Model: modelToJSON(resp.GetModel())}
-	if f.Learning || resp.GetModel().GetMode() != typesv1.ModelMode_MODEL_MODE_LEARNING {
-		return out, nil
+	if !f.Learning && resp.GetModel().GetMode() == typesv1.ModelMode_MODEL_MODE_LEARNING {
+		// The file says that the model is closed: nothing may join it unjudged.
+		sealed, err := sealModel(ctx, c, f.Spec)
+		if err != nil {
+			return out, fmt.Errorf("the transitions are imported, but sealing failed: %w", err)
+		}
+		out.Sealed, out.Model = true, modelToJSON(sealed)
 	}
-	// The file says that the model is closed: nothing may join it unjudged.
-	sealed, err := sealModel(ctx, c, f.Spec)
-	if err != nil {
-		return out, fmt.Errorf("the transitions are imported, but sealing failed: %w", err)
+	if eq := out.Model.Equivalent; eq != nil && !*eq {
+		if out.Grade, err = gradeModel(ctx, c, f.Spec, out.Model.SpecVersion); err != nil {
+			return out, fmt.Errorf("the transitions are imported, but the model is not equivalent to its specification, and how it differs could not be found out: %w", err)
+		}
 	}
-	out.Sealed, out.Model = true, modelToJSON(sealed)
 	return out, nil
+}
+
+// gradeModel says how the model of a specification that is not equivalent differs from it.
+func gradeModel(ctx context.Context, c *client.Client, name string, version uint64) (*modelGradeJSON, error) {
+	m, _, err := c.GetSpecification(ctx, name, version)
+	if err != nil {
+		return nil, err
+	}
+	s, err := spec.FromProto(m)
+	if err != nil {
+		return nil, err
+	}
+	_, transitions, err := c.GetModel(ctx, name, version)
+	if err != nil {
+		return nil, err
+	}
+	checker := model.NewChecker(s, mapSlice(transitions, func(t *typesv1.Transition) model.Transition {
+		return model.Transition{From: t.GetFrom(), Action: t.GetAction(), To: t.GetTo()}
+	}))
+	g := checker.Grade()
+	return &modelGradeJSON{Grade: optional(string(g.Grade)), Trace: append([]string{}, g.Trace...)}, nil
 }
