@@ -97,45 +97,61 @@ func (m *inProcess) requests() requests {
 	return requests{namespace: m.opts.Namespace, newRequestID: m.opts.NewRequestID}
 }
 
-// bounded gives ctx the default deadline when it has none.
-func (m *inProcess) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return ctx, func() {}
+// do makes a call of the engine, unless ctx has ended, with the default deadline
+// when ctx has none.
+func (m *inProcess) do(ctx context.Context, call func(context.Context) error) error {
+	if err := ctx.Err(); err != nil {
+		return GivenUp(err, true)
 	}
-	return context.WithTimeout(ctx, m.opts.Timeout)
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, m.opts.Timeout)
+		defer cancel()
+	}
+	return call(ctx)
+}
+
+// ask is do with a request and its answer.
+func ask[Req, Resp any](ctx context.Context, m *inProcess, method func(context.Context, *Req) (*Resp, error), req *Req) (resp *Resp, err error) {
+	err = m.do(ctx, func(ctx context.Context) error {
+		resp, err = method(ctx, req)
+		return err
+	})
+	return resp, err
 }
 
 // judged makes a step, and repeats it while its verdict is pending and asked for.
-func (m *inProcess) judged(ctx context.Context, wait verdictWait, send func(context.Context) (*spexv1.StepResponse, error)) (*spexv1.StepResponse, error) {
-	ctx, cancel := m.bounded(ctx)
-	defer cancel()
-	resp, err := send(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if wait.on && wait.max > 0 {
-		ctx, cancel = context.WithTimeout(ctx, wait.max)
-		defer cancel()
-	}
-	// The engine waits for the verdict by itself; it gives up only at its budget.
-	for wait.on && resp.GetVerdict() == typesv1.Verdict_VERDICT_PENDING && ctx.Err() == nil {
-		again, err := send(ctx)
-		if err != nil {
-			break // the step is stored all the same
+func judged[Req any](ctx context.Context, m *inProcess, wait verdictWait, method func(context.Context, *Req) (*spexv1.StepResponse, error), req *Req) (resp *spexv1.StepResponse, err error) {
+	err = m.do(ctx, func(ctx context.Context) error {
+		if resp, err = method(ctx, req); err != nil {
+			return err
 		}
-		resp = again
-	}
-	return resp, rejection(resp)
+		if wait.on && wait.max > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, wait.max)
+			defer cancel()
+		}
+		// The engine waits for the verdict by itself; it gives up only at its budget.
+		for wait.on && resp.GetVerdict() == typesv1.Verdict_VERDICT_PENDING && ctx.Err() == nil {
+			again, err := method(ctx, req)
+			if err != nil {
+				break // the step is stored all the same
+			}
+			resp = again
+		}
+		return rejection(resp)
+	})
+	return resp, err
 }
 
 func (m *inProcess) init(ctx context.Context, ic initCall) (*spexv1.StepResponse, error) {
-	resp, err := m.judged(ctx, ic.wait, func(ctx context.Context) (*spexv1.StepResponse, error) { return m.engine.InitInstance(ctx, ic.req) })
+	resp, err := judged(ctx, m, ic.wait, m.engine.InitInstance, ic.req)
 	err = named(err, ic.req.RequestId)
 	return resp, m.opts.Handler.decide(ctx, Event{Operation: "Init", Spec: ic.req.Spec, ID: ic.req.Id, State: ic.req.InitialState, Response: resp}, err)
 }
 
 func (m *inProcess) transition(ctx context.Context, sc stepCall) (*spexv1.StepResponse, error) {
-	resp, err := m.judged(ctx, sc.wait, func(ctx context.Context) (*spexv1.StepResponse, error) { return m.engine.Transition(ctx, sc.req) })
+	resp, err := judged(ctx, m, sc.wait, m.engine.Transition, sc.req)
 	err = named(err, sc.req.RequestId)
 	e := Event{Operation: "Transition", ID: sc.req.Id, Action: sc.req.Action, State: sc.req.ToState, Response: resp}
 	return resp, m.opts.Handler.decide(ctx, e, err)
@@ -170,38 +186,32 @@ func (m *inProcess) Flush(ctx context.Context) error { return m.async.flush(ctx)
 
 func (m *inProcess) Delete(ctx context.Context, id string, opts ...DeleteOption) (*spexv1.DeleteInstanceResponse, error) {
 	req := m.requests().delete(id, opts)
-	bounded, cancel := m.bounded(ctx)
-	defer cancel()
-	resp, err := m.engine.DeleteInstance(bounded, req)
+	resp, err := ask(ctx, m, m.engine.DeleteInstance, req)
 	return resp, m.opts.Handler.decide(ctx, Event{Operation: "Delete", ID: id}, named(err, req.RequestId))
 }
 
 func (m *inProcess) DeleteMatching(ctx context.Context, filter DeleteFilter) (Deletion, error) {
 	done, err := deleteMatching(ctx, m.opts.Namespace, filter, func(ctx context.Context, req *spexv1.DeleteMatchingRequest) (*spexv1.DeleteMatchingResponse, error) {
-		bounded, cancel := m.bounded(ctx)
-		defer cancel()
-		return m.engine.DeleteMatching(bounded, req)
+		return ask(ctx, m, m.engine.DeleteMatching, req)
 	})
 	return done, m.opts.Handler.decide(ctx, Event{Operation: "DeleteMatching"}, err)
 }
 
 func (m *inProcess) Mock(ctx context.Context, spec, id, state string, opts ...MockOption) (*spexv1.StepResponse, error) {
 	req := m.requests().mock(spec, id, state, opts)
-	bounded, cancel := m.bounded(ctx)
-	defer cancel()
-	resp, err := m.engine.MockInstance(bounded, req)
+	resp, err := ask(ctx, m, m.engine.MockInstance, req)
 	return resp, m.opts.Handler.decide(ctx, Event{Operation: "Mock", Spec: spec, ID: id, State: state, Response: resp}, named(err, req.RequestId))
 }
 
 func (m *inProcess) Get(ctx context.Context, id string, opts ...ReadOption) (*spexv1.GetInstanceResponse, error) {
 	r := readOptions(opts)
-	return m.engine.GetInstance(ctx, &spexv1.GetInstanceRequest{Namespace: m.opts.Namespace, Id: id, Consistency: r.consistency, MinIndex: r.minIndex})
+	return ask(ctx, m, m.engine.GetInstance, &spexv1.GetInstanceRequest{Namespace: m.opts.Namespace, Id: id, Consistency: r.consistency, MinIndex: r.minIndex})
 }
 
 func (m *inProcess) History(ctx context.Context, id string, opts ...ReadOption) iter.Seq2[*spexv1.Step, error] {
 	r := readOptions(opts)
 	return stepsOf(func(token string) (*spexv1.GetHistoryResponse, error) {
-		return m.engine.GetHistory(ctx, &spexv1.GetHistoryRequest{
+		return ask(ctx, m, m.engine.GetHistory, &spexv1.GetHistoryRequest{
 			Namespace: m.opts.Namespace, Id: id, Consistency: r.consistency, MinIndex: r.minIndex,
 			PageSize: r.pageSize, PageToken: token, NewestFirst: r.newestFirst,
 		})
@@ -215,7 +225,7 @@ func (m *inProcess) List(ctx context.Context, filter ListFilter) iter.Seq2[*spex
 		for token, more := "", true; more; more = token != "" && (filter.Limit == 0 || left > 0) {
 			req := filter.request(m.opts.Namespace)
 			req.PageToken = token
-			page, err := m.engine.ListInstances(ctx, req)
+			page, err := ask(ctx, m, m.engine.ListInstances, req)
 			if err != nil {
 				yield(nil, err)
 				return
@@ -239,53 +249,73 @@ func (m *inProcess) List(ctx context.Context, filter ListFilter) iter.Seq2[*spex
 	}
 }
 
-func (m *inProcess) ApplySpecification(ctx context.Context, spec *typesv1.Specification) (*spexv1.ApplySpecificationResponse, error) {
-	return m.engine.ApplySpecification(ctx, m.opts.Namespace, spec)
+func (m *inProcess) ApplySpecification(ctx context.Context, spec *typesv1.Specification) (resp *spexv1.ApplySpecificationResponse, err error) {
+	err = m.do(ctx, func(ctx context.Context) error {
+		resp, err = m.engine.ApplySpecification(ctx, m.opts.Namespace, spec)
+		return err
+	})
+	return resp, err
 }
 
-func (m *inProcess) GetSpecification(ctx context.Context, name string, version uint64) (*typesv1.Specification, uint64, error) {
-	return m.engine.GetSpecification(ctx, m.opts.Namespace, name, version)
+func (m *inProcess) GetSpecification(ctx context.Context, name string, version uint64) (spec *typesv1.Specification, got uint64, err error) {
+	err = m.do(ctx, func(ctx context.Context) error {
+		spec, got, err = m.engine.GetSpecification(ctx, m.opts.Namespace, name, version)
+		return err
+	})
+	return spec, got, err
 }
 
 func (m *inProcess) Models(ctx context.Context) ([]*spexv1.ModelInfo, error) {
-	resp, err := m.engine.ListModels(ctx, &spexv1.ListModelsRequest{Namespace: m.opts.Namespace})
+	resp, err := ask(ctx, m, m.engine.ListModels, &spexv1.ListModelsRequest{Namespace: m.opts.Namespace})
 	return resp.GetModels(), err
 }
 
-func (m *inProcess) GetModel(ctx context.Context, spec string, specVersion uint64) (*spexv1.ModelInfo, []*typesv1.Transition, error) {
-	return m.engine.GetModel(ctx, m.opts.Namespace, spec, specVersion)
+func (m *inProcess) GetModel(ctx context.Context, spec string, specVersion uint64) (info *spexv1.ModelInfo, list []*typesv1.Transition, err error) {
+	err = m.do(ctx, func(ctx context.Context) error {
+		info, list, err = m.engine.GetModel(ctx, m.opts.Namespace, spec, specVersion)
+		return err
+	})
+	return info, list, err
 }
 
-func (m *inProcess) ImportModel(ctx context.Context, spec string, learning bool, transitions []*typesv1.Transition) (*spexv1.ImportModelResponse, error) {
-	return m.engine.ImportModel(ctx, m.opts.Namespace, spec, learning, transitions)
+func (m *inProcess) ImportModel(ctx context.Context, spec string, learning bool, transitions []*typesv1.Transition) (resp *spexv1.ImportModelResponse, err error) {
+	err = m.do(ctx, func(ctx context.Context) error {
+		resp, err = m.engine.ImportModel(ctx, m.opts.Namespace, spec, learning, transitions)
+		return err
+	})
+	return resp, err
 }
 
-func (m *inProcess) ReplaceModel(ctx context.Context, spec string, learning bool, transitions []*typesv1.Transition) (*spexv1.ImportModelResponse, error) {
-	return m.engine.ReplaceModel(ctx, m.opts.Namespace, spec, learning, transitions)
+func (m *inProcess) ReplaceModel(ctx context.Context, spec string, learning bool, transitions []*typesv1.Transition) (resp *spexv1.ImportModelResponse, err error) {
+	err = m.do(ctx, func(ctx context.Context) error {
+		resp, err = m.engine.ReplaceModel(ctx, m.opts.Namespace, spec, learning, transitions)
+		return err
+	})
+	return resp, err
 }
 
 func (m *inProcess) AcceptDeviations(ctx context.Context, a Acceptance) (*spexv1.AcceptDeviationsResponse, error) {
-	return m.engine.AcceptDeviations(ctx, a.request(m.opts.Namespace))
+	return ask(ctx, m, m.engine.AcceptDeviations, a.request(m.opts.Namespace))
 }
 
 func (m *inProcess) RejectDeviations(ctx context.Context, r Review) (*spexv1.RejectDeviationsResponse, error) {
-	return m.engine.RejectDeviations(ctx, r.request(m.opts.Namespace))
+	return ask(ctx, m, m.engine.RejectDeviations, r.request(m.opts.Namespace))
 }
 
 func (m *inProcess) ModelHistory(ctx context.Context, spec string, specVersion uint64, limit int) (*spexv1.ListModelHistoryResponse, error) {
-	return m.engine.ListModelHistory(ctx, historyRequest(m.opts.Namespace, spec, specVersion, limit))
+	return ask(ctx, m, m.engine.ListModelHistory, historyRequest(m.opts.Namespace, spec, specVersion, limit))
 }
 
 func (m *inProcess) SealModel(ctx context.Context, spec string) (*spexv1.SealModelResponse, error) {
-	return m.engine.SealModel(ctx, &spexv1.SealModelRequest{Namespace: m.opts.Namespace, Spec: spec})
+	return ask(ctx, m, m.engine.SealModel, &spexv1.SealModelRequest{Namespace: m.opts.Namespace, Spec: spec})
 }
 
 func (m *inProcess) LearnModel(ctx context.Context, spec string) (*spexv1.LearnModelResponse, error) {
-	return m.engine.LearnModel(ctx, &spexv1.LearnModelRequest{Namespace: m.opts.Namespace, Spec: spec})
+	return ask(ctx, m, m.engine.LearnModel, &spexv1.LearnModelRequest{Namespace: m.opts.Namespace, Spec: spec})
 }
 
 func (m *inProcess) Deviations(ctx context.Context, spec string, limit int) (*spexv1.ListDeviationsResponse, error) {
-	return m.engine.ListDeviations(ctx, &spexv1.ListDeviationsRequest{
+	return ask(ctx, m, m.engine.ListDeviations, &spexv1.ListDeviationsRequest{
 		Namespace: m.opts.Namespace, Spec: spec, Consistency: spexv1.Consistency_CONSISTENCY_LINEARIZABLE, Limit: uint32(max(0, limit)),
 	})
 }

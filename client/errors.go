@@ -168,7 +168,8 @@ func (e *Error) Is(target error) bool {
 // Unwrap returns the causes: the error of the context when the call was given up, and the gRPC status.
 func (e *Error) Unwrap() []error { return e.causes }
 
-// Temporary reports whether the same request may succeed later.
+// Temporary reports whether the same request may succeed later: one that was given
+// up, with a context that has not ended.
 func (e *Error) Temporary() bool {
 	if e.Reason != typesv1.Reason_REASON_UNSPECIFIED {
 		return reasons[e.Reason].retry
@@ -302,6 +303,16 @@ func fromDetail(d *typesv1.ErrorDetail) *Error {
 		LeaderID:      d.GetLeaderId(),
 		LeaderAddress: d.GetLeaderAddress(),
 	}
+}
+
+// GivenUp makes the Error of a call that ended because its context did, for engines.
+// cause is the error of the context.
+func GivenUp(cause error, notApplied bool) *Error {
+	e := &Error{Code: codes.DeadlineExceeded, Message: fmt.Sprintf("the request was given up: %v", cause), NotApplied: notApplied, causes: []error{cause}}
+	if cause != context.DeadlineExceeded {
+		e.Code = codes.Canceled
+	}
+	return e
 }
 
 // toDetail is the inverse of fromDetail, for results that the client makes itself.

@@ -195,10 +195,8 @@ func (c *Client) gaveUp(ctx context.Context, cl call, p *progress) error {
 	if c.ctx.Err() != nil {
 		cause = ErrClosed
 	}
-	e := &Error{Code: codes.DeadlineExceeded, RequestID: cl.requestID, NotApplied: !p.doubt, Attempts: p.attempts, causes: []error{cause}}
-	if cause != context.DeadlineExceeded {
-		e.Code = codes.Canceled
-	}
+	e := GivenUp(cause, !p.doubt)
+	e.RequestID, e.Attempts = cl.requestID, p.attempts
 	e.Message = fmt.Sprintf("%s: gave up after %d attempts: %v", cl.name, p.attempts, cause)
 	if p.last != nil {
 		e.Reason, e.Shard = p.last.Reason, p.last.Shard

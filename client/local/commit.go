@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/spexio/spex/client"
 	"github.com/spexio/spex/fsm"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
@@ -135,11 +136,14 @@ func (e *engine) machine(to target) interface {
 
 // submit hands a job to the loop and waits for its answer.
 func (e *engine) submit(ctx context.Context, j *job) (fsm.Result, error) {
+	if err := ctx.Err(); err != nil {
+		return fsm.Result{}, client.GivenUp(err, true)
+	}
 	j.reply = make(chan answer, 1)
 	select {
 	case e.jobs <- j:
 	case <-ctx.Done():
-		return fsm.Result{}, fsm.Errorf(typesv1.Reason_REASON_UNAVAILABLE, "the request was given up before it was taken: %v", context.Cause(ctx))
+		return fsm.Result{}, client.GivenUp(ctx.Err(), true)
 	case <-e.stop:
 		return fsm.Result{}, errClosed
 	}
@@ -147,7 +151,7 @@ func (e *engine) submit(ctx context.Context, j *job) (fsm.Result, error) {
 	case a := <-j.reply:
 		return a.result, a.err
 	case <-ctx.Done():
-		return fsm.Result{}, &fsm.Error{Reason: typesv1.Reason_REASON_UNAVAILABLE, Message: "the request was given up while it was being stored: " + context.Cause(ctx).Error()}
+		return fsm.Result{}, client.GivenUp(ctx.Err(), false) // it is being stored
 	case <-e.stopped:
 		select {
 		case a := <-j.reply:

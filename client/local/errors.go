@@ -11,8 +11,9 @@ import (
 
 // out makes the error of a caller of the error of a machine.
 func out(err error) error {
-	if err == nil {
-		return nil
+	var given *client.Error
+	if err == nil || errors.As(err, &given) {
+		return err
 	}
 	e := asError(err)
 	if e == errClosed {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/spexio/spex/api"
+	"github.com/spexio/spex/client"
 	"github.com/spexio/spex/fsm"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
@@ -86,6 +87,9 @@ func (e *engine) compareAccepted(ctx context.Context, v fsm.SpecView, list []*ty
 	}
 	found := &struct{ before, after *api.Comparison }{}
 	if !e.beside(ctx, v.Key, func() { found.before, found.after = api.Compare(checker, list) }) {
+		if err := ctx.Err(); err != nil {
+			return nil, nil, client.GivenUp(err, true)
+		}
 		err := fsm.Errorf(typesv1.Reason_REASON_UNAVAILABLE, "the model of %q could not be compared with its specification in time: give more time, or force the acceptance", v.Key.Name)
 		err.NotApplied = true
 		return nil, nil, err

@@ -257,7 +257,7 @@ type compatCase struct {
 	restarts bool
 }
 
-var compatibility = slices.Concat(basicCases, instanceCases, modelCases, timeCases)
+var compatibility = slices.Concat(basicCases, inputCases, instanceCases, modelCases, timeCases)
 
 func TestCompatibility(t *testing.T) {
 	for name, start := range map[string]func(*testing.T) *stand{
