@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 
 	"github.com/spexio/spex/api"
@@ -143,10 +142,14 @@ func (e *engine) GetHistory(_ context.Context, req *spexv1.GetHistoryRequest) (*
 	}
 	if req.PageToken != "" {
 		var incarnation uint64
-		raw, err := base64.RawURLEncoding.DecodeString(req.PageToken)
-		if _, scanned := fmt.Sscanf(string(raw), "%d.%d", &incarnation, &next); err != nil || scanned != nil {
+		place, err := openToken(historyToken, req.PageToken)
+		if err != nil {
+			return nil, out(err)
+		}
+		if _, err := fmt.Sscanf(string(place), "%d.%d", &incarnation, &next); err != nil {
 			return nil, out(badToken())
-		} else if incarnation != v.Incarnation {
+		}
+		if incarnation != v.Incarnation {
 			return nil, out(fsm.Errorf(typesv1.Reason_REASON_INSTANCE_IDENTIFIER_NOT_FOUND, "the instance %q was initialised again between two pages: read its history from the beginning", req.Id))
 		}
 		if !req.NewestFirst {
@@ -160,7 +163,7 @@ func (e *engine) GetHistory(_ context.Context, req *spexv1.GetHistoryRequest) (*
 			return resp, nil
 		}
 		if len(resp.Steps) == int(req.PageSize) {
-			resp.NextPageToken = base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d.%d", v.Incarnation, next))
+			resp.NextPageToken = sealToken(historyToken, fmt.Appendf(nil, "%d.%d", v.Incarnation, next))
 			return resp, nil
 		}
 		resp.Steps = append(resp.Steps, api.Step(s))
@@ -172,19 +175,15 @@ func (e *engine) GetHistory(_ context.Context, req *spexv1.GetHistoryRequest) (*
 	}
 }
 
-func badToken() error {
-	return fsm.Errorf(typesv1.Reason_REASON_INVALID_ARGUMENT, "the page_token is not one that this call gave out: leave it empty to begin")
-}
-
 // ListInstances reads a page of the instances, in the order of their ids. The
 // token is the id to go on after.
 func (e *engine) ListInstances(ctx context.Context, req *spexv1.ListInstancesRequest) (*spexv1.ListInstancesResponse, error) {
 	if err := api.CheckList(req); err != nil {
 		return nil, out(err)
 	}
-	after, err := base64.RawURLEncoding.DecodeString(req.PageToken)
+	after, err := openToken(listToken, req.PageToken)
 	if err != nil {
-		return nil, out(badToken())
+		return nil, out(err)
 	}
 	if err := e.open(); err != nil {
 		return nil, out(err)
@@ -195,7 +194,7 @@ func (e *engine) ListInstances(ctx context.Context, req *spexv1.ListInstancesReq
 		return nil, out(err)
 	}
 	resp := &spexv1.ListInstancesResponse{
-		Reads: []*spexv1.ReadInfo{info}, NextPageToken: nextPage(page), Examined: uint64(page.Examined),
+		Reads: []*spexv1.ReadInfo{info}, NextPageToken: nextPage(listToken, page), Examined: uint64(page.Examined),
 		Unevaluated: uint64(page.Unevaluated), UnevaluatedError: page.Problem,
 	}
 	for _, v := range page.Matched {

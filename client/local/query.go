@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"encoding/base64"
 	"sync"
 	"time"
 
@@ -42,11 +41,11 @@ func (e *engine) examine(ctx context.Context, f filter, after string, limit int)
 	return page, query.Refusal(err)
 }
 
-func nextPage(p query.Page) string {
+func nextPage(kind byte, p query.Page) string {
 	if !p.More {
 		return ""
 	}
-	return base64.RawURLEncoding.EncodeToString([]byte(p.Last))
+	return sealToken(kind, []byte(p.Last))
 }
 
 // DeleteMatching looks at a page of the instances and deletes what matches,
@@ -55,9 +54,9 @@ func (e *engine) DeleteMatching(ctx context.Context, req *spexv1.DeleteMatchingR
 	if err := api.CheckDeleteMatching(req); err != nil {
 		return nil, out(err)
 	}
-	after, err := base64.RawURLEncoding.DecodeString(req.PageToken)
+	after, err := openToken(deletionToken, req.PageToken)
 	if err != nil {
-		return nil, out(badToken())
+		return nil, out(err)
 	}
 	if err := e.open(); err != nil {
 		return nil, out(err)
@@ -67,7 +66,7 @@ func (e *engine) DeleteMatching(ctx context.Context, req *spexv1.DeleteMatchingR
 		return nil, out(err)
 	}
 	resp := &spexv1.DeleteMatchingResponse{
-		Matched: uint64(len(page.Matched)), NextPageToken: nextPage(page), Examined: uint64(page.Examined),
+		Matched: uint64(len(page.Matched)), NextPageToken: nextPage(deletionToken, page), Examined: uint64(page.Examined),
 		Unevaluated: uint64(page.Unevaluated), UnevaluatedError: page.Problem,
 	}
 	if req.DryRun {
