@@ -30,7 +30,8 @@ const (
 // Options configures Open. The zero value is a manager in memory.
 type Options struct {
 	client.ManagerOptions
-	// Dir is where the state is kept; it is created. Empty means in memory.
+	// Dir is where the state is kept: a directory that is empty, or of a manager in
+	// process before. It is created. Empty means in memory.
 	Dir string
 	// JudgeBudget is how long a call waits for its verdict before it answers
 	// VERDICT_PENDING; 0 means DefaultJudgeBudget. The step is stored either way.

@@ -8,6 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"slices"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -65,7 +67,11 @@ func (memory) close() error                                   { return nil }
 const (
 	formatVersion = 1
 	snapshotChunk = 1 << 20
+	// marker is a file that is in every directory before the store is.
+	marker = "SPEX-LOCAL"
 )
+
+var errForeign = errors.New("it is neither empty nor a directory of a Spex manager in process: give an empty one")
 
 // disk keeps everything in one Pebble store.
 type disk struct {
@@ -79,7 +85,8 @@ type disk struct {
 func openDisk(dir string, log *slog.Logger) (_ *disk, err error) {
 	d := &disk{}
 	defer d.recover(&err)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	marked, err := claim(dir)
+	if err != nil {
 		return nil, err
 	}
 	// Taken here, since Pebble leaves a goroutine behind when it does not get it.
@@ -88,9 +95,13 @@ func openDisk(dir string, log *slog.Logger) (_ *disk, err error) {
 	}
 	cache := pebble.NewCache(8 << 20)
 	defer cache.Unref()
-	d.db, err = pebble.Open(dir, &pebble.Options{
-		Cache: cache, FormatMajorVersion: pebble.FormatNewest, MemTableSize: 8 << 20, Logger: logger{log}, Lock: d.lock,
-	})
+	opts := pebble.Options{Cache: cache, FormatMajorVersion: pebble.FormatNewest, MemTableSize: 8 << 20, Logger: logger{log}, Lock: d.lock}
+	if !marked {
+		err = adopt(dir, opts)
+	}
+	if err == nil {
+		d.db, err = pebble.Open(dir, &opts)
+	}
 	if err != nil {
 		return nil, errors.Join(err, d.lock.Close())
 	}
@@ -105,6 +116,52 @@ func openDisk(dir string, log *slog.Logger) (_ *disk, err error) {
 		return nil, errors.Join(err, d.close())
 	}
 	return d, nil
+}
+
+// claim makes sure that a directory is there and may be ours, and leaves a foreign
+// one as it is. One without a marker that has a store may be of an earlier build.
+func claim(dir string) (marked bool, err error) {
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return false, errors.New("it is a file: give a directory")
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return false, err
+	}
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		return false, err
+	}
+	if slices.ContainsFunc(names, func(f os.DirEntry) bool { return f.Name() == marker }) {
+		return true, nil
+	}
+	if len(names) == 0 {
+		return true, mark(dir)
+	}
+	if store, err := pebble.Peek(dir, vfs.Default); err != nil || !store.Exists {
+		return false, errForeign
+	}
+	return false, nil
+}
+
+func mark(dir string) error {
+	return os.WriteFile(filepath.Join(dir, marker), []byte("This is the state of a Spex manager in process, for it alone.\n"), 0o644)
+}
+
+// adopt marks a directory that an earlier build made, which the store in it tells.
+func adopt(dir string, opts pebble.Options) error {
+	opts.ReadOnly = true
+	db, err := pebble.Open(dir, &opts)
+	if err != nil {
+		return err
+	}
+	v, err := (&disk{db: db}).get([]byte{'v'})
+	if err = errors.Join(err, db.Close()); err != nil {
+		return err
+	}
+	if len(v) != 1 {
+		return errForeign
+	}
+	return mark(dir)
 }
 
 // recover makes an error of Pebble giving up in the middle of a call; deferred.
