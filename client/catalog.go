@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
@@ -26,6 +27,9 @@ var errDownloadTooLarge = fmt.Errorf("client: the answer is larger than %d bytes
 // ApplySpecification makes a specification known, or a new version of it when it
 // changed. Calls of Init by this client see it, whichever node they reach.
 func (c *Client) ApplySpecification(ctx context.Context, spec *typesv1.Specification) (*spexv1.ApplySpecificationResponse, error) {
+	if proto.Size(spec) == 0 {
+		return nil, &Error{Code: codes.InvalidArgument, Reason: typesv1.Reason_REASON_INVALID_ARGUMENT, NotApplied: true, Message: "specification is missing"}
+	}
 	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(spec)
 	if err != nil {
 		return nil, fmt.Errorf("client: encode specification: %w", err)

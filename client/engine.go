@@ -134,7 +134,9 @@ func judged[Req any](ctx context.Context, m *inProcess, wait verdictWait, method
 		// The engine waits for the verdict by itself; it gives up only at its budget.
 		for wait.on && resp.GetVerdict() == typesv1.Verdict_VERDICT_PENDING && ctx.Err() == nil {
 			again, err := method(ctx, req)
-			if err != nil {
+			if err != nil && ctx.Err() == nil {
+				return err
+			} else if err != nil {
 				break // the step is stored all the same
 			}
 			resp = again
@@ -194,7 +196,7 @@ func (m *inProcess) DeleteMatching(ctx context.Context, filter DeleteFilter) (De
 	done, err := deleteMatching(ctx, m.opts.Namespace, filter, func(ctx context.Context, req *spexv1.DeleteMatchingRequest) (*spexv1.DeleteMatchingResponse, error) {
 		return ask(ctx, m, m.engine.DeleteMatching, req)
 	})
-	return done, m.opts.Handler.decide(ctx, Event{Operation: "DeleteMatching"}, err)
+	return done, m.opts.Handler.decide(ctx, Event{Operation: "DeleteMatching", Spec: filter.Spec}, err)
 }
 
 func (m *inProcess) Mock(ctx context.Context, spec, id, state string, opts ...MockOption) (*spexv1.StepResponse, error) {

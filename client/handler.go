@@ -8,14 +8,15 @@ import (
 
 // Event is what a Handler is told about one call.
 type Event struct {
-	// Operation is the method: Init, Transition, Delete or Mock. The asynchronous
-	// forms have the name of the other.
+	// Operation is the method: Init, Transition, Delete, DeleteMatching or Mock. The
+	// asynchronous forms have the name of the other.
 	Operation string
 	// Async is set when nobody waits for the call.
 	Async bool
-	// Spec is set for Init and Mock, and from the response for the rest.
+	// Spec is set for Init and Mock, for DeleteMatching if the filter has one, and
+	// from the response for the rest.
 	Spec string
-	// ID is the identifier of the instance.
+	// ID is the identifier of the instance; empty for DeleteMatching.
 	ID string
 	// Action is empty unless the operation is Transition; State is where the step
 	// leads, and empty for an Init into the specification's initial state.

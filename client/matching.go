@@ -103,7 +103,15 @@ func (c *Client) DeleteMatching(ctx context.Context, filter DeleteFilter) (Delet
 			return spexv1.NewInstanceServiceClient(ep.conn).DeleteMatching
 		})
 	})
-	return done, c.opts.Handler.decide(ctx, Event{Operation: "DeleteMatching"}, err)
+	return done, c.opts.Handler.decide(ctx, Event{Operation: "DeleteMatching", Spec: filter.Spec}, err)
+}
+
+// joined joins errors, and returns one alone as it is.
+func joined(errs []error) error {
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	return errors.Join(errs...)
 }
 
 // deleteMatching is DeleteMatching of a manager that can do one page.
@@ -117,7 +125,7 @@ func deleteMatching(ctx context.Context, namespace string, filter DeleteFilter,
 			DryRun: filter.DryRun, PageToken: sum.Next,
 		})
 		if err != nil {
-			return sum, errors.Join(append(missing.errors(), err)...)
+			return sum, joined(append(missing.errors(), err))
 		}
 		missing.add(resp)
 		sum.Matched += resp.GetMatched()
@@ -129,7 +137,7 @@ func deleteMatching(ctx context.Context, namespace string, filter DeleteFilter,
 			filter.Progress(sum)
 		}
 		if sum.Next == "" {
-			return sum, errors.Join(missing.errors()...)
+			return sum, joined(missing.errors())
 		}
 	}
 }

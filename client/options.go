@@ -75,7 +75,7 @@ type Options struct {
 	// DialOptions are applied after the client's own, for credentials, interceptors and the like.
 	DialOptions []grpc.DialOption
 	// Handler is told about every error and every deviation of Init, Transition,
-	// Delete and Mock, and may override what they return; nil means the policy of
+	// Delete, DeleteMatching and Mock, and may override what they return; nil means the policy of
 	// the specification alone.
 	Handler Handler
 	// Async configures InitAsync and TransitionAsync.

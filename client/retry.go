@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 // maxFollows is how often in a row a named leader is asked without a wait, so
@@ -46,6 +47,11 @@ func unary[Req, Resp any](ctx context.Context, c *Client, cl call, req *Req, met
 		// nothing was sent, and nothing can have been applied.
 		var to peer.Peer
 		r, err := method(ep)(ctx, req, grpc.Peer(&to))
+		if m, ok := any(req).(proto.Message); ok && status.Code(err) == codes.Internal {
+			if _, bad := proto.Marshal(m); bad != nil { // a stream was opened, and nothing sent
+				return false, status.Errorf(codes.InvalidArgument, "the request cannot be sent: %v", bad)
+			}
+		}
 		if err != nil {
 			return to.Addr != nil, err
 		}

@@ -97,10 +97,20 @@ var basicCases = []compatCase{
 		b.init("Tree", "t", "ok")
 		b.step("t", "__initialisation__", "s1", "RESERVED_NAME")
 		b.step("t", "a", "__internal__", "RESERVED_NAME")
+		b.step("t", "a", "__initialisation__", "RESERVED_NAME")
 		b.step("t", "", "s1", "INVALID_ARGUMENT")
 		b.step("t", strings.Repeat("a", 300), "s1", "LIMIT_EXCEEDED")
 		b.step("t", "a", "s\x00", "INVALID_ARGUMENT")
 		b.init("Tree", strings.Repeat("i", 600), "LIMIT_EXCEEDED")
+		b.init("Tree", "bad\xff", "INVALID_ARGUMENT")
+		for _, empty := range []*typesv1.Specification{nil, {}} {
+			_, err := b.m.ApplySpecification(testContext(b), empty)
+			b.wantReason(err, typesv1.Reason_REASON_INVALID_ARGUMENT)
+			var e *client.Error
+			if !errors.As(err, &e) || !e.NotApplied {
+				b.Errorf("an empty specification: %v, want one that says that nothing was applied", err)
+			}
+		}
 		b.step("t", "i", "s0", "ok")
 		_, err := b.m.ImportModel(testContext(b), b.spec("Tree"), false, []*typesv1.Transition{{From: "x", Action: "__initialisation__", To: "y"}})
 		b.wantReason(err, typesv1.Reason_REASON_INVALID_ARGUMENT)
@@ -110,6 +120,10 @@ var basicCases = []compatCase{
 		b.load("One", "nil -init-> s0; "+oneEdge)
 		b.init("One", "o", "ok")
 		b.step("o", "i", "s0", "not rejected")
+		b.define("Two", "s0 -i-> s1", nil)
+		b.want("equivalent beside an internal step", b.load("Two", "nil -init-> s0; s0 -tau-> s0; s0 -i-> s1").GetEquivalent(), true)
+		b.define("Three", "s0 -i-> s1", nil)
+		b.want("an internal step instead of i is equivalent", b.load("Three", "nil -init-> s0; s0 -tau-> s1").GetEquivalent(), false)
 	}},
 	{name: "a missing model is refused when the specification says so", run: func(b *bench) {
 		b.define("Strict", oneEdge, func(s *typesv1.Specification) { s.OnMissingModel = typesv1.OnMissingModel_ON_MISSING_MODEL_REJECT })

@@ -70,6 +70,16 @@ var instanceCases = []compatCase{
 		_, err = b.m.DeleteMatching(testContext(b), client.DeleteFilter{Spec: b.spec("Q")})
 		b.want("without an expression", errors.Is(err, client.ErrInvalidArgument), true)
 	}},
+	{name: "what has finished is not stuck", run: func(b *bench) {
+		b.define("Arrow", oneEdge, nil)
+		b.load("Arrow", "nil -init-> s0; "+oneEdge)
+		b.init("Arrow", "finished", "ok")
+		b.step("finished", "a", "s1", "ok")
+		b.init("Arrow", "waits", "ok")
+		b.advance(2 * time.Hour)
+		ids, failed := b.list(client.ListFilter{Spec: b.spec("Arrow"), Stuck: time.Hour})
+		b.want("stuck", say(ids, len(failed)), say([]string{"waits"}, 0))
+	}},
 	{name: "lists of nothing are empty", run: func(b *bench) {
 		ids, failed := b.list(client.ListFilter{Spec: b.spec("Nothing")})
 		b.want("instances", say(len(ids), len(failed)), "0 0")
