@@ -260,10 +260,12 @@ type compatCase struct {
 var compatibility = slices.Concat(basicCases, inputCases, instanceCases, modelCases, timeCases)
 
 func TestCompatibility(t *testing.T) {
+	t.Parallel()
 	for name, start := range map[string]func(*testing.T) *stand{
 		"cluster": onCluster, "memory": func(t *testing.T) *stand { return inProcess(t, "") }, "disk": func(t *testing.T) *stand { return inProcess(t, t.TempDir()) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := start(t)
 			for i, tt := range compatibility {
 				t.Run(tt.name, func(t *testing.T) {

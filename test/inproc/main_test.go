@@ -12,7 +12,7 @@ import (
 // clustersAtOnce is how many tests run at the same time unless -parallel says
 // otherwise: they spend their time waiting for elections and deadlines, not on
 // the processors that Go goes by.
-const clustersAtOnce = "4"
+const clustersAtOnce = "5"
 
 func TestMain(m *testing.M) {
 	flag.Parse()

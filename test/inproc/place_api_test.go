@@ -13,6 +13,7 @@ import (
 // TestPlacementThroughTheAPI does with a client what an operator does: looks at the plan,
 // moves a leader, drains a node and uses it again, adds one, and sends one away.
 func TestPlacementThroughTheAPI(t *testing.T) {
+	t.Parallel()
 	c := Start(t, Options{Shards: 4, Configure: quickPlacement})
 	cl, ctx := c.Client(), testContext(t)
 	idle := func(what string, also func(st *spexv1.GetStatusResponse) bool) {

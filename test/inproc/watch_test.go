@@ -140,6 +140,7 @@ func sealedPingPong(t testing.TB, cl *client.Client, name string) {
 // A watch brings the deviations and the lives of all shards, filtered, and a
 // later one goes on from its cursor without losing or repeating a report.
 func TestWatchBringsReportsOfAllShardsAndResumes(t *testing.T) {
+	t.Parallel()
 	c := Start(t, Options{Shards: 4})
 	cl := c.Client()
 	sealedPingPong(t, cl, "walk")
@@ -211,6 +212,7 @@ func TestWatchBringsReportsOfAllShardsAndResumes(t *testing.T) {
 // The node that leads a shard goes away while a client watches through it, and
 // another while a client watches through a third: every report arrives.
 func TestWatchSurvivesTheLossOfNodes(t *testing.T) {
+	t.Parallel()
 	c := Start(t, Options{Shards: 4, Replicas: 3})
 	cl := c.Client()
 	sealedPingPong(t, cl, "walk")
@@ -256,6 +258,7 @@ func TestWatchSurvivesTheLossOfNodes(t *testing.T) {
 
 // A node without a replica of a shard reads it from those that have one.
 func TestWatchThroughANodeWithoutReplicas(t *testing.T) {
+	t.Parallel()
 	c := Start(t, Options{Nodes: 3, Shards: 3, Replicas: 1})
 	cl := c.Client()
 	sealedPingPong(t, cl, "walk")
@@ -272,6 +275,7 @@ func TestWatchThroughANodeWithoutReplicas(t *testing.T) {
 
 // A watch that comes back after the retention has dropped what it missed is told so.
 func TestWatchTellsWhatTheRetentionDropped(t *testing.T) {
+	t.Parallel()
 	c := Start(t, Options{Nodes: 1, Shards: 1, Replicas: 1, Configure: func(_ int, cfg *transport.ServerConfig) { cfg.Settings.ReportRetention = fsm.MinReportRetention }})
 	cl := c.Client()
 	sealedPingPong(t, cl, "walk")
