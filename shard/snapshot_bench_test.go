@@ -22,16 +22,19 @@ import (
 
 var (
 	snapshotInstances = flag.Int("snapshot-instances", 60_000, "instances of the group of BenchmarkWritesDuringSnapshots")
+	snapshotNodes     = flag.Int("snapshot-nodes", 3, "how many nodes take them at the same time, the leader first")
 	snapshotTurn      = flag.Duration("snapshot-turn", 2*time.Second, "length of its turns with and without snapshots")
 )
 
 // BenchmarkWritesDuringSnapshots measures steps of 16 callers on three nodes with
 // real stores, in turns: one in which nobody takes a snapshot, and one in which
-// every node takes one after another. Run it with -benchtime Nx for N pairs of turns.
+// -snapshot-nodes of them take one after another without a rest. Run it with
+// -benchtime Nx for N pairs of turns.
 func BenchmarkWritesDuringSnapshots(b *testing.B) {
 	ids := []string{"a", "b", "c"}
 	nodes := diskNodes(b, ids, *snapshotInstances)
 	leader := awaitAnyLeader(b, nodes)
+	takers := slices.Concat([]*Group{leader}, slices.DeleteFunc(slices.Clone(nodes), func(g *Group) bool { return g == leader }))[:*snapshotNodes]
 	var during atomic.Bool
 	var stop atomic.Bool
 	var mu sync.Mutex // guards took
@@ -63,7 +66,7 @@ func BenchmarkWritesDuringSnapshots(b *testing.B) {
 		time.Sleep(*snapshotTurn)
 		during.Store(true)
 		end := time.Now().Add(*snapshotTurn)
-		for _, g := range nodes {
+		for _, g := range takers {
 			work.Go(func() {
 				for time.Now().Before(end) {
 					if err := g.Snapshot(context.Background()); err != nil {
