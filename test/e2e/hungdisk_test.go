@@ -15,9 +15,7 @@ import (
 // other leaders before the store's deadline of 10 s is over, and then the process ends
 // with status 3. The point lies behind the guard that watches over writes.
 func TestHungDisk(t *testing.T) {
-	if testing.Short() {
-		return
-	}
+	long(t)
 	s := newServers(t, 3, "--shards", "3")
 	w := window{name: "store/logs-write", action: "sleep:40s", hit: at(500)}
 	v := w.arm(t, s, 0)
