@@ -16,7 +16,7 @@ import (
 // with status 3. The point lies behind the guard that watches over writes.
 func TestHungDisk(t *testing.T) {
 	long(t)
-	s := newServers(t, 3, "--shards", "3")
+	s := newServers(t, 3, "--shards", "1")
 	w := window{name: "store/logs-write", action: "sleep:40s", hit: at(500)}
 	v := w.arm(t, s, 0)
 	for _, nd := range s.nodes {
@@ -26,6 +26,8 @@ func TestHungDisk(t *testing.T) {
 		s.awaitReady(nd, 60*time.Second)
 	}
 	applyText(t, s, walkSpec(0))
+	// The write that hangs is of this shard then, and its leader's.
+	s.spex("cluster", "transfer", "1", v.node.name)
 	load := startWalkers(s.dial(), 6, 1)
 	defer load.stop()
 	marker := filepath.Join(v.markers, failpoint.MarkerFile(w.name))
