@@ -80,7 +80,7 @@ func TestHungDisk(t *testing.T) {
 	s.start(v.node)
 	s.awaitReady(v.node, 60*time.Second)
 	s.spex("model", "seal", "walk")
-	load.await(t, 400, 30*time.Second)
+	load.await(t, 3000, 60*time.Second)
 	load.end(t)
 	load.check(t)
 	s.awaitAgreement(30 * time.Second)
