@@ -80,14 +80,29 @@ func newestVersions(ctx context.Context, c *client.Client) map[string]uint64 {
 	return newest
 }
 
+// specLookup bounds the look for specifications whose names only make a warning.
+const specLookup = 2 * time.Second
+
 // warnUnknownSpec says so when nothing was found for want of the specification
 // that was asked for, which is what a typing error looks like.
 func (a *app) warnUnknownSpec(ctx context.Context, c *client.Client, name string) {
-	if name == "" {
+	if name != "" {
+		a.warnUnknownSpecs(ctx, c, []string{name})
+	}
+}
+
+// warnUnknownSpecs is warnUnknownSpec for several.
+func (a *app) warnUnknownSpecs(ctx context.Context, c *client.Client, names []string) {
+	if len(names) == 0 {
 		return
 	}
-	if newest := newestVersions(ctx, c); newest != nil && newest[name] == 0 {
-		a.warnf("there is no specification %q in the namespace %q: see 'spex spec list' and --namespace", name, a.namespace())
+	ctx, cancel := context.WithTimeout(ctx, specLookup)
+	defer cancel()
+	newest := newestVersions(ctx, c)
+	for _, name := range names {
+		if newest != nil && newest[name] == 0 {
+			a.warnf("there is no specification %q in the namespace %q: see 'spex spec list' and --namespace", name, a.namespace())
+		}
 	}
 }
 

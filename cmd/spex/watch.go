@@ -54,12 +54,15 @@ func newWatchCommand(a *app) *cobra.Command {
 				return err
 			}
 			return a.withQuietClient(cmd.Context(), max(a.opts.timeout/3, minAttempt), func(c *client.Client) error {
+				if !f.allNamespaces {
+					a.warnUnknownSpecs(cmd.Context(), c, f.specs)
+				}
 				return a.watch(cmd.Context(), c, opts, f.limit)
 			})
 		},
 	}
 	cmd.Flags().StringArrayVar(&f.specs, "spec", nil, "only reports about this specification, repeatable")
-	cmd.Flags().StringArrayVar(&f.kinds, "kind", nil, "only reports of this `kind`, repeatable: "+strings.Join(kindNames(), ", "))
+	cmd.Flags().StringSliceVar(&f.kinds, "kind", nil, "only reports of this `kind`, repeatable or with commas: "+strings.Join(kindNames(), ", "))
 	cmd.Flags().BoolVar(&f.allNamespaces, "all-namespaces", false, "reports of all namespaces")
 	cmd.Flags().StringVar(&f.from, "from", "now", "where to begin: now, oldest, or the `cursor` of an earlier report")
 	cmd.Flags().IntVar(&f.limit, "limit", 0, "end after so many reports that are shown; 0 means never")

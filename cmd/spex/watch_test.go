@@ -50,6 +50,7 @@ func startFakeWatch(t *testing.T, responses ...*spexv1.WatchResponse) (*fakeWatc
 	}
 	srv := grpc.NewServer()
 	spexv1.RegisterWatchServiceServer(srv, f)
+	spexv1.RegisterSpecificationServiceServer(srv, onlyOrders{})
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(lis) }()
 	t.Cleanup(func() {
@@ -182,6 +183,29 @@ func TestWatchShowsAChangeOfAModelOnce(t *testing.T) {
 }
 
 // An interrupt is how a watch ends; it says where to go on.
+// onlyOrders knows one specification.
+type onlyOrders struct {
+	spexv1.UnimplementedSpecificationServiceServer
+}
+
+func (onlyOrders) ListSpecifications(context.Context, *spexv1.ListSpecificationsRequest) (*spexv1.ListSpecificationsResponse, error) {
+	return &spexv1.ListSpecificationsResponse{Specifications: []*spexv1.SpecificationInfo{{Name: "orders", Version: 1}}}, nil
+}
+
+// TestWatchOfAnUnknownSpecification: who waits for reports of a misspelt name is told so.
+func TestWatchOfAnUnknownSpecification(t *testing.T) {
+	f, addr := startFakeWatch(t, watchedReports()...)
+	status, _, errs := runWatch(context.Background(), addr, "--limit", "1", "--spec", "orders", "--spec", "odrers", "--kind", "deviation,timeout")
+	if status != exitOK || strings.Count(errs, "there is no specification") != 1 || !strings.Contains(errs, `"odrers"`) {
+		t.Errorf("status %d, stderr %s", status, errs)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.asked.GetKinds()) != 2 {
+		t.Errorf("kinds %v", f.asked.GetKinds())
+	}
+}
+
 func TestWatchInterrupted(t *testing.T) {
 	_, addr := startFakeWatch(t, &spexv1.WatchResponse{Cursor: "here"})
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
