@@ -79,6 +79,8 @@ type GossipConfig struct {
 	// Timings are the paces; the zero value means LANTimings.
 	Timings GossipTimings
 	Logger  *slog.Logger
+	// Hints are spread, and taken in; nil means that this node has none to tell.
+	Hints *LeaderHints
 	// Jitter spreads a pause; nil means within a quarter either way.
 	Jitter func(time.Duration) time.Duration
 	// Transport replaces the network; test-only.
@@ -130,6 +132,9 @@ func StartGossip(cfg GossipConfig) (*Gossip, error) {
 	}
 	if cfg.Jitter == nil {
 		cfg.Jitter = quarterJitter
+	}
+	if cfg.Hints == nil {
+		cfg.Hints = NewLeaderHints()
 	}
 	if cfg.Timings == (GossipTimings{}) {
 		cfg.Timings = LANTimings()

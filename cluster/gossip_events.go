@@ -33,12 +33,25 @@ func (c gossipCallbacks) NodeMeta(limit int) []byte {
 	return meta
 }
 
-// NotifyMsg, GetBroadcasts, LocalState and MergeRemoteState are unused: gossip
-// carries who is there, and nothing else.
-func (gossipCallbacks) NotifyMsg([]byte)                {}
-func (gossipCallbacks) GetBroadcasts(_, _ int) [][]byte { return nil }
-func (gossipCallbacks) LocalState(bool) []byte          { return nil }
-func (gossipCallbacks) MergeRemoteState([]byte, bool)   {}
+// NotifyMsg takes in a hint of a leader, all that is sent beside who is there.
+func (c gossipCallbacks) NotifyMsg(message []byte) {
+	known := func(nodeID string) bool {
+		_, ok := c.g.Member(nodeID)
+		return ok
+	}
+	if err := c.g.cfg.Hints.hear(message, known); err != nil {
+		c.g.log.Debug("a message of gossip was not understood", "error", err)
+	}
+}
+
+// GetBroadcasts gives hints of leaders the room that who is there leaves in a packet.
+func (c gossipCallbacks) GetBroadcasts(overhead, limit int) [][]byte {
+	return c.g.cfg.Hints.queue.GetBroadcasts(overhead, limit)
+}
+
+// LocalState and MergeRemoteState are unused: who has missed a hint asks.
+func (gossipCallbacks) LocalState(bool) []byte        { return nil }
+func (gossipCallbacks) MergeRemoteState([]byte, bool) {}
 
 // NotifyAlive refuses nodes of another cluster, so that address reuse cannot
 // merge two gossip pools for good.
@@ -131,6 +144,7 @@ func (g *Gossip) rebuildLocked() {
 	}
 	slices.SortFunc(v.members, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
 	g.view.Store(v)
+	g.cfg.Hints.nodes.Store(int32(len(v.members)))
 	for ch := range g.subs {
 		select {
 		case ch <- struct{}{}:

@@ -40,8 +40,9 @@ type NodeConfig struct {
 	// Deliver lost leaders are found by Raft's timers alone.
 	Deliver func(ctx context.Context, group uint32, message any) (any, error)
 	Gone    func(ctx context.Context, nodeID string) bool
-	// Members tells what gossip knows; nil when the node is alone.
+	// Members tells what gossip knows, and Hints is what it spreads; nil when the node is alone.
 	Members func() []Member
+	Hints   *LeaderHints
 	Timing  shard.Timing
 	// Placement is how fast replicas are moved while this node leads the catalog.
 	Placement PlacementTiming
@@ -91,6 +92,9 @@ func (c *NodeConfig) defaults() {
 	}
 	if c.Members == nil {
 		c.Members = func() []Member { return nil }
+	}
+	if c.Hints == nil {
+		c.Hints = NewLeaderHints()
 	}
 	if c.OnRemoved == nil {
 		c.OnRemoved = func(error) {}

@@ -165,13 +165,14 @@ func (r *reach) look(ctx context.Context, group uint32) error {
 	return fmt.Errorf("this node is cut off: of the %d replicas of %s it reaches %d, itself included, which are no majority", len(voters), name, answered)
 }
 
-// successor returns another leader than the one that is being asked, as soon as it
-// says that it leads, "" when ctx ends first. A router without a replica
+// successor returns another leader than the one that is being asked, as soon as a new
+// hint names it or it says itself that it leads, "" when ctx ends first. A router without a replica
 // of the group has nobody else to tell it that the leader hangs or was cut off.
 func (r *reach) successor(ctx context.Context, group uint32, asked string) string {
+	heard := r.node.cfg.Hints.Of(group).Term
 	for {
-		if sleep(ctx, r.tenths(lookPatience)) != nil {
-			return ""
+		if leader := r.node.router.pause(ctx, group, asked, heard, r.tenths(lookPatience)); leader != "" || ctx.Err() != nil {
+			return leader
 		}
 		voters, _ := r.voters(group)
 		if leader, _ := r.ask(ctx, group, voters); leader != "" && leader != asked {

@@ -28,6 +28,7 @@ type reachGroup struct {
 
 func (g *reachGroup) Leader() (string, bool)        { return g.leader, g.leader != "" }
 func (g *reachGroup) Members() (voters, _ []string) { return g.voters, nil }
+func (g *reachGroup) Changes() <-chan struct{}      { return nil }
 
 type reachGroups struct {
 	groups

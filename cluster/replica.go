@@ -297,6 +297,7 @@ func (r *replica) leadership(ctx context.Context) {
 // lead starts the work of one term and returns what ends it and waits for it.
 func (r *replica) lead(ctx context.Context, term uint64) (end func()) {
 	r.log.Info("this node leads the shard", "term", term)
+	r.node.cfg.Hints.Tell(LeaderHint{Shard: r.id, Term: term, Leader: r.node.cfg.Self.GetId()})
 	ctx, cancel := context.WithCancel(ctx)
 	var work sync.WaitGroup
 	for _, f := range []func(context.Context){r.judgeLoop, r.syncLoop, r.timers.run, r.markFormed} {

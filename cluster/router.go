@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -26,14 +27,20 @@ type router struct {
 	node  *Node
 	reach *reach
 
-	mu sync.Mutex // guards hints
-	// hints holds the last known leader of groups that have no replica here, and
-	// what other nodes said about the rest.
-	hints map[uint32]string
+	mu sync.Mutex // guards learned
+	// learned has what other nodes answered about the leaders of groups.
+	learned map[uint32]learned
+}
+
+// learned is whom an answer named as leader, nobody if it is "", and the term of the
+// newest hint before it: a later one counts for more.
+type learned struct {
+	leader string
+	term   uint64
 }
 
 func newRouter(n *Node) *router {
-	return &router{node: n, reach: &reach{node: n, looks: map[uint32]*reachLook{}}, hints: map[uint32]string{}}
+	return &router{node: n, reach: &reach{node: n, looks: map[uint32]*reachLook{}}, learned: map[uint32]learned{}}
 }
 
 // shardOf returns the shard that an identifier belongs to.
@@ -73,7 +80,7 @@ func (r *router) toLeader(ctx context.Context, group uint32, what effect, f func
 		if target == "" {
 			target = r.candidate(group, attempt)
 		}
-		asked := target
+		asked, heard := target, r.node.cfg.Hints.Of(group).Term
 		if target != "" {
 			err := r.attempt(ctx, group, target, what, f)
 			if err == nil {
@@ -91,7 +98,7 @@ func (r *router) toLeader(ctx context.Context, group uint32, what effect, f func
 				return e
 			}
 			last = err
-			r.learn(group, e.LeaderID)
+			r.learn(group, e.LeaderID, heard)
 			if e.LeaderID != "" && e.LeaderID != target {
 				target = e.LeaderID
 				if attempt < 3 {
@@ -104,7 +111,7 @@ func (r *router) toLeader(ctx context.Context, group uint32, what effect, f func
 		if ctx.Err() != nil {
 			return r.exhausted(ctx, group, last, certain)
 		}
-		found := r.pause(ctx, group, asked, pause/2+r.node.cfg.jitter(pause/2))
+		found := r.pause(ctx, group, asked, heard, pause/2+r.node.cfg.jitter(pause/2))
 		if ctx.Err() != nil {
 			return r.exhausted(ctx, group, last, certain)
 		}
@@ -114,13 +121,17 @@ func (r *router) toLeader(ctx context.Context, group uint32, what effect, f func
 	}
 }
 
-// pause waits for d, or until the replica here knows of a leader other than the
-// one that was asked, which it returns.
-func (r *router) pause(ctx context.Context, group uint32, asked string, d time.Duration) string {
+// pause waits for d, or until the replica here, or a hint of a later term than heard,
+// knows of a leader other than the one that was asked, which it returns.
+func (r *router) pause(ctx context.Context, group uint32, asked string, heard uint64, d time.Duration) string {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	for {
 		var changed <-chan struct{}
+		hinted := r.node.cfg.Hints.changes.Changed()
+		if leader := r.laterHint(group, heard); leader != "" && leader != asked {
+			return leader
+		}
 		if g, here := r.node.host.Get(group); here {
 			changed = g.Changes()
 			if leader, known := g.Leader(); known && leader != asked {
@@ -129,6 +140,7 @@ func (r *router) pause(ctx context.Context, group uint32, asked string, d time.D
 		}
 		select {
 		case <-changed:
+		case <-hinted:
 		case <-timer.C:
 			return ""
 		case <-ctx.Done():
@@ -230,18 +242,24 @@ func (r *router) exhausted(ctx context.Context, group uint32, last error, certai
 	return e
 }
 
-func (r *router) learn(group uint32, leader string) {
+// learn takes down what an answer says; heard is the term of the newest hint before it
+// was asked for.
+func (r *router) learn(group uint32, leader string, heard uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if leader == "" {
-		delete(r.hints, group)
-	} else {
-		r.hints[group] = leader
+	r.learned[group] = learned{leader, heard}
+}
+
+// laterHint is the leader that a hint of a later term than the given one names, or "".
+func (r *router) laterHint(group uint32, term uint64) string {
+	if hint := r.node.cfg.Hints.Of(group); hint.Term > term {
+		return hint.Leader
 	}
+	return ""
 }
 
 // candidate names a node to ask: what the replica here knows, then what others
-// said, then the replicas in turn.
+// said, by answers or hints, then the replicas in turn.
 func (r *router) candidate(group uint32, attempt int) string {
 	if attempt < 4 || attempt%2 == 0 {
 		if g, ok := r.node.host.Get(group); ok {
@@ -250,10 +268,10 @@ func (r *router) candidate(group uint32, attempt int) string {
 			}
 		}
 		r.mu.Lock()
-		hint := r.hints[group]
+		said := r.learned[group]
 		r.mu.Unlock()
-		if hint != "" {
-			return hint
+		if leader := cmp.Or(r.laterHint(group, said.term), said.leader); leader != "" {
+			return leader
 		}
 	}
 	var replicas []string

@@ -26,6 +26,7 @@ type Server struct {
 	log      *slog.Logger
 	identity *cluster.Identity
 	gossip   *cluster.Gossip
+	hints    *cluster.LeaderHints
 	book     *cluster.AddressBook
 	boot     *cluster.Bootstrap
 	net      *PeerNet
@@ -78,7 +79,7 @@ func StartServer(cfg ServerConfig) (*Server, error) {
 	if cfg.OnFatal == nil {
 		cfg.OnFatal = func(err error) { panic(err) }
 	}
-	s := &Server{cfg: cfg, lifecycle: NewLifecycle(), gate: &gate{}, ready: make(chan struct{}), failed: make(chan struct{})}
+	s := &Server{cfg: cfg, lifecycle: NewLifecycle(), gate: &gate{}, hints: cluster.NewLeaderHints(), ready: make(chan struct{}), failed: make(chan struct{})}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	if err := s.start(); err != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -114,7 +115,7 @@ func (s *Server) start() (err error) {
 	if cfg.Gossip != "" {
 		s.openBook()
 		s.gossip, err = cluster.StartGossip(cluster.GossipConfig{
-			ClusterName: cfg.ClusterName, Self: s.self, Bind: cfg.Gossip, Advertise: cfg.GossipAdvertise, Seeds: cfg.Join, Remembered: s.book.Addresses, Timings: cfg.GossipTimings, Logger: s.log,
+			ClusterName: cfg.ClusterName, Self: s.self, Bind: cfg.Gossip, Advertise: cfg.GossipAdvertise, Seeds: cfg.Join, Remembered: s.book.Addresses, Hints: s.hints, Timings: cfg.GossipTimings, Logger: s.log,
 		})
 		if err != nil {
 			return fmt.Errorf("--gossip %s: %w", cfg.Gossip, err)
@@ -202,7 +203,7 @@ func (s *Server) run() error {
 	// Raft messages carry the cluster id from the first one on.
 	s.setClusterID(outcome.ClusterID)
 	node, err := cluster.OpenNode(cluster.NodeConfig{
-		Self: s.self.Node(), Version: s.cfg.Version, Store: st, Peers: s.net.Peers(), Members: s.members, Timing: s.cfg.Timing, Logger: s.log,
+		Self: s.self.Node(), Version: s.cfg.Version, Store: st, Peers: s.net.Peers(), Members: s.members, Hints: s.hints, Timing: s.cfg.Timing, Logger: s.log,
 		Deliver: s.net.Deliver, Gone: s.net.Gone,
 		Attach: s.attach, RouteBudget: s.cfg.RouteBudget, JudgeBudget: s.cfg.JudgeBudget, BeforeJudge: s.cfg.Hooks.Judge, Now: s.cfg.Hooks.Now, BeforeDeadlines: s.cfg.Hooks.Deadlines,
 		BeforeDelete: s.cfg.Hooks.Delete, Space: space, Placement: s.cfg.Placement, OnRemoved: s.failWith, OnStuck: s.failWith,

@@ -228,6 +228,10 @@ func (c *Cluster) Kill(node int) {
 // Partition lets nodes talk only within their group; nodes in no group are alone.
 func (c *Cluster) Partition(groups ...[]int) { c.net.divide(len(c.dirs), groups) }
 
+// Silence pulls a node's cable for good: its connections to other nodes carry nothing
+// any more, and do not break.
+func (c *Cluster) Silence(node int) { c.net.silence(node) }
+
 // Heal ends a partition.
 func (c *Cluster) Heal() {
 	all := make([]int, len(c.dirs))

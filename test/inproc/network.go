@@ -18,8 +18,10 @@ type network struct {
 	// owner tells which node listens on a peer address.
 	owner map[string]int
 	// cut holds the ordered pairs of nodes that cannot talk.
-	cut   map[link]bool
-	conns map[*peerConn]struct{}
+	cut map[link]bool
+	// silent holds the nodes whose connections carry nothing and do not break.
+	silent map[int]bool
+	conns  map[*peerConn]struct{}
 }
 
 type link struct{ from, to int }
@@ -32,7 +34,7 @@ type peerConn struct {
 }
 
 func newNetwork() *network {
-	return &network{owner: map[string]int{}, cut: map[link]bool{}, conns: map[*peerConn]struct{}{}}
+	return &network{owner: map[string]int{}, cut: map[link]bool{}, silent: map[int]bool{}, conns: map[*peerConn]struct{}{}}
 }
 
 // listens notes where a node takes connections from its peers.
@@ -47,8 +49,12 @@ func (n *network) dialer(from int) func(context.Context, string) (net.Conn, erro
 	return func(ctx context.Context, address string) (net.Conn, error) {
 		n.mu.Lock()
 		to, known := n.owner[address]
-		refused := known && n.cut[link{from, to}]
+		refused, silent := known && n.cut[link{from, to}], known && (n.silent[from] || n.silent[to])
 		n.mu.Unlock()
+		if silent {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
 		if refused {
 			return nil, errCut
 		}
@@ -66,6 +72,39 @@ func (n *network) dialer(from int) func(context.Context, string) (net.Conn, erro
 		n.conns[c] = struct{}{}
 		return c, nil
 	}
+}
+
+// silence has the connections from and to a node, those that there are and those to
+// come, carry nothing any more, for good, and break by nothing but deadlines: as if the
+// cable had been pulled.
+func (n *network) silence(node int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.silent[node] = true
+}
+
+func (c *peerConn) silenced() bool {
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	return c.net.silent[c.from] || c.net.silent[c.to]
+}
+
+// Read drops what comes over a silenced connection.
+func (c *peerConn) Read(b []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(b)
+		if err != nil || !c.silenced() {
+			return n, err
+		}
+	}
+}
+
+// Write drops what is to go over a silenced connection.
+func (c *peerConn) Write(b []byte) (int, error) {
+	if c.silenced() {
+		return len(b), nil
+	}
+	return c.Conn.Write(b)
 }
 
 // Close takes the connection out of the network.

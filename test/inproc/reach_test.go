@@ -2,6 +2,7 @@ package inproc
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,4 +61,44 @@ func TestCutOffNodeRefusesSoon(t *testing.T) {
 		_, d := call("cut-a")
 		return d == nil
 	})
+}
+
+// TestALeaderHintComesInTime: a request that a node without a replica has sent to a
+// leader that is not heard any more goes to its successor as soon as gossip names it. With this
+// route budget the replicas would be asked who leads after a minute.
+func TestALeaderHintComesInTime(t *testing.T) {
+	t.Parallel()
+	c := Start(t, Options{Nodes: 4, Shards: 4, Configure: func(_ int, cfg *transport.ServerConfig) { cfg.RouteBudget = 10 * time.Minute }})
+	const ask = 3
+	cl := c.Client(ask)
+	apply(t, cl, pingPong("hint"))
+	self := c.Server(ask).NodeID()
+	var elsewhere *spexv1.ShardStatus
+	for _, sh := range c.Status(ask).GetShards() {
+		if !slices.ContainsFunc(sh.GetReplicas(), func(r *spexv1.ReplicaStatus) bool { return r.GetNodeId() == self }) {
+			elsewhere = sh
+		}
+	}
+	if elsewhere == nil {
+		t.Fatalf("node %d has a replica of every shard", ask)
+	}
+	id := inShard(t, 4, elsewhere.GetId(), "hint", 0)
+	mustInit(t, cl, "hint", id)
+	leader := c.Leader(ask, elsewhere.GetId())
+	c.Silence(leader)
+	// The client repeats nothing: there is one request, and it waits for its answer.
+	answered := make(chan error, 1)
+	go func() {
+		_, err := spexv1.NewInstanceServiceClient(raw(t, c, ask)).GetInstance(testContext(t), &spexv1.GetInstanceRequest{Id: id})
+		answered <- err
+	}()
+	Eventually(t, "another leader", func() bool { return c.Leader((leader+1)%3, elsewhere.GetId()) != leader })
+	elected := time.Now()
+	if err := <-answered; err != nil {
+		t.Fatal(err)
+	}
+	// The connection to the old leader is given up after ten seconds and more.
+	if took := time.Since(elected); took > 5*time.Second {
+		t.Errorf("the answer came %v after there was another leader", took)
+	}
 }
