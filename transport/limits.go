@@ -19,6 +19,12 @@ const (
 	MaxAppendEntries = shard.MaxAppendEntries
 	// MaxSnapshotChunkBytes bounds the data of one message of a snapshot.
 	MaxSnapshotChunkBytes = 4 * MaxEntryBytes
+	// DefaultCopyRate is what a server sends as snapshots in a second, in bytes: half
+	// of a link of 1 Gbit/s, so that the other half is left for clients.
+	DefaultCopyRate = 64 << 20
+	// MinCopyRate is the lowest limit, in bytes a second. With less, a shard of some
+	// size could write faster than its copy grows.
+	MinCopyRate = 1 << 20
 	// MaxPeerMessageBytes bounds every message between nodes: a full
 	// AppendEntries with room for the headers of its entries.
 	MaxPeerMessageBytes = MaxAppendEntries*MaxEntryBytes + 4*MaxEntryBytes

@@ -36,6 +36,9 @@ type NetConfig struct {
 	Resolver cluster.Resolver
 	// Timing holds the deadlines; the zero value means the defaults.
 	Timing Timing
+	// CopyRate limits what this node sends as snapshots, of all groups together, in
+	// bytes a second: at least MinCopyRate, or 0 for no limit.
+	CopyRate int64
 	// Credentials protect the connections that this node opens; nil means none.
 	Credentials credentials.TransportCredentials
 	// Dial opens a connection to a peer address; nil means TCP.
@@ -53,6 +56,7 @@ type PeerNet struct {
 	cfg    NetConfig
 	timing Timing
 	log    *slog.Logger
+	copies *copies
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 
@@ -100,6 +104,8 @@ func NewPeerNet(cfg NetConfig) (*PeerNet, error) {
 		return nil, errors.New("peer network: ClusterID is nil; give a function that returns the id of the cluster")
 	case cfg.Resolver == nil:
 		return nil, errors.New("peer network: Resolver is nil; without it no peer can be reached")
+	case cfg.CopyRate != 0 && cfg.CopyRate < MinCopyRate:
+		return nil, fmt.Errorf("peer network: CopyRate is %d bytes a second; it must be at least %d, or 0 for no limit", cfg.CopyRate, MinCopyRate)
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -115,6 +121,7 @@ func NewPeerNet(cfg NetConfig) (*PeerNet, error) {
 		conns: map[string]peerConn{}, groups: map[uint32]*RaftTransport{}, looks: map[string]*look{}, warned: map[string]time.Time{},
 		contacts: map[string]contact{},
 	}
+	n.copies = newCopies(cfg.CopyRate, n.timing.SnapshotProgress)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	return n, nil
 }

@@ -264,6 +264,8 @@ func TestNetConfigIsChecked(t *testing.T) {
 		{NetConfig{ClusterID: cluster, Resolver: &peerMesh{}}, "NodeID"},
 		{NetConfig{NodeID: id, Resolver: &peerMesh{}}, "ClusterID"},
 		{NetConfig{NodeID: id, ClusterID: cluster}, "Resolver"},
+		{NetConfig{NodeID: id, ClusterID: cluster, Resolver: &peerMesh{}, CopyRate: MinCopyRate - 1}, "CopyRate"},
+		{NetConfig{NodeID: id, ClusterID: cluster, Resolver: &peerMesh{}, CopyRate: -1}, "CopyRate"},
 	} {
 		if _, err := NewPeerNet(tt.cfg); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("got %v, want an error about %s", err, tt.want)

@@ -19,7 +19,8 @@ import (
 // InstallSnapshot sends a snapshot of args.Size bytes in chunks. Each chunk has
 // a deadline of its own, Timing.SnapshotProgress, so that the whole may take as
 // long as it needs while the receiver keeps up; so has the installation after
-// the last one. A read of data that blocks is not interrupted.
+// the last one. The waits for NetConfig.CopyRate are short beside that, and end with
+// the transport. A read of data that blocks is not interrupted.
 func (t *RaftTransport) InstallSnapshot(_ raft.ServerID, to raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
 	if t.ctx.Err() != nil {
 		return raft.ErrTransportShutdown
@@ -73,14 +74,8 @@ func (t *RaftTransport) streamSnapshot(ctx context.Context, watch *time.Timer, c
 	}
 	first := &peerv1.InstallSnapshotChunk_Request{Request: raftInstallToProto(args, t.net.target(t.group, string(to)))}
 	ended, err := send(&peerv1.InstallSnapshotChunk{Content: first})
-	for left := args.Size; err == nil && !ended && left > 0; {
-		// Each chunk gets a buffer of its own: a message may still be read after Send.
-		buf := make([]byte, min(left, MaxSnapshotChunkBytes))
-		if n, err := io.ReadFull(data, buf); err != nil {
-			return nil, localError("reading the snapshot, %d bytes before its end: %w", left-int64(n), err)
-		}
-		left -= int64(len(buf))
-		ended, err = send(&peerv1.InstallSnapshotChunk{Content: &peerv1.InstallSnapshotChunk_Data{Data: buf}})
+	if err == nil && !ended {
+		ended, err = t.sendData(ctx, watch, send, args.Size, data)
 	}
 	if err != nil {
 		return nil, err
@@ -92,6 +87,31 @@ func (t *RaftTransport) streamSnapshot(ctx context.Context, watch *time.Timer, c
 	}
 	watch.Reset(t.net.timing.SnapshotInstall)
 	return stream.CloseAndRecv()
+}
+
+// sendData sends size bytes of data, as fast as the copies of the node may, until
+// the receiver has ended the stream.
+func (t *RaftTransport) sendData(ctx context.Context, watch *time.Timer, send func(*peerv1.InstallSnapshotChunk) (bool, error),
+	size int64, data io.Reader,
+) (ended bool, err error) {
+	defer t.net.copies.begin()()
+	for left := size; left > 0; {
+		watch.Reset(t.net.timing.SnapshotProgress)
+		n, err := t.net.copies.next(ctx, left)
+		if err != nil {
+			return false, err
+		}
+		// Each chunk gets a buffer of its own: a message may still be read after Send.
+		buf := make([]byte, n)
+		if n, err := io.ReadFull(data, buf); err != nil {
+			return false, localError("reading the snapshot, %d bytes before its end: %w", left-int64(n), err)
+		}
+		left -= n
+		if ended, err := send(&peerv1.InstallSnapshotChunk{Content: &peerv1.InstallSnapshotChunk_Data{Data: buf}}); ended || err != nil {
+			return ended, err
+		}
+	}
+	return false, nil
 }
 
 // localError is a failure on this side of the stream.

@@ -122,7 +122,7 @@ func (s *Server) start() (err error) {
 		}
 		membership = s.gossip
 	}
-	if s.net, err = NewPeerNet(NetConfig{NodeID: s.self.ID, Address: s.self.PeerAddress, ClusterID: s.currentClusterID, Resolver: resolver{s}, Timing: peerTiming(cfg.Timing), Dial: cfg.Hooks.Dial, Logger: s.log}); err != nil {
+	if s.net, err = NewPeerNet(NetConfig{NodeID: s.self.ID, Address: s.self.PeerAddress, ClusterID: s.currentClusterID, Resolver: resolver{s}, Timing: peerTiming(cfg.Timing), CopyRate: cfg.CopyRate, Dial: cfg.Hooks.Dial, Logger: s.log}); err != nil {
 		return err
 	}
 	s.boot, err = cluster.NewBootstrap(s.identity, cluster.BootstrapConfig{

@@ -44,6 +44,8 @@ type ServerConfig struct {
 	GossipTimings cluster.GossipTimings
 	// Placement: see cluster.NodeConfig.
 	Placement cluster.PlacementTiming
+	// CopyRate: see NetConfig.
+	CopyRate int64
 	// DeadAfter is how long a node of a new cluster is silent before its replicas
 	// are replaced; 0 means fsm.DefaultDeadAfter.
 	DeadAfter time.Duration

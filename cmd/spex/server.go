@@ -46,6 +46,8 @@ type serverOptions struct {
 	space     cluster.SpaceLimits
 	deadAfter time.Duration
 	stabilise time.Duration
+	moves     int
+	copyRate  byteSize
 	log       logOptions
 }
 
@@ -105,6 +107,9 @@ when the storage has failed: the node then has to be looked at.`,
 	f.Float64Var(&o.space.Stop, "space-stop", space.Stop, "`percent` of the disk: with less free, the node stops its shards")
 	f.DurationVar(&o.deadAfter, "dead-after", cluster.DefaultDeadAfter, "`time` of silence after which a new cluster replaces the replicas of a node; with less than a restart takes, each restart copies data")
 	f.DurationVar(&o.stabilise, "stabilise", cluster.DefaultStabilise, "`time` for which a new replica has to keep up before it gets a vote")
+	f.IntVar(&o.moves, "moves", cluster.DefaultPlaceConcurrent, "`number` of shards of which replicas are moved at the same time")
+	o.copyRate = transport.DefaultCopyRate
+	f.Var(&o.copyRate, "copy-rate", "`bytes` a second of snapshots that this node sends to others, of all shards together; 0: no limit")
 	o.log.flags(cmd)
 	return cmd
 }
@@ -157,6 +162,11 @@ func (o *serverOptions) validate() error {
 		return usagef("--dead-after %s: use %s to %s", o.deadAfter, cluster.MinDeadAfter, cluster.MaxDeadAfter)
 	case o.stabilise < time.Millisecond || o.stabilise > time.Hour:
 		return usagef("--stabilise %s: use 1ms to 1h", o.stabilise)
+	case o.moves < 1 || o.moves > ring.MaxShards:
+		return usagef("--moves %d: use 1 to %d", o.moves, ring.MaxShards)
+	case o.copyRate != 0 && o.copyRate < transport.MinCopyRate:
+		least := byteSize(transport.MinCopyRate)
+		return usagef("--copy-rate %s: use at least %s, or 0 for no limit", &o.copyRate, &least)
 	case o.replicas < 1 || o.replicas > ring.MaxMembers:
 		return usagef("--replicas %d: use 1 to %d; 3 survives the loss of one node", o.replicas, ring.MaxMembers)
 	}
@@ -208,7 +218,7 @@ func (a *app) runServer(ctx context.Context, o *serverOptions) error {
 		Name: o.name, ClusterName: o.cluster, DataDir: o.dataDir, Listen: o.listen, HTTPListen: o.httpListen, PeerListen: o.peerListen, Gossip: o.gossip, Join: o.join,
 		PeerAdvertise: o.peerAdvertise, GossipAdvertise: o.gossipAdvertise,
 		Expect: o.expect, Shards: o.shards, Replicas: o.replicas, Settings: o.settings, Timing: raftTiming, GossipTimings: gossipTimings, Space: o.space,
-		DeadAfter: o.deadAfter, Placement: cluster.PlacementTiming{Stabilise: o.stabilise},
+		DeadAfter: o.deadAfter, Placement: cluster.PlacementTiming{Stabilise: o.stabilise, Concurrent: o.moves}, CopyRate: int64(o.copyRate),
 		Version: buildVersion().Version, Logger: logger, OnFatal: fatal(logger),
 	})
 	if err != nil {
