@@ -85,6 +85,13 @@ type memory struct {
 	caught map[groupKey]time.Time
 	// marks is how far each group was.
 	marks map[uint32]groupMarks
+	// short is whether a node was short of room when it answered last; a node that
+	// has not answered yet is not in it.
+	short map[string]bool
+}
+
+func newMemory() memory {
+	return memory{map[string]time.Time{}, map[groupKey]time.Time{}, map[uint32]groupMarks{}, map[string]bool{}}
 }
 
 // groupMarks are how far a leader had applied its log at two looks in one term.
@@ -124,7 +131,7 @@ func (p *placer) gather(ctx context.Context) (plan.State, []plan.Change, memory)
 	nodes := p.node.catalog.machine.Nodes()
 	p.mu.Lock()
 	begun := maps.Clone(p.running) // before the look, so that a change that ends meanwhile counts as busy
-	l := &look{asked: p.now(), ripens: p.ripens, before: p.memory, after: memory{map[string]time.Time{}, map[groupKey]time.Time{}, map[uint32]groupMarks{}}}
+	l := &look{asked: p.now(), ripens: p.ripens, before: p.memory, after: newMemory()}
 	p.mu.Unlock()
 	answers := p.node.askAll(ctx, nodes, false)
 	placements := p.node.catalog.machine.Placements()
@@ -194,9 +201,16 @@ func (l *look) node(node *statev1.Node, state plan.NodeState, answer *peerv1.Sta
 	}
 	l.after.heard[id] = heard
 	silent := l.now.Sub(heard)
+	short, known := l.before.short[id]
+	if answered {
+		short, known = answer.GetSpace().GetLevel() > typesv1.SpaceLevel_SPACE_LEVEL_OK, true
+	}
+	if known {
+		l.after.short[id] = short
+	}
 	out := plan.Node{ID: id, Name: node.GetName(), State: state, Alive: answered || silent < aliveFor,
-		// Leaderships that it gives away must not be given back.
-		Short: answer.GetSpace().GetLevel() > typesv1.SpaceLevel_SPACE_LEVEL_OK}
+		// Leaderships that it gives away must not be given back, not even while it does not answer.
+		Short: short, Unheard: !known}
 	if !out.Alive {
 		out.SilentFor = silent
 	}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spexio/spex/cluster/plan"
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
+	statev1 "github.com/spexio/spex/proto/spex/state/v1"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	"github.com/spexio/spex/shard"
 )
 
@@ -40,7 +42,7 @@ func TestFollowerKeepsUp(t *testing.T) {
 						}
 						l := &look{
 							asked: begin.Add(at), now: begin.Add(at + time.Millisecond), ripens: 2 * commit,
-							before: m, after: memory{map[string]time.Time{}, map[groupKey]time.Time{}, map[uint32]groupMarks{}},
+							before: m, after: newMemory(),
 							ids: []string{"a", "b", "c"}, facts: map[groupKey]*peerv1.GroupStatus{
 								{"a", 1}: status(true, log.applied(at, true)),
 								{"b", 1}: status(false, log.applied(at, false)),
@@ -57,6 +59,28 @@ func TestFollowerKeepsUp(t *testing.T) {
 					}
 				})
 			}
+		}
+	}
+}
+
+// TestRoomIsRemembered: nothing is placed on a node before it has said how much room it has, and
+// one that was short stays so while it does not answer.
+func TestRoomIsRemembered(t *testing.T) {
+	ok := &peerv1.StatusResponse{Space: &typesv1.Space{Level: typesv1.SpaceLevel_SPACE_LEVEL_OK}}
+	unwatched := &peerv1.StatusResponse{}
+	low := &peerv1.StatusResponse{Space: &typesv1.Space{Level: typesv1.SpaceLevel_SPACE_LEVEL_LOW}}
+	m := newMemory()
+	for i, tt := range []struct {
+		answer         *peerv1.StatusResponse
+		short, unheard bool
+	}{
+		{nil, false, true}, {nil, false, true}, {unwatched, false, false}, {nil, false, false},
+		{low, true, false}, {nil, true, false}, {nil, true, false}, {ok, false, false}, {nil, false, false},
+	} {
+		l := &look{now: time.Unix(int64(1_000_000+i), 0), before: m, after: newMemory()}
+		n := l.node(&statev1.Node{Id: "a"}, plan.Active, tt.answer)
+		if m = l.after; n.Short != tt.short || n.Unheard != tt.unheard || !n.Alive {
+			t.Errorf("look %d, answer %v: %+v", i, tt.answer, n)
 		}
 	}
 }

@@ -76,6 +76,8 @@ func (p *planner) condition(id string) string {
 		return "is draining"
 	case !n.Alive:
 		return "has been silent for " + length(n.SilentFor)
+	case n.Unheard:
+		return "has not said yet how much room it has"
 	}
 	return ""
 }

@@ -50,6 +50,9 @@ type Node struct {
 	// Short tells that the disk of the node has too little room: as long as that is
 	// so, an Active node is treated as a Draining one.
 	Short bool
+	// Unheard tells that the node has not said yet how much room it has: it gets no
+	// new replicas, which it might have to be rid of at once.
+	Unheard bool
 }
 
 // Replica is one member of a group's Raft configuration.

@@ -22,7 +22,7 @@ var rewrite = flag.Bool("rewrite", false, "write the actual outputs into testdat
 // from block to block.
 //
 //	set replicas=3 dead-after=10m stabilise=10s max=2 paused=false
-//	node n4 [draining|decommissioning|removed] [silent=30s]     its replicas cannot be reached while it is silent
+//	node n4 [draining|decommissioning|removed] [short] [unheard] [silent=30s]     its replicas cannot be reached while it is silent
 //	gone n4                     the catalog does not know it
 //	group 1: n1* n2! n3~ n4?    a configuration: * leads, ! cannot be reached, ~ is behind, ? has no vote, (5s) caught up for
 //	  placed n1 n2              what the table says, where that differs; also: busy, commit=40, away (no leader, nothing known)
@@ -163,7 +163,7 @@ func (c *stage) set(args map[string]string) (err error) {
 }
 
 func (c *stage) setNode(words []string, args map[string]string) (err error) {
-	n := Node{ID: words[0], Name: words[0], Alive: true, Short: slices.Contains(words, "short")}
+	n := Node{ID: words[0], Name: words[0], Alive: true, Short: slices.Contains(words, "short"), Unheard: slices.Contains(words, "unheard")}
 	for _, w := range words[1:] {
 		for _, s := range []NodeState{Active, Draining, Decommissioning, Removed} {
 			if w == s.String() {

@@ -159,5 +159,5 @@ func (p *planner) costOf(g *Group, id string, proposal ring.Placement) int64 {
 // open tells whether a node may get replicas that it does not hold.
 func (p *planner) open(id string) bool {
 	n := p.nodes[id]
-	return n != nil && n.State == Active && n.Alive
+	return n != nil && n.State == Active && n.Alive && !n.Unheard
 }
