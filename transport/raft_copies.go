@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	// minPiece bounds the pieces of limited snapshots from below, so that their
-	// headers do not become the most of what is sent.
+	// maxPiece and minPiece bound the pieces of limited snapshots: one does not hold
+	// the link for long, and their headers do not become the most of what is sent.
+	maxPiece = 64 << 10
 	minPiece = 1 << 10
 	// pieceShare is the part of the progress timeout in which each of the
 	// snapshots under way has its turn.
@@ -52,10 +53,9 @@ func (c *copies) begin() (end func()) {
 // next waits until a piece of a snapshot with left bytes to go may be sent, and
 // returns how large it may be. It ends with ctx at the latest.
 func (c *copies) next(ctx context.Context, left int64) (int64, error) {
-	size := min(left, MaxSnapshotChunkBytes)
 	if c.limiter == nil {
-		return size, nil
+		return min(left, MaxSnapshotChunkBytes), nil
 	}
-	size = min(size, max(c.turn/max(c.active.Load(), 1), minPiece))
+	size := min(left, max(min(c.turn/max(c.active.Load(), 1), maxPiece), minPiece))
 	return size, c.limiter.WaitN(ctx, int(size))
 }
