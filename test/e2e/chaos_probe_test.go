@@ -41,33 +41,41 @@ type ack struct {
 // probes has a probe for every shard.
 type probes struct {
 	list []*probe
+	// nodes is how many there were in the beginning.
+	nodes int
 	stop context.CancelFunc
 	work sync.WaitGroup
 }
 
-// startProbes makes an instance in every shard and begins to write.
 func startProbes(a *arena, spec string, shards int) *probes {
 	a.t.Helper()
+	return a.startProbes(spec, shards)
+}
+
+// startProbes makes an instance in every shard and begins to write.
+func (s *servers) startProbes(spec string, shards int) *probes {
+	s.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	p := &probes{stop: stop}
-	a.t.Cleanup(p.end)
+	p := &probes{nodes: len(s.nodes), stop: stop}
+	s.t.Cleanup(p.end)
+	admin := s.connect(s.nodes...)
 	seen := map[uint32]bool{}
 	setup, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
 	for i := 0; len(seen) < shards; i++ {
 		if i == 50*shards {
-			a.t.Fatalf("after %d instances only the shards %v have one", i, seen)
+			s.t.Fatalf("after %d instances only the shards %v have one", i, seen)
 		}
 		id := fmt.Sprintf("probe-%d", i)
-		resp, err := a.admin.Init(setup, spec, id)
+		resp, err := admin.Init(setup, spec, id)
 		if err != nil {
-			a.t.Fatalf("init of a probe: %v", err)
+			s.t.Fatalf("init of a probe: %v", err)
 		}
 		if seen[resp.GetShard()] {
 			continue
 		}
 		seen[resp.GetShard()] = true
-		p.list = append(p.list, &probe{shard: resp.GetShard(), id: id, c: a.connect(a.nodes...)})
+		p.list = append(p.list, &probe{shard: resp.GetShard(), id: id, c: s.connect(s.nodes...)})
 	}
 	for _, one := range p.list {
 		p.work.Go(func() { one.run(ctx) })

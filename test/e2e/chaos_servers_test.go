@@ -97,8 +97,8 @@ func (a *arena) address(nd *node) {
 }
 
 // connect makes a client that gives up on a node quickly.
-func (a *arena) connect(nodes ...*node) *client.Client {
-	a.t.Helper()
+func (s *servers) connect(nodes ...*node) *client.Client {
+	s.t.Helper()
 	var addrs []string
 	for _, nd := range nodes {
 		addrs = append(addrs, nd.client)
@@ -107,9 +107,9 @@ func (a *arena) connect(nodes ...*node) *client.Client {
 		Addresses: addrs, AttemptTimeout: 500 * time.Millisecond, BackoffBase: 10 * time.Millisecond, BackoffMax: 100 * time.Millisecond,
 	})
 	if err != nil {
-		a.t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	a.t.Cleanup(func() { _ = c.Close() })
+	s.t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 

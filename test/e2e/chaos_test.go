@@ -22,7 +22,7 @@ var (
 	chaosSeeds  = flag.Int("chaos.seeds", 4, "how many seeds TestChaos runs, as many side by side as -parallel says")
 	chaosSeed   = flag.Uint64("chaos.seed", 1, "the first seed of TestChaos")
 	chaosFault  = flag.String("chaos.fault", "", "the one fault that TestChaos injects, over and over; empty: what the seed says")
-	chaosRecord = flag.String("chaos.record", "", "file to which TestChaos adds a line of JSON for every fault")
+	chaosRecord = flag.String("chaos.record", "", "file to which a line of JSON is added for every fault of TestChaos and of the tests that measure others")
 )
 
 const (
@@ -60,7 +60,7 @@ func TestChaos(t *testing.T) {
 		n, networks = min(n, chaosShort), append(networks, byProxy())
 	}
 	if *chaosRecord != "" {
-		t.Cleanup(func() { tabulate(t, *chaosRecord) })
+		t.Cleanup(func() { t.Log("\n" + table(t, *chaosRecord)) })
 	}
 	for i := range n {
 		seed := *chaosSeed + uint64(i)
