@@ -113,7 +113,13 @@ func TestKillsDuringSnapshotInstall(t *testing.T) {
 	if !inNetwork(t, failpointBinary) {
 		return
 	}
-	seed := *chaosSeed
+	for round := range roundsOr(t, 1) {
+		seed := *chaosSeed + uint64(round)
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { killInInstalls(t, seed) })
+	}
+}
+
+func killInInstalls(t *testing.T, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	a := newArena(t, 3, "--shards", "1")
 	applyText(t, a.servers, chaosSpec)
@@ -123,18 +129,25 @@ func TestKillsDuringSnapshotInstall(t *testing.T) {
 	a.signal(away, syscall.SIGKILL)
 	<-away.done
 	a.fill(12_000) // of 8 KiB: half as much again as makes a snapshot due
+	killed := fault{name: "kill-in-install", what: "a follower is started, gets a snapshot of a shard, and is killed meanwhile"}
 	for _, w := range installWindows {
+		begin := time.Now()
 		a.killInInstall(away, w.name, w.hit, w.whole)
+		p.over(t, killed, begin)
 	}
 	away.binary, away.env = "", nil
 	for range 6 {
+		begin := time.Now()
 		a.start(away)
 		wait(time.Duration(100+rng.IntN(1500)) * time.Millisecond)
 		a.signal(away, syscall.SIGKILL)
 		<-away.done
+		p.over(t, killed, begin)
 	}
+	begin := time.Now()
 	a.start(away)
 	a.awaitReady(away, 60*time.Second)
+	p.over(t, fault{name: "install", what: "a follower is started, gets what it lacks, mostly a snapshot of a shard of 96 MB, and is ready"}, begin)
 	load.end()
 	p.end()
 	a.awaitAgreement(60 * time.Second)

@@ -43,8 +43,8 @@ type probes struct {
 	list []*probe
 	// nodes is how many there were in the beginning.
 	nodes int
-	stop context.CancelFunc
-	work sync.WaitGroup
+	stop  context.CancelFunc
+	work  sync.WaitGroup
 }
 
 func startProbes(a *arena, spec string, shards int) *probes {
@@ -108,6 +108,10 @@ func (p *probe) run(ctx context.Context) {
 		case errors.As(err, &deviation):
 			resp, err = deviation.Response, nil
 		case errors.As(err, &failed) && (failed.Temporary() || errors.Is(err, context.DeadlineExceeded)):
+			continue
+		case errors.Is(err, client.ErrDiskSpace):
+			// Refused until there is room, at once.
+			wait(probePace)
 			continue
 		}
 		p.mu.Lock()

@@ -1,8 +1,9 @@
-//go:build e2e
+//go:build e2e && linux
 
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -16,6 +17,12 @@ import (
 // with status 3. The point lies behind the guard that watches over writes.
 func TestHungDisk(t *testing.T) {
 	long(t)
+	for round := range roundsOr(t, 1) {
+		t.Run(fmt.Sprintf("round=%d", round), hungDisk)
+	}
+}
+
+func hungDisk(t *testing.T) {
 	s := newServers(t, 3, "--shards", "1")
 	w := window{name: "store/logs-write", action: "sleep:40s", hit: at(500)}
 	v := w.arm(t, s, 0)
@@ -28,12 +35,16 @@ func TestHungDisk(t *testing.T) {
 	applyText(t, s, walkSpec(0))
 	// The write that hangs is of this shard then, and its leader's.
 	s.spex("cluster", "transfer", "1", v.node.name)
+	applyText(t, s, chaosSpec)
+	probe := s.startProbes("probe", 1)
 	load := startWalkers(s.dial(), 6, 1)
 	defer load.stop()
 	marker := filepath.Join(v.markers, failpoint.MarkerFile(w.name))
 	led := map[int]bool{}
+	var hung time.Time
 	for deadline := time.Now().Add(60 * time.Second); ; wait(20 * time.Millisecond) {
-		if _, err := os.Stat(marker); err == nil {
+		if info, err := os.Stat(marker); err == nil {
+			hung = info.ModTime()
 			break
 		}
 		if time.Now().After(deadline) {
@@ -43,7 +54,6 @@ func TestHungDisk(t *testing.T) {
 			led[sh.ID] = sh.Leader != "" && s.byID(sh.Leader) == v.node
 		}
 	}
-	hung := time.Now()
 	leads := false
 	for _, is := range led {
 		leads = leads || is
@@ -79,9 +89,12 @@ func TestHungDisk(t *testing.T) {
 	v.binary, v.env = "", nil
 	s.start(v.node)
 	s.awaitReady(v.node, 60*time.Second)
+	probe.over(t, fault{name: "hung-disk", what: "a write of the node that leads does not come back; its process ends after 10 s, and is started again"}, hung)
 	s.spex("model", "seal", "walk")
 	load.await(t, 3000, 60*time.Second)
 	load.end(t)
 	load.check(t)
+	probe.end()
+	probe.check(t.Context(), t)
 	s.awaitAgreement(30 * time.Second)
 }

@@ -178,6 +178,12 @@ func (l *diskLoad) end(t *testing.T, cl *client.Client) {
 // TestFullDisks fills the disks of real nodes, each a small tmpfs, under load:
 // first one disk to below each limit and to the last byte with a restart, then most of them.
 func TestFullDisks(t *testing.T) {
+	for round := range roundsOr(t, 1) {
+		t.Run(fmt.Sprintf("round=%d", round), fullDisks)
+	}
+}
+
+func fullDisks(t *testing.T) {
 	s := newServers(t, 3, "--shards", "4", "--space-low", "15", "--space-stop", "5")
 	for _, nd := range s.nodes {
 		smallDisk(t, nd)
@@ -204,6 +210,8 @@ func TestFullDisks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	applyText(t, s, chaosSpec)
+	probe := s.startProbes("probe", 4)
 	apply("one")
 	load := startDiskLoad(cl, "one")
 	full := s.busiest()
@@ -229,14 +237,19 @@ func TestFullDisks(t *testing.T) {
 		return n
 	}
 	until(t, "writes", 20*time.Second, func() bool { n, _ := load.counts(); return n > 200 })
+	begin := time.Now()
 	fill(t, full, 10)
 	until(t, "a node that is low and leads nothing", 30*time.Second, level(full, "low"))
+	probe.over(t, fault{name: "low-disk", what: "the node that leads most shards has less than 15 % of its disk free, until it leads nothing"}, begin)
+	begin = time.Now()
 	fill(t, full, 3)
 	until(t, "stopped shards", 30*time.Second, func() bool { return stopped(full) == 4 })
 	drain(t, full)
 	until(t, "running shards", 30*time.Second, func() bool { return level(full, "ok")() && stopped(full) == 0 })
+	probe.over(t, fault{name: "full-disk", what: "that node has less than 5 % free and stops its shards, until there is room and they run again"}, begin)
 
 	// To the last byte, and a power failure: the node waits, and harms nothing.
+	begin = time.Now()
 	s.kill(full)
 	fill(t, full, 0)
 	s.start(full)
@@ -251,6 +264,7 @@ func TestFullDisks(t *testing.T) {
 	}
 	drain(t, full)
 	s.awaitReady(full, 60*time.Second)
+	probe.over(t, fault{name: "full-disk-start", what: "SIGKILL of a node, whose disk has not a byte free when it is started again"}, begin)
 	if _, refused := load.counts(); refused != 0 {
 		t.Fatalf("%d writes were refused although most nodes had room", refused)
 	}
@@ -259,6 +273,7 @@ func TestFullDisks(t *testing.T) {
 	apply("most")
 	load = startDiskLoad(cl, "most")
 	until(t, "writes", 20*time.Second, func() bool { n, _ := load.counts(); return n > 200 })
+	begin = time.Now()
 	fill(t, s.nodes[0], 10)
 	fill(t, s.nodes[1], 10)
 	quiet := 0
@@ -276,8 +291,11 @@ func TestFullDisks(t *testing.T) {
 	}
 	drain(t, s.nodes[0])
 	drain(t, s.nodes[1])
+	probe.over(t, fault{name: "full-disk-most", what: "two disks of three have less than 15 % free, until there is room: writes are refused with `DISK_SPACE`", quorumless: true}, begin)
 	before, _ = load.counts()
 	until(t, "writes to go on", 30*time.Second, func() bool { n, _ := load.counts(); return n > before+200 })
 	load.end(t, cl)
+	probe.end()
 	s.awaitAgreement(60 * time.Second)
+	probe.check(t.Context(), t)
 }
