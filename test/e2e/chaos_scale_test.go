@@ -49,7 +49,7 @@ func TestChaosScale(t *testing.T) {
 	r.note("two nodes have joined")
 	r.disturb(3)
 	r.settled()
-	r.probe.over(t, fault{name: "three-to-five", what: "two nodes join three, one of which is killed now and then, until all replicas are in their places"}, grown)
+	r.probe.over(t, fault{name: "three-to-five", what: "two nodes join three, and any is killed three times meanwhile, until all replicas are in their places"}, grown)
 	for _, nd := range r.a.look().GetNodes() {
 		if nd.GetReplicas() < 2 {
 			t.Errorf("%s holds %d replicas of 15 on five nodes", nd.GetName(), nd.GetReplicas())
@@ -88,7 +88,7 @@ func TestChaosScale(t *testing.T) {
 		}
 	}
 	r.settled()
-	r.probe.over(t, fault{name: "five-to-three", what: "two nodes leave five, which are killed now and then, until all replicas are in their places"}, shrunk)
+	r.probe.over(t, fault{name: "five-to-three", what: "two nodes leave five, with up to six kills meanwhile, until all replicas are in their places"}, shrunk)
 	for _, nd := range r.a.look().GetNodes() {
 		t.Logf("%s holds %d replicas and leads %d shards", nd.GetName(), nd.GetReplicas(), nd.GetLeaders())
 	}
@@ -102,7 +102,7 @@ func TestChaosScale(t *testing.T) {
 func (r *round) disturb(times int) {
 	r.a.t.Helper()
 	one, _ := faultNamed("kill-one")
-	one.name, one.what = "kill-in-moves", "SIGKILL of a node that stays, while replicas move"
+	one.name, one.what = "kill-in-moves", "SIGKILL of any node that does not leave, while replicas move"
 	for range times {
 		wait(time.Duration(r.rng.IntN(6000)) * time.Millisecond)
 		r.strike(newStrike(r.rng, one))
