@@ -129,7 +129,7 @@ func killInInstalls(t *testing.T, seed uint64) {
 	a.signal(away, syscall.SIGKILL)
 	<-away.done
 	a.fill(12_000) // of 8 KiB: half as much again as makes a snapshot due
-	killed := fault{name: "kill-in-install", what: "a follower is started, gets a snapshot of a shard, and is killed meanwhile"}
+	killed := fault{name: "kill-in-install", what: "SIGKILL of a follower that gets a snapshot of 96 MB, or goes on with what it has of it"}
 	for _, w := range installWindows {
 		begin := time.Now()
 		a.killInInstall(away, w.name, w.hit, w.whole)
@@ -147,7 +147,7 @@ func killInInstalls(t *testing.T, seed uint64) {
 	begin := time.Now()
 	a.start(away)
 	a.awaitReady(away, 60*time.Second)
-	p.over(t, fault{name: "install", what: "a follower is started, gets what it lacks, mostly a snapshot of a shard of 96 MB, and is ready"}, begin)
+	p.over(t, fault{name: "install", what: "that follower is started for good, gets what it still lacks, and is ready"}, begin)
 	load.end()
 	p.end()
 	a.awaitAgreement(60 * time.Second)

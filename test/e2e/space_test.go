@@ -246,7 +246,7 @@ func fullDisks(t *testing.T) {
 	until(t, "stopped shards", 30*time.Second, func() bool { return stopped(full) == 4 })
 	drain(t, full)
 	until(t, "running shards", 30*time.Second, func() bool { return level(full, "ok")() && stopped(full) == 0 })
-	probe.over(t, fault{name: "full-disk", what: "that node has less than 5 % free and stops its shards, until there is room and they run again"}, begin)
+	probe.over(t, fault{name: "full-disk", what: "a node has less than 5 % free and stops its shards, until there is room and they run again"}, begin)
 
 	// To the last byte, and a power failure: the node waits, and harms nothing.
 	begin = time.Now()
