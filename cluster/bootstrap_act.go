@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/spexio/spex/fsm"
+	"github.com/spexio/spex/internal/failpoint"
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 )
 
@@ -169,6 +170,7 @@ func (b *Bootstrap) join(ctx context.Context, d decision, round int) (out Outcom
 	req := func() *peerv1.JoinRequest {
 		return &peerv1.JoinRequest{ClusterName: b.identity.ClusterName(), Node: b.cfg.Self.Node()}
 	}
+	failpoint.Hit("cluster/join-before-asked")
 	var problems []string
 	for i := range d.candidates {
 		id := d.candidates[(i+round)%len(d.candidates)]
@@ -187,6 +189,7 @@ func (b *Bootstrap) join(ctx context.Context, d decision, round int) (out Outcom
 			if err := b.identity.SetClusterID(d.clusterID); err != nil {
 				return Outcome{}, fmt.Sprintf("taken in by %s, but: %v", id, err)
 			}
+			failpoint.Hit("cluster/join-bound")
 			return Outcome{Kind: Joined, ClusterID: d.clusterID}, ""
 		}
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spexio/spex/fsm"
 	"github.com/spexio/spex/internal/callctx"
+	"github.com/spexio/spex/internal/failpoint"
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	statev1 "github.com/spexio/spex/proto/spex/state/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
@@ -99,10 +100,12 @@ func (n *Node) Join(ctx context.Context, req *peerv1.JoinRequest) (*peerv1.JoinR
 	if err := n.catalog.admit(ctx, req.GetNode().GetId()); err != nil {
 		return nil, err
 	}
+	failpoint.Hit("cluster/join-admitted")
 	cmd := &statev1.Command{Principal: "node/" + req.GetNode().GetId(), Kind: &statev1.Command_RegisterNode{RegisterNode: &statev1.RegisterNode{Node: req.GetNode()}}}
 	if _, err := n.catalog.propose(ctx, cmd); err != nil {
 		return nil, err
 	}
+	failpoint.Hit("cluster/join-listed")
 	return &peerv1.JoinResponse{ClusterId: cluster.ID}, nil
 }
 

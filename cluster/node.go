@@ -258,6 +258,7 @@ func (n *Node) AwaitCatalog(ctx context.Context) error {
 // Register tells the catalog this node's present addresses, and tries until ctx
 // ends. It fails with NODE_REMOVED if the node was taken out of the cluster.
 func (n *Node) Register(ctx context.Context) error {
+	failpoint.Hit("cluster/before-registered")
 	for {
 		call, cancel := context.WithTimeout(ctx, n.cfg.RouteBudget)
 		_, err := n.catalog.propose(call, n.registration())

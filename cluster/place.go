@@ -133,12 +133,24 @@ func (p *placer) make(ctx context.Context, c plan.Change, g plan.Group) error {
 			req.ExpectedNonvoters = append(req.ExpectedNonvoters, r.Node)
 		}
 	}
-	// Only the leader that was looked at: another one may know a newer configuration.
-	if g.Leader == p.node.cfg.Self.GetId() {
+	if c.Kind == plan.Transfer {
+		failpoint.Hit("cluster/leadership-before-move")
+	}
+	err := p.ask(ctx, g.Leader, req)
+	if c.Kind == plan.Transfer && err == nil {
+		failpoint.Hit("cluster/leadership-moved")
+	}
+	return err
+}
+
+// ask has the leader that was looked at make a change, and no other: that one may
+// know a newer configuration.
+func (p *placer) ask(ctx context.Context, leader string, req *peerv1.ChangeMembershipRequest) error {
+	if leader == p.node.cfg.Self.GetId() {
 		_, err := p.node.ChangeMembership(ctx, req)
 		return err
 	}
-	_, err := p.node.cfg.Peers.ChangeMembership(ctx, g.Leader, req)
+	_, err := p.node.cfg.Peers.ChangeMembership(ctx, leader, req)
 	return err
 }
 

@@ -34,6 +34,9 @@ func (n *Node) ChangeMembership(ctx context.Context, req *peerv1.ChangeMembershi
 	if c.Kind == shard.TransferChange && len(c.Voters)+len(c.Nonvoters) == 0 {
 		c.Voters, c.Nonvoters = g.Members()
 	}
+	if c.Kind == shard.TransferChange {
+		failpoint.Hit("cluster/transfer-received")
+	}
 	if err := g.Change(ctx, c); err != nil {
 		return nil, inDoubt(err)
 	}
@@ -44,6 +47,8 @@ func (n *Node) ChangeMembership(ctx context.Context, req *peerv1.ChangeMembershi
 		failpoint.Hit("cluster/replica-promoted")
 	case shard.RemoveChange:
 		failpoint.Hit("cluster/replica-removed")
+	case shard.TransferChange:
+		failpoint.Hit("cluster/transfer-done")
 	}
 	return &peerv1.ChangeMembershipResponse{}, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/spexio/spex/internal/failpoint"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 )
 
@@ -46,11 +47,14 @@ func (g *Group) transfer(ctx context.Context, to string) error {
 	case <-ctx.Done():
 		return g.newError(typesv1.Reason_REASON_UNAVAILABLE, true, "leadership was not transferred: a batch is in flight: %v", context.Cause(ctx))
 	}
-	err := g.await(ctx, func() raft.Future {
+	err := g.await(ctx, func() (asked raft.Future) {
 		if to == "" {
-			return g.raft.LeadershipTransfer()
+			asked = g.raft.LeadershipTransfer()
+		} else {
+			asked = g.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to))
 		}
-		return g.raft.LeadershipTransferToServer(raft.ServerID(to), raft.ServerAddress(to))
+		failpoint.Hit("shard/transfer-asked")
+		return asked
 	})
 	if err != nil {
 		return g.newError(typesv1.Reason_REASON_UNAVAILABLE, false, "leadership was not transferred: %v", err)

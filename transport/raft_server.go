@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/spexio/spex/fsm"
+	"github.com/spexio/spex/internal/failpoint"
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 )
@@ -52,6 +53,7 @@ func (s *raftServer) TimeoutNow(ctx context.Context, req *peerv1.TimeoutNowReque
 	if s.net.retired.Load() {
 		return nil, s.stopping()
 	}
+	failpoint.Hit("transport/timeout-now-arriving")
 	return raftServe(ctx, s, req.GetTarget(), raftTimeoutNowFromProto(req), raftTimeoutNowRespToProto)
 }
 

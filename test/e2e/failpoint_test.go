@@ -125,6 +125,12 @@ func TestEveryFailpointHasAWindow(t *testing.T) {
 	for _, w := range moveWindows {
 		armed[w.name] = true
 	}
+	for _, w := range handOverWindows {
+		armed[w.name] = true
+	}
+	for _, w := range joinWindows {
+		armed[w.name] = true
+	}
 	for _, w := range installWindows {
 		armed[w.name] = true
 	}

@@ -35,7 +35,9 @@ var moveWindows = []struct {
 type moving struct {
 	*servers
 	window string
-	deaths int
+	// replicas is how many the shards have in all when nothing is left to move.
+	replicas int
+	deaths   int
 }
 
 // TestFailpointMoving kills nodes in the middle of a join and of a decommissioning,
@@ -47,7 +49,7 @@ func TestFailpointMoving(t *testing.T) {
 			if !w.short {
 				long(t)
 			}
-			m := &moving{servers: newServers(t, 3, "--shards", "3", "--stabilise", "500ms"), window: w.name}
+			m := &moving{servers: newServers(t, 3, "--shards", "3", "--stabilise", "500ms"), window: w.name, replicas: 9}
 			m.arm(t, m.nodes...)
 			for _, nd := range m.nodes {
 				m.start(nd)
@@ -190,7 +192,7 @@ func (m *moving) left(t *testing.T, nodes int) string {
 			held++
 		}
 	}
-	if held != 9 {
+	if held != m.replicas {
 		return fmt.Sprintf("there are %d replicas", held)
 	}
 	r = m.begin("cluster", "plan", "-o", "json").wait()
