@@ -3,13 +3,9 @@
 package e2e
 
 import (
-	"context"
 	"math/rand/v2"
-	"sync"
 	"syscall"
 	"time"
-
-	spexv1 "github.com/spexio/spex/proto/spex/v1"
 )
 
 // fault is something that breaks. Its moments are drawn from the seed; whom it
@@ -287,52 +283,6 @@ func newAddress(r *round, _ time.Duration) func() {
 	r.a.address(nd)
 	r.note("%s moved to %s", nd.name, r.a.hosts[nd].address)
 	return back
-}
-
-// killInDrain kills the node that is drained, or any other one, while the leader
-// of the catalog moves leaderships away from it.
-func killInDrain(r *round, _ time.Duration) func() {
-	nd := r.leader()
-	ctx, cancel := context.WithTimeout(context.Background(), recovery)
-	defer cancel()
-	if _, err := r.a.admin.SetNodeState(ctx, nd.name, spexv1.NodeState_NODE_STATE_DRAINING); err != nil {
-		r.a.t.Fatalf("drain %s: %v", nd.name, err)
-	}
-	wait(time.Duration(r.rng.IntN(2500)) * time.Millisecond)
-	victim := nd
-	if r.rng.IntN(2) == 0 {
-		victim = r.pick(1)[0]
-	}
-	r.note("%s is drained", nd.name)
-	heal := r.killing(victim)
-	return func() {
-		heal()
-		ctx, cancel := context.WithTimeout(context.Background(), recovery)
-		defer cancel()
-		if _, err := r.a.admin.SetNodeState(ctx, nd.name, spexv1.NodeState_NODE_STATE_ACTIVE); err != nil {
-			r.a.t.Fatalf("activate %s: %v", nd.name, err)
-		}
-	}
-}
-
-// killInTransfer has the leading node hand over all its shards at once, and kills
-// it meanwhile. What the transfers answer does not matter.
-func killInTransfer(r *round, _ time.Duration) func() {
-	nd := r.leader()
-	ctx, cancel := context.WithTimeout(context.Background(), recovery)
-	var work sync.WaitGroup
-	for _, sh := range r.a.look().GetShards() {
-		if id := sh.GetLeader(); id != "" && r.a.byID(id) == nd {
-			work.Go(func() { _, _ = r.a.admin.TransferLeadership(ctx, sh.GetId(), "") })
-		}
-	}
-	wait(time.Duration(r.rng.IntN(60)) * time.Millisecond)
-	heal := r.killing(nd)
-	return func() {
-		heal()
-		cancel()
-		work.Wait()
-	}
 }
 
 func names(nodes []*node) string {

@@ -115,30 +115,3 @@ func otherCluster(r *round, hold time.Duration) func() {
 		r.nobodyNew(name)
 	}
 }
-
-// killInSeal kills the leading node while a model is being sealed, into which
-// walkers have learned, and seals again. All that was learned has to be in it.
-func killInSeal(r *round, _ time.Duration) func() {
-	t := r.a.t
-	if r.walkers != nil {
-		return killLeader(r, 0) // there is one such model in a round
-	}
-	applyText(t, r.a.servers, walkSpec(0))
-	r.walkers = startWalkers(r.a.connect(r.a.nodes...), 4, r.seed)
-	t.Cleanup(r.walkers.stop)
-	r.walkers.await(t, 300, recovery)
-	nd := r.leader()
-	delay := time.Duration(r.rng.IntN(40)) * time.Millisecond
-	seal := r.a.begin("model", "seal", "walk")
-	wait(30*time.Millisecond + delay) // the command takes some time to start
-	heal := r.killing(nd)
-	return func() {
-		heal()
-		if end := seal.wait(); end.code != 0 {
-			r.note("the first seal: exit status %d: %s", end.code, strings.TrimSpace(end.stderr))
-			t.Log(r.a.spex("model", "seal", "walk"))
-		}
-		r.walkers.await(t, 300, recovery)
-		r.walkers.end(t)
-	}
-}

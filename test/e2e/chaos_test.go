@@ -89,6 +89,9 @@ type round struct {
 	stranger  *host
 	strangers int
 	leads     leads
+	// instead is the name under which the fault of the strike is recorded, set by
+	// its inject if that came out otherwise than its own name says.
+	instead string
 }
 
 func (r *round) note(format string, args ...any) {
@@ -170,6 +173,9 @@ func (r *round) strike(s strike) {
 	from := time.Now()
 	r.note("%s for %s", s.fault.name, s.hold.Round(time.Millisecond))
 	heal := s.fault.inject(r, s.hold)
+	if r.instead != "" {
+		s.fault.name, r.instead = r.instead, ""
+	}
 	injected := time.Now()
 	wait(s.hold)
 	if s.fault.quorumless {

@@ -39,57 +39,60 @@ func TestFailpointJoining(t *testing.T) {
 			if !w.short {
 				long(t)
 			}
-			for range n {
-				joining(t, w.name, w.joiner, false)
+			for round := range n {
+				joining(t, w.name, round, w.joiner, w.joiner)
 			}
 		})
 		if !w.joiner {
 			t.Run(w.name+" (both)", func(t *testing.T) {
 				long(t)
-				for range n {
-					joining(t, w.name, false, true)
+				for round := range n {
+					joining(t, w.name, round, false, true)
 				}
 			})
 		}
 	}
 }
 
-// joining is one round.
-func joining(t *testing.T, window string, joiner, both bool) {
-	m := &moving{servers: newServers(t, 3, "--shards", "3", "--stabilise", "500ms"), window: window, replicas: 9}
-	if !joiner {
-		m.arm(t, m.nodes...) // forming does not come to the window
-	}
-	for _, nd := range m.nodes {
-		m.start(nd)
-	}
-	for _, nd := range m.nodes {
-		m.awaitReady(nd, 60*time.Second)
-	}
+// joining is one round. armed tells that the joining node comes to the window, and
+// dies that it dies. Nobody is back before it is a member if it does not.
+func joining(t *testing.T, window string, round int, armed, dies bool) {
+	m := &moving{servers: startServers(t, 3, "--shards", "3", "--stabilise", "500ms"), window: window, replicas: 9}
 	applyText(t, m.servers, walkSpec(0))
 	load := startWalkers(m.dial(), 6, uint64(time.Now().UnixNano()))
 	defer load.stop()
 	load.await(t, 200, 30*time.Second)
-	m.spexUntil(t, "model", "seal", "walk")
+	m.spex("model", "seal", "walk")
+	v := m.nodes[round%len(m.nodes)]
 	joins := m.grow(t)
-	if joiner {
-		m.arm(t, joins)
+	if armed {
+		v = joins
+		m.arm(t, v)
+	} else {
+		m.armPaused(t, v)
+		m.handTo(t, v, 0)
+		m.spex("cluster", "resume")
 	}
 	m.start(joins)
-	dead := m.awaitDeath(t)
+	m.awaitDeath(t, v)
 	id := identity(t, joins).NodeID
-	if both {
+	if dies && !armed {
 		m.kill(joins)
 	}
-	t.Logf("%s is dead; %s has the id %s", dead.name, joins.name, id)
-	if !joins.running() {
-		load.await(t, 200, 60*time.Second) // the others go on, and nobody asks them
-	}
-	if both {
+	t.Logf("%s joins", id)
+	load.await(t, 200, 60*time.Second) // the others go on
+	switch {
+	case armed:
+		m.back(t, v)
+	case dies:
 		m.start(joins)
+		fallthrough
+	default:
+		m.awaitReady(joins, 60*time.Second)
+		m.checkJoined(t, joins, id)
+		m.back(t, v)
 	}
-	m.settle(t, "the join", 4)
-	m.awaitReady(joins, 60*time.Second)
+	m.until(t, "the join", func() string { return m.left(t, 4) })
 	m.checkJoined(t, joins, id)
 	load.await(t, 200, 60*time.Second)
 	load.end(t)
@@ -98,20 +101,6 @@ func joining(t *testing.T, window string, joiner, both bool) {
 	if !t.Failed() {
 		m.cleanup()
 	}
-}
-
-// awaitDeath waits until a node died.
-func (m *moving) awaitDeath(t *testing.T) *node {
-	t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); wait(time.Millisecond) {
-		for _, nd := range m.nodes {
-			if !nd.running() {
-				return nd
-			}
-		}
-	}
-	t.Fatalf("nobody came to %s", m.window)
-	return nil
 }
 
 // checkJoined wants the node to be listed once, under its id, to have the catalog
@@ -127,13 +116,10 @@ func (m *moving) checkJoined(t *testing.T, joins *node, id string) {
 	if seen[id] != 1 || seen[joins.name] != 1 || len(st.Nodes) != len(m.nodes) {
 		t.Errorf("%s is not listed once: %+v", id, st.Nodes)
 	}
-	held := 0
 	for _, r := range st.Catalog.Replicas {
-		if r.NodeID == id {
-			held++
-		}
+		seen[r.NodeID]++
 	}
-	if held != 1 || len(st.Catalog.Replicas) != len(m.nodes) {
+	if seen[id] != 2 || len(st.Catalog.Replicas) != len(m.nodes) {
 		t.Errorf("%s does not have the catalog once: %+v", id, st.Catalog)
 	}
 	want := identity(t, m.nodes[0]).ClusterID
