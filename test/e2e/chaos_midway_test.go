@@ -79,8 +79,8 @@ func (r *round) awaitSealing(ctx context.Context) bool {
 }
 
 // killInDrain kills the node that is drained, or any other one, while the leader
-// of the catalog moves leaderships away from it: before the first, or when some
-// have moved and others have not.
+// of the catalog moves leaderships away from it: before the first has moved, or, if
+// that comes before the moment that is drawn, as soon as one has.
 func killInDrain(r *round, _ time.Duration) func() {
 	nd := r.leader()
 	setState := func(state spexv1.NodeState) {
@@ -97,10 +97,12 @@ func killInDrain(r *round, _ time.Duration) func() {
 	before := r.ledBy(nd)
 	setState(spexv1.NodeState_NODE_STATE_DRAINING)
 	r.note("%s is drained", nd.name)
-	least := 1 + r.rng.IntN(max(before, 1))
+	// The planner looks every second, and moves several at a time.
+	latest := time.Now().Add(time.Duration(r.rng.IntN(300)) * time.Millisecond)
 	left := r.ledBy(nd)
-	for deadline := time.Now().Add(5 * time.Second); left > least && time.Now().Before(deadline); left = r.ledBy(nd) {
+	for left == before && time.Now().Before(latest) {
 		wait(time.Millisecond)
+		left = r.ledBy(nd)
 	}
 	heal := r.killing(victim)
 	r.in(left > 0, "kill-around-drain", "%s led %d of its %d groups just before", nd.name, left, before)
