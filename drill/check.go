@@ -16,9 +16,11 @@ import (
 // fault, each of them tells of it.
 const (
 	// CheckLinearizable: the calls on an instance have no order, within the times of
-	// the calls, in which each answer is right. It is also broken where that could
-	// not be decided in time.
+	// the calls, in which each answer is right.
 	CheckLinearizable = "linearizable"
+	// CheckUndecided: whether they have one could not be found out in time. That counts
+	// as broken, and shows no more than that nobody knows.
+	CheckUndecided = "undecided"
 	// CheckLost: an acknowledged step or instance is not there at the end (I1).
 	CheckLost = "acknowledged-lost"
 	// CheckTwice: one request was applied more than once (I1, I2).
@@ -58,8 +60,8 @@ const (
 // Checks are the names of all checks.
 func Checks() []string {
 	return []string{
-		CheckLinearizable, CheckLost, CheckTwice, CheckOrder, CheckGap, CheckInvented, CheckStale, CheckRetry, CheckDuplicate,
-		CheckReuse, CheckVerdictChanged, CheckVerdictWrong, CheckVerdictMissing, CheckReplicas, CheckUnread,
+		CheckLinearizable, CheckUndecided, CheckLost, CheckTwice, CheckOrder, CheckGap, CheckInvented, CheckStale, CheckRetry,
+		CheckDuplicate, CheckReuse, CheckVerdictChanged, CheckVerdictWrong, CheckVerdictMissing, CheckReplicas, CheckUnread,
 	}
 }
 
@@ -86,7 +88,8 @@ type Verdict struct {
 	// Violations are empty when everything that was promised was kept.
 	Violations []Violation
 	// Linearized counts the instances that Porcupine looked at, Undecided those of
-	// them for which it did not come to an end; each of these is a violation too.
+	// them for which it did not come to an end; each of these is a violation of
+	// CheckUndecided.
 	Linearized int
 	Undecided  int
 	// Slowest is the longest time that Porcupine took for one instance.
@@ -176,7 +179,7 @@ func (v *Verdict) linearize(search time.Duration) {
 					v.Violations = append(v.Violations, Violation{CheckLinearizable, in.id, "the calls have no order in which every answer is right"})
 				case porcupine.Unknown:
 					v.Undecided++
-					v.Violations = append(v.Violations, Violation{CheckLinearizable, in.id, fmt.Sprintf("not decided within %s", search)})
+					v.Violations = append(v.Violations, Violation{CheckUndecided, in.id, fmt.Sprintf("not decided within %s", search)})
 				}
 				mu.Unlock()
 			}
