@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	chaosSeeds  = flag.Int("chaos.seeds", 4, "how many seeds TestChaos runs, as many side by side as -parallel says")
+	chaosSeeds  = flag.Int("chaos.seeds", 4, "how many seeds TestChaos runs, and TestChaosSeesBrokenBuilds for each break, as many side by side as -parallel says")
 	chaosSeed   = flag.Uint64("chaos.seed", 1, "the first seed of TestChaos")
 	chaosFault  = flag.String("chaos.fault", "", "the one fault that TestChaos injects, over and over; empty: what the seed says")
 	chaosRecord = flag.String("chaos.record", "", "file to which a line of JSON is added for every fault of TestChaos and of the tests that measure others")
