@@ -32,6 +32,21 @@ type arena struct {
 // newArena starts n nodes that form a cluster, and waits until all serve.
 func newArena(t *testing.T, n int, extra ...string) *arena {
 	t.Helper()
+	a := prepareArena(t, n, extra...)
+	for _, nd := range a.nodes {
+		a.address(nd)
+		a.start(nd)
+	}
+	for _, nd := range a.nodes {
+		a.awaitReady(nd, 60*time.Second)
+	}
+	a.admin = a.connect(a.nodes...)
+	return a
+}
+
+// prepareArena prepares n nodes that will form a cluster.
+func prepareArena(t *testing.T, n int, extra ...string) *arena {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "spex-chaos-")
 	if err != nil {
 		t.Fatal(err)
@@ -51,14 +66,6 @@ func newArena(t *testing.T, n int, extra ...string) *arena {
 	for range n {
 		a.addNode()
 	}
-	for _, nd := range a.nodes {
-		a.address(nd)
-		a.start(nd)
-	}
-	for _, nd := range a.nodes {
-		a.awaitReady(nd, 60*time.Second)
-	}
-	a.admin = a.connect(a.nodes...)
 	return a
 }
 

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,17 +22,74 @@ type drillReport struct {
 	OK         bool    `json:"ok"`
 	Incomplete *string `json:"incomplete"`
 	Counts     struct {
+		Operations   int `json:"operations"`
 		Acknowledged int `json:"acknowledged"`
+		Refused      int `json:"refused"`
+		Unknown      int `json:"unknown"`
+		Unresolved   int `json:"unresolved"`
 	} `json:"counts"`
-	Faults []struct {
-		Kind  string   `json:"kind"`
-		Node  string   `json:"node"`
-		Whole *float64 `json:"whole_ms"`
-		Error *string  `json:"error"`
-	} `json:"faults"`
+	P50        float64       `json:"p50_ms"`
+	P99        float64       `json:"p99_ms"`
+	Max        float64       `json:"max_ms"`
+	Faults     []drillFault  `json:"faults"`
+	Outages    []drillOutage `json:"outages"`
 	Violations []struct {
 		Check string `json:"check"`
 	} `json:"violations"`
+}
+
+type drillFault struct {
+	Kind        string   `json:"kind"`
+	Node        string   `json:"node"`
+	Leaderships int      `json:"leaderships"`
+	Begin       float64  `json:"begin_ms"`
+	End         float64  `json:"end_ms"`
+	Whole       *float64 `json:"whole_ms"`
+	Outage      float64  `json:"outage_ms"`
+	Median      float64  `json:"median_ms"`
+	Open        bool     `json:"open"`
+	Error       *string  `json:"error"`
+}
+
+type drillOutage struct {
+	Kind   string  `json:"kind"`
+	Rounds int     `json:"rounds"`
+	Median float64 `json:"median_ms"`
+	P90    float64 `json:"p90_ms"`
+	P99    float64 `json:"p99_ms"`
+	Max    float64 `json:"max_ms"`
+}
+
+// checkHeld wants these kinds of faults, all made and undone, nothing broken, and
+// numbers that fit each other.
+func (r *drillReport) checkHeld(t *testing.T, kinds ...drill.FaultKind) {
+	t.Helper()
+	if !r.OK || r.Incomplete != nil || len(r.Violations) != 0 {
+		t.Errorf("not held as asked, or broken: %+v", r)
+	}
+	if c := r.Counts; c.Acknowledged < 100 || c.Acknowledged+c.Refused+c.Unknown > c.Operations || c.Unresolved > c.Unknown {
+		t.Errorf("counts that do not fit: %+v", c)
+	}
+	if r.P50 <= 0 || r.P99 < r.P50 || r.Max < r.P99 {
+		t.Errorf("answers after %v ms (median), %v ms (99 %%), %v ms (worst)", r.P50, r.P99, r.Max)
+	}
+	var got []drill.FaultKind
+	outages := map[string][]float64{}
+	for _, f := range r.Faults {
+		got = append(got, drill.FaultKind(f.Kind))
+		outages[f.Kind] = append(outages[f.Kind], f.Outage)
+		if f.Error != nil || f.Whole == nil || f.End <= f.Begin || *f.Whole < f.End || f.Open || f.Median > f.Outage {
+			t.Errorf("%+v", f)
+		}
+	}
+	if !slices.Equal(got, kinds) || len(r.Outages) != len(outages) {
+		t.Errorf("%v with %d kinds of outages, want %v", got, len(r.Outages), kinds)
+	}
+	for _, o := range r.Outages {
+		if all := outages[o.Kind]; o.Rounds != len(all) || o.Max != slices.Max(all) || o.Median > o.P90 || o.P90 > o.P99 || o.P99 > o.Max || !slices.Contains(all, o.Median) {
+			t.Errorf("%+v of %v", o, all)
+		}
+	}
 }
 
 // TestDrillDev: the command starts a cluster, breaks it, finds nothing, and takes
@@ -45,14 +101,7 @@ func TestDrillDev(t *testing.T) {
 		t.Fatalf("exit status %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	report := decode[drillReport](t, r.stdout)
-	if !report.OK || report.Counts.Acknowledged < 200 || len(report.Faults) != 2 || report.Faults[0].Kind != "kill" || report.Faults[1].Kind != "pause" {
-		t.Errorf("%s", r.stdout)
-	}
-	for _, f := range report.Faults {
-		if f.Error != nil || f.Whole == nil {
-			t.Errorf("%+v", f)
-		}
-	}
+	report.checkHeld(t, drill.Kill, drill.Pause)
 	if page, err := os.ReadFile(html); err != nil || !strings.Contains(string(page), "kill "+report.Faults[0].Node) {
 		t.Errorf("the picture: %v", err)
 	}
@@ -122,73 +171,5 @@ func TestDrillFindsWhatIsBroken(t *testing.T) {
 	logs, err := filepath.Glob(filepath.Join(dir, "spex-drill-*", "n1.log"))
 	if err != nil || len(logs) != 1 || !strings.Contains(r.stderr, "data and logs are left in "+filepath.Dir(logs[0])) {
 		t.Errorf("%v, %v\n%s", logs, err, r.stderr)
-	}
-}
-
-// TestDrillAgents: agents run the nodes of a cluster, and break them when a drill
-// asks for that.
-func TestDrillAgents(t *testing.T) {
-	s := newServers(t, 3, "--shards", "4")
-	token := filepath.Join(s.dir, "token")
-	if err := os.WriteFile(token, []byte("a token of thirty-two characters\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	jammed := filepath.Join(s.dir, "jammed")
-	ports := freePorts(t, len(s.nodes))
-	var args []string
-	for i, nd := range s.nodes {
-		mark := filepath.Join(s.dir, nd.name+".cut")
-		nd.args = append([]string{
-			"drill", "agent", "--listen", ports[i], "--token-file", token,
-			"--isolate-command", "test ! -e " + jammed + " && touch " + mark, "--connect-command", "rm -f " + mark, "--", binary,
-		}, nd.args...)
-		s.start(nd)
-		args = append(args, "--agent", fmt.Sprintf("%s=http://%s", nd.name, ports[i]))
-	}
-	c := s.dial()
-	deadline := 300
-	for ; deadline > 0; deadline-- {
-		if st, err := c.Status(t.Context(), false); err == nil && len(st.GetNodes()) == 3 && len(st.GetShards()) == 4 {
-			break
-		}
-		wait(200 * time.Millisecond)
-	}
-	args = append([]string{"drill", "--token-file", token, "--groups", "4", "--hold", "1s", "--settle", "500ms", "-o", "json"}, args...)
-	r := s.begin(append(args, "--faults", "kill,pause,isolate", "--count", "3")...).wait()
-	if r.code != 0 {
-		t.Fatalf("exit status %d\n%s%s", r.code, r.stdout, r.stderr)
-	}
-	report := decode[drillReport](t, r.stdout)
-	if !report.OK || report.Incomplete != nil || len(report.Faults) != 3 {
-		t.Errorf("%s", r.stdout)
-	}
-	for _, f := range report.Faults {
-		if f.Error != nil {
-			t.Errorf("%s %s: %s", f.Kind, f.Node, *f.Error)
-		}
-	}
-	// The instances are gone, as nothing was found.
-	if out := s.spex("instance", "list", "--spec", drill.DefaultSpec, "-o", "json"); strings.TrimSpace(out) != "[]" {
-		t.Errorf("the drill has left %s", out)
-	}
-	// One of the faults cannot be made: that is not the drill that was asked for.
-	if err := os.WriteFile(jammed, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	r = s.begin(append(args, "--faults", "pause,isolate", "--count", "2", "--hold", "200ms")...).wait()
-	report = decode[drillReport](t, r.stdout)
-	if r.code != 3 || !report.OK || report.Incomplete == nil || !strings.Contains(*report.Incomplete, "1 of 2 faults could not be made") {
-		t.Errorf("half a drill: exit status %d\n%s%s", r.code, r.stdout, r.stderr)
-	}
-	// Nobody is there to break anything.
-	r = s.begin("drill", "--ask", "--groups", "2", "--settle", "100ms", "-o", "json").wait()
-	if report := decode[drillReport](t, r.stdout); r.code != 3 || !report.OK || !strings.Contains(r.stderr, "standard input has ended") {
-		t.Errorf("a drill without faults: exit status %d\n%s%s", r.code, r.stdout, r.stderr)
-	}
-	// An agent that is told to stop takes its node along.
-	for _, nd := range s.nodes {
-		if code := s.terminate(nd, 30*time.Second); code != 0 {
-			t.Errorf("the agent of %s ended with status %d", nd.name, code)
-		}
 	}
 }
