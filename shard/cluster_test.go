@@ -35,6 +35,9 @@ func (t testTransport) SetHeartbeatHandler(handle func(raft.RPC)) {
 }
 
 func (t testTransport) AppendEntries(id raft.ServerID, addr raft.ServerAddress, req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	if t.c != nil && t.c.isDeaf(id) {
+		return errors.New("cut off")
+	}
 	if t.c == nil || req.PrevLogEntry != 0 || req.LeaderCommitIndex != 0 || len(req.Entries) != 0 {
 		return t.InmemTransport.AppendEntries(id, addr, req, resp)
 	}
@@ -106,6 +109,8 @@ type testCluster struct {
 	confirmCut map[string]bool
 	// askCut has the nodes whose Lost is not answered, whatever cut says.
 	askCut map[string]bool
+	// deaf has the nodes that leaders do not reach, whatever cut says.
+	deaf map[string]bool
 	// beats has the nodes' handlers of heartbeats.
 	beats map[string]func(raft.RPC)
 	// confirmOpen lets Confirm through where cut would not.
@@ -119,7 +124,7 @@ type testCluster struct {
 func emptyCluster(t testing.TB, configure func(*Config), ids ...string) *testCluster {
 	return &testCluster{
 		t: t, ids: ids, configure: configure, nodes: map[string]*testNode{}, beats: map[string]func(raft.RPC){},
-		cut: map[[2]string]bool{}, confirmCut: map[string]bool{}, askCut: map[string]bool{},
+		cut: map[[2]string]bool{}, confirmCut: map[string]bool{}, askCut: map[string]bool{}, deaf: map[string]bool{},
 	}
 }
 
@@ -237,6 +242,19 @@ func (c *testCluster) block(from, to string) {
 	c.cut[[2]string{from, to}] = true
 	c.mu.Unlock()
 	c.rewire()
+}
+
+// setDeaf sets whether leaders do not reach a node, which reaches everybody.
+func (c *testCluster) setDeaf(id string, deaf bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deaf[id] = deaf
+}
+
+func (c *testCluster) isDeaf(id raft.ServerID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.deaf[string(id)]
 }
 
 // isolate cuts a node off from all others, both ways.

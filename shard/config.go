@@ -57,8 +57,8 @@ type Timing struct {
 	// Drain bounds how long closing or halting waits for the batch in flight.
 	Drain time.Duration
 	// Refused is how long a follower hears nothing before it looks whether the
-	// leader's process is gone. It should exceed the longest pause between two
-	// beats, which is a fifth of Heartbeat.
+	// leader's process is gone, or, once it was opened, whether there is any. It should
+	// exceed the longest pause between two beats, which is a fifth of Heartbeat.
 	Refused time.Duration
 	// Silent is how long a majority of the voters hears nothing before one of them
 	// campaigns although the leader's process may still run. It should be well

@@ -36,6 +36,10 @@ import (
 // better knowledge. Raft decides the election by its own rules, as after a
 // transfer of leadership: a wrong suspicion costs an election, never safety. And
 // Raft's timers run on.
+//
+// The same is done in a group without any leader that could be lost, one that is new
+// or whose nodes were all started again: a majority that has heard of none since it was
+// started begins an election, if nobody who answers knows better.
 type Failover interface {
 	// AskLost asks a node what Group.Lost answers there.
 	AskLost(ctx context.Context, nodeID string, group uint32, leader string, term uint64) (Lost, error)
@@ -67,7 +71,10 @@ func (g *Group) Lost(ctx context.Context, leader string, term uint64) Lost {
 	case leader == g.cfg.NodeID:
 		answer.Lost = !g.raftLeads() || g.raft.CurrentTerm() != term
 	default:
-		answer.Lost = g.raft.CurrentTerm() == term && g.lost(ctx, leader)
+		// Who has not heard of a leader may not have heard of the term either: only the
+		// node that wrote the first configuration has the term of it.
+		own := g.raft.CurrentTerm()
+		answer.Lost = (own == term || own < term && g.unled()) && g.lost(ctx, leader)
 		if answer.Lost {
 			signal(g.suspectWake)
 		}
@@ -89,19 +96,30 @@ func (g *Group) lastEntry() (term, index uint64) {
 	return term, index
 }
 
-// silence is how long this node has not heard of a leader; 0 when it leads or never
-// heard of one.
+// silence is how long this node has not heard of a leader since the group was opened;
+// 0 when it leads.
 func (g *Group) silence() time.Duration {
 	last := g.raft.LastContact()
 	state := g.raft.State()
 	if state == raft.Leader {
 		g.led.Store(int64(time.Since(g.opened)))
 	}
-	if state != raft.Follower && state != raft.Candidate || last.IsZero() || g.replica.haltCause() != nil {
+	if state != raft.Follower && state != raft.Candidate || g.replica.haltCause() != nil {
 		return 0
 	}
 	// A leader that stepped down has not heard of one for as long as it led.
-	return min(time.Since(last), time.Since(g.opened)-time.Duration(g.led.Load()))
+	silence := time.Since(g.opened) - time.Duration(g.led.Load())
+	if !last.IsZero() {
+		silence = min(silence, time.Since(last))
+	}
+	return silence
+}
+
+// unled reports whether this node has neither heard of a leader nor led since the
+// group was opened, nor given its vote: whoever leads, it is not to this node's knowledge.
+func (g *Group) unled() bool {
+	_, known := g.Leader()
+	return !known && g.raft.LastContact().IsZero() && g.led.Load() == 0 && g.replica.haltCause() == nil
 }
 
 // lost reports whether the leader is lost for this node. It may take as long as a
@@ -119,6 +137,8 @@ func (g *Group) lost(ctx context.Context, leader string) bool {
 	}
 	silence := g.silence()
 	switch {
+	case leader == "" && g.unled():
+		return true
 	case silence < g.cfg.Timing.Refused:
 		return false
 	case silence >= g.cfg.Timing.Silent:
@@ -236,7 +256,7 @@ func (g *Group) watch(s *suspicion) time.Duration {
 		return step
 	}
 	s.campaigned = time.Now()
-	g.cfg.Logger.Info("the leader is lost; this node campaigns", "leader", s.leader, "term", term, "silence", silence.Round(time.Millisecond), "agreeing", len(lost)+1)
+	g.cfg.Logger.Info("nobody hears a leader; this node campaigns", "leader", s.leader, "term", term, "silence", silence.Round(time.Millisecond), "agreeing", len(lost)+1)
 	if err := g.campaign(ctx, term); err != nil {
 		g.cfg.Logger.Warn("the election could not be begun", "error", err)
 	}
@@ -250,10 +270,16 @@ func (g *Group) heldBack(s *suspicion) time.Duration {
 	return 2*(g.cfg.Timing.Heartbeat+g.cfg.Timing.Election) - time.Since(s.campaigned)
 }
 
-// askVoters returns what the voters answer for whom the leader is lost as well.
+// askVoters returns what the voters answer for whom the leader is lost as well. A node
+// that has not heard of a leader since it was started may only not have heard of it
+// yet: then they count only if all who answer agree, a leader among them.
 func (g *Group) askVoters(ctx context.Context, voters []string, leader string, term uint64) map[string]Lost {
 	answers := g.askAll(ctx, voters, leader, term)
+	asked := len(answers)
 	maps.DeleteFunc(answers, func(_ string, answer Lost) bool { return !answer.Lost })
+	if len(answers) < asked && g.unled() {
+		return nil
+	}
 	return answers
 }
 

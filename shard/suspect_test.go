@@ -70,13 +70,19 @@ func formedWithFailover(t *testing.T, ids ...string) *testCluster {
 // form starts all nodes of an empty cluster, and makes them voters.
 func (c *testCluster) form() {
 	c.t.Helper()
+	c.open()
+	c.bootstrap(c.ids, nil)
+}
+
+// open starts all nodes of an empty cluster.
+func (c *testCluster) open() {
+	c.t.Helper()
 	for _, id := range c.ids {
 		c.nodes[id] = &testNode{id: id, stores: memoryStores()}
 	}
 	for _, id := range c.ids {
 		c.start(id)
 	}
-	c.bootstrap(c.ids, nil)
 }
 
 // replaced is how long it takes until another node than the old leader leads.
@@ -259,4 +265,112 @@ func TestHandOverPicksAVoterThatAnswers(t *testing.T) {
 			t.Errorf("on a node that does not lead: %v", err)
 		}
 	})
+}
+
+// A group whose voters have not heard of a leader since they were started, be it new or
+// not, does not wait for Raft's timers: they find that out together, and there is one election.
+func TestAGroupThatNobodyLeadsElectsSoon(t *testing.T) {
+	for name, tc := range map[string]struct {
+		// prepare returns the last term that the group was led in.
+		prepare func(c *testCluster) (term uint64)
+		among   []string
+	}{
+		"new, begun by one node at once": {func(c *testCluster) uint64 { return bootstrapTerm }, []string{"b"}},
+		"new, begun by one node later": {func(c *testCluster) uint64 {
+			time.Sleep(time.Minute)
+			return bootstrapTerm
+		}, []string{"b"}},
+		"all were started again":           {func(c *testCluster) uint64 { return c.stopAll("a", "b", "c") }, []string{"a", "b", "c"}},
+		"a majority was, the rest is gone": {func(c *testCluster) uint64 { return c.stopAll("b", "c") }, []string{"b", "c"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 10 {
+				bubble(t, func(t *testing.T) {
+					c := emptyCluster(t, nil, "a", "b", "c")
+					c.configure = withFailover(&c)
+					c.open()
+					last := tc.prepare(c)
+					begin := time.Now()
+					if last == bootstrapTerm {
+						c.bootstrap([]string{"b", "a", "c"}, nil)
+					}
+					leader := c.leader(tc.among...)
+					if took := time.Since(begin); took > 2*LAN().Refused {
+						t.Errorf("a leader took %v", took)
+					}
+					if term, _ := leader.group.Leading(); term != last+1 {
+						t.Errorf("the leader's term is %d, after %d: that was not one election", term, last)
+					}
+				})
+			}
+		})
+	}
+}
+
+// stopAll forms the group, ends all its nodes at once and starts some again; it returns the
+// term that was led in.
+func (c *testCluster) stopAll(again ...string) (term uint64) {
+	c.t.Helper()
+	c.bootstrap(c.ids, nil)
+	c.put(c.leader(), "x")
+	c.agree([]string{"x"}, c.ids...)
+	term, _ = c.leader().group.Leading()
+	for _, id := range c.ids {
+		c.isolate(id)
+	}
+	for _, id := range c.ids {
+		c.stopGroup(c.nodes[id].group)
+	}
+	c.heal()
+	for _, id := range c.ids {
+		if !slices.Contains(again, id) {
+			c.isolate(id)
+		}
+	}
+	for _, id := range again {
+		c.start(id)
+	}
+	return term
+}
+
+// Nodes that were started again and have not heard of the leader yet leave it alone, be
+// they a majority, as it says that it leads.
+func TestWhoWasStartedAgainLeavesTheLeaderAlone(t *testing.T) {
+	for name, again := range map[string]int{"one": 1, "a majority": 2} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				c := emptyCluster(t, nil, "a", "b", "c")
+				c.configure = func(cfg *Config) {
+					cfg.Failover = testFailover{c: c, from: cfg.NodeID}
+					// The leader does not give up by itself meanwhile.
+					cfg.Timing.Heartbeat, cfg.Timing.Election, cfg.Timing.LeaderLease = 10*time.Second, 10*time.Second, 10*time.Second
+				}
+				c.form()
+				c.agree(nil, c.ids...)
+				leader := c.leader()
+				term, _ := leader.group.Leading()
+				started := c.others(leader.id)[:again]
+				for _, id := range started {
+					c.crash(id)
+				}
+				c.heal()
+				for _, id := range started {
+					c.setDeaf(id, true)
+					c.start(id)
+				}
+				time.Sleep(3 * time.Second)
+				for _, id := range started {
+					if !c.nodes[id].group.unled() {
+						t.Errorf("%s has heard of the leader", id)
+					}
+					c.setDeaf(id, false)
+				}
+				time.Sleep(10 * time.Second)
+				if now, leads := leader.group.Leading(); !leads || now != term {
+					t.Errorf("the leader of term %d leads: %t, term %d", term, leads, now)
+				}
+				c.agree(nil, c.ids...)
+			})
+		})
+	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/spexio/spex/transport"
 )
 
 // TestFormAndRestart: three servers form one cluster, its shards are formed
@@ -105,5 +107,20 @@ func TestWaitsForAll(t *testing.T) {
 	c.Launch(2)
 	for i := range 3 {
 		c.AwaitReady(i)
+	}
+}
+
+// TestFormingWaitsForNoElectionTimeout: the nodes of a new cluster find out together that
+// its groups have no leader, instead of waiting for Raft's timers: those would begin the
+// catalog's election after one timeout at least, and the shards' after another one.
+func TestFormingWaitsForNoElectionTimeout(t *testing.T) {
+	t.Parallel()
+	const timeout = Patience * 2 / 5
+	begin := time.Now()
+	Start(t, Options{Configure: func(_ int, cfg *transport.ServerConfig) {
+		cfg.Timing.Heartbeat, cfg.Timing.Election = timeout, timeout
+	}})
+	if took := time.Since(begin); took >= 2*timeout {
+		t.Errorf("it took %v with an election timeout of %v", took, timeout)
 	}
 }
