@@ -121,7 +121,7 @@ func (v *Verdict) Err() error {
 		return nil
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "drill: %d violations (%s)", len(v.Violations), strings.Join(v.Broken(), ", "))
+	fmt.Fprintf(&b, "drill: %s (%s)", violations(len(v.Violations)), strings.Join(v.Broken(), ", "))
 	for i, x := range v.Violations {
 		if i == maxText {
 			fmt.Fprintf(&b, "\n  and %d more", len(v.Violations)-i)
@@ -270,4 +270,11 @@ func (in *instanceHistory) doubtful() int {
 		}
 	}
 	return n
+}
+
+func violations(n int) string {
+	if n == 1 {
+		return "1 violation"
+	}
+	return fmt.Sprintf("%d violations", n)
 }

@@ -115,7 +115,7 @@ func (r *Report) WriteText(w io.Writer) error {
 	if r.OK {
 		fmt.Fprintf(&b, "Every promise was kept: %d checks, %d instances linearized (the slowest in %s).\n", len(r.Checks), r.Linearized, rounded(r.Slowest))
 	} else {
-		fmt.Fprintf(&b, "PROMISES ARE BROKEN: %d violations, seen by %s.\n", len(r.Violations), strings.Join(r.Broken(), ", "))
+		fmt.Fprintf(&b, "PROMISES ARE BROKEN: %s, seen by %s.\n", violations(len(r.Violations)), strings.Join(r.Broken(), ", "))
 	}
 	for i, v := range r.Violations {
 		if i == maxListed {

@@ -35,6 +35,8 @@ type drillFlags struct {
 	history      string
 	keep         bool
 	patience     time.Duration
+	// breaks names a flag that was given and is about faults, "" if none was.
+	breaks func() string
 }
 
 func newDrillCommand(a *app) *cobra.Command {
@@ -93,6 +95,14 @@ that could not be undone, ends the drill.`,
 	fl.StringVar(&f.history, "history", "", "`file` for every call and answer, as JSON")
 	fl.BoolVar(&f.keep, "keep", false, "do not delete the instances afterwards")
 	fl.DurationVar(&f.patience, "patience", time.Minute, "how `long` the cluster may take to be whole again, after a fault and at the end")
+	f.breaks = func() (flag string) {
+		for _, name := range []string{"faults", "count", "hold", "settle"} {
+			if fl.Changed(name) {
+				return name
+			}
+		}
+		return ""
+	}
 	cmd.AddCommand(newDrillAgentCommand(a))
 	return cmd
 }
@@ -122,6 +132,9 @@ func (f *drillFlags) check() error {
 		if !slices.Contains(drill.FaultKinds(), drill.FaultKind(k)) {
 			return usagef("--faults: there is no fault %q: use kill, pause or isolate", k)
 		}
+	}
+	if flag := f.breaks(); ways == 0 && flag != "" {
+		return usagef("--%s is about faults, and nobody is there to make them: give --agent, --ask or --dev", flag)
 	}
 	return nil
 }

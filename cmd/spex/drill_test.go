@@ -283,6 +283,7 @@ func TestDrillUsage(t *testing.T) {
 	for args, want := range map[string]string{
 		"drill --ask --dev":                "use one",
 		"drill --faults trip":              "there is no fault",
+		"drill --count 3":                  "--count is about faults, and nobody is there to make them",
 		"drill --dev=2":                    "use 3 to 9",
 		"drill --dev --faults isolate":     "--dev cannot isolate",
 		"drill --groups 0":                 "--groups 0",
