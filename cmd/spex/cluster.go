@@ -21,6 +21,7 @@ func newClusterCommand(a *app) *cobra.Command {
 
 func newClusterStatusCommand(a *app) *cobra.Command {
 	var hash bool
+	var wait waiter
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show nodes, shards, leaders, terms, applied indexes and lag",
@@ -28,10 +29,22 @@ func newClusterStatusCommand(a *app) *cobra.Command {
 their leader, term, applied index, and how many entries each replica lags behind.
 
 --state-hash makes every replica compute a hash of its state, which costs a walk
-over all of it. Replicas with the same index must have the same hash.`,
+over all of it. Replicas with the same index must have the same hash.
+
+--wait waits until the cluster is healthy, as between the restarts of two nodes.`,
+		Example: `  spex cluster status
+  spex cluster status --wait --within 5m`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := wait.check(); err != nil {
+				return err
+			}
 			return a.withClient(cmd.Context(), func(c *client.Client) error {
+				if wait.wait {
+					if err := wait.healthy(cmd.Context(), a, c); err != nil {
+						return err
+					}
+				}
 				resp, err := c.Status(cmd.Context(), hash)
 				if err != nil {
 					return err
@@ -42,59 +55,8 @@ over all of it. Replicas with the same index must have the same hash.`,
 		},
 	}
 	cmd.Flags().BoolVar(&hash, "state-hash", false, "show the state hash of every replica")
+	wait.flags(cmd, "wait until the cluster is healthy")
 	return cmd
-}
-
-// statusProblems lists what keeps the cluster from being healthy, for people.
-func statusProblems(s statusJSON) []string {
-	var problems []string
-	for _, n := range s.Nodes {
-		if !n.Reachable {
-			problems = append(problems, fmt.Sprintf("node %s does not answer", nodeLabel(n.ID, n.Name)))
-		}
-		for _, alarm := range n.Alarms {
-			problems = append(problems, fmt.Sprintf("node %s: %s", nodeLabel(n.ID, n.Name), alarm))
-		}
-		if problem := spaceProblem(n); problem != "" {
-			problems = append(problems, problem)
-		}
-	}
-	problems = append(problems, fragile(s)...)
-	for _, g := range append([]shardJSON{s.Catalog}, s.Shards...) {
-		switch {
-		case !g.Formed && g.ID != 0:
-			problems = append(problems, fmt.Sprintf("%s is not formed yet", groupLabel(g.ID)))
-		case g.Leader == "":
-			problems = append(problems, fmt.Sprintf("%s has no leader", groupLabel(g.ID)))
-		case g.ID != 0 && uint32(len(g.Replicas)) < s.ReplicasAsked:
-			problems = append(problems, fmt.Sprintf("%s has %s of the %d asked for", groupLabel(g.ID), plural(len(g.Replicas), "replica"), s.ReplicasAsked))
-		}
-		for _, r := range g.Replicas {
-			if r.State == "halted" || r.State == "refused" {
-				problems = append(problems, fmt.Sprintf("%s is %s on %s: %s", groupLabel(g.ID), r.State, nodeLabel(r.NodeID, r.NodeName), r.Error))
-			}
-		}
-		if a, b, differ := hashConflict(g); differ {
-			problems = append(problems, fmt.Sprintf("%s has different states on %s and %s at index %d",
-				groupLabel(g.ID), nodeLabel(a.NodeID, a.NodeName), nodeLabel(b.NodeID, b.NodeName), a.StateHashIndex))
-		}
-	}
-	return problems
-}
-
-// fragile says which shards survive fewer failures than their replicas are for.
-func fragile(s statusJSON) []string {
-	designed := (int32(s.ReplicasAsked) - 1) / 2
-	var groups []string
-	for _, g := range s.Shards {
-		if g.FailureTolerance != nil && g.Leader != "" && *g.FailureTolerance < designed {
-			groups = append(groups, groupLabel(g.ID))
-		}
-	}
-	if len(groups) == 0 {
-		return nil
-	}
-	return []string{fmt.Sprintf("%s can lose fewer voters than %d replicas are for", some(groups), s.ReplicasAsked)}
 }
 
 // hashConflict finds two replicas whose hashes of one index differ.
@@ -129,14 +91,13 @@ func drawStatus(w io.Writer, p painter, s statusJSON, hash bool) {
 	if s.Paused {
 		fmt.Fprintf(w, "%s: replicas and leaders stay where they are until 'spex cluster resume'.\n", p.paint(styleWarn, "Paused"))
 	}
-	problems := statusProblems(s)
-	if len(problems) == 0 {
+	if s.Healthy {
 		fmt.Fprintf(w, "%s: %s, %s, each with a leader.\n", p.paint(styleGood, "Healthy"),
 			plural(len(s.Nodes), "node"), plural(len(s.Shards), "shard"))
 		return
 	}
 	fmt.Fprintf(w, "%s\n", p.paint(styleBad, "Not healthy:"))
-	for _, problem := range problems {
+	for _, problem := range s.Problems {
 		fmt.Fprintf(w, "  %s\n", problem)
 	}
 }

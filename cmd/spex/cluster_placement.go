@@ -274,14 +274,16 @@ func oneNode(_ *cobra.Command, args []string) error {
 
 // steer changes the state of a node, waits if it is told to, and says so.
 func (a *app) steer(ctx context.Context, c *client.Client, node string, state spexv1.NodeState, wait waiter) error {
-	if wait.within != 0 && !wait.wait {
-		return usagef("--within goes with --wait")
+	if err := wait.check(); err != nil {
+		return err
 	}
 	resp, err := c.SetNodeState(ctx, node, state)
 	if err != nil {
 		return err
 	}
 	out := nodeChangeJSON{NodeID: resp.GetNodeId(), NodeName: resp.GetNodeName(), State: stateName(state), Changed: resp.GetChanged()}
+	wait.begun = true
+	a.warnFewer(ctx, c, state)
 	if wait.wait {
 		if err := wait.until(ctx, a, c, out.NodeID, state); err != nil {
 			return err
@@ -342,20 +344,49 @@ func checkDecommission(ctx context.Context, c *client.Client, node string, fewer
 	if n == nil {
 		return nil // the server says what is wrong with it
 	}
-	left := 0
-	for _, other := range s.GetNodes() {
-		if other.GetId() != n.GetId() && (stateName(other.GetState()) == "active" || stateName(other.GetState()) == "draining") {
-			left++
-		}
-	}
+	left := staying(s, n.GetId())
 	if left == 0 {
 		return answerNo("%s is the last node: there is nowhere to move anything to", nodeLabel(n.GetId(), n.GetName()))
 	}
 	if asked := int(s.GetReplicasAsked()); left < asked {
-		return answerNo("without %s there are %s for the %s that each shard should have: add a node first, or say --fewer-replicas",
+		return answerNo("without %s there are %s for the %s that each shard should have, not counting those that do not answer or leave too: add a node first, or say --fewer-replicas",
 			nodeLabel(n.GetId(), n.GetName()), plural(left, "node"), plural(asked, "replica"))
 	}
 	return nil
+}
+
+// staying counts the nodes other than one that answer and are not about to leave.
+func staying(s *spexv1.GetStatusResponse, but string) int {
+	n := 0
+	for _, other := range s.GetNodes() {
+		if state := stateName(other.GetState()); other.GetId() != but && other.GetReachable() && (state == "active" || state == "draining") {
+			n++
+		}
+	}
+	return n
+}
+
+// warnFewer says when nodes leave, or are lost, and too few stay: by --fewer-replicas,
+// or because somebody else takes another node away at the same time.
+func (a *app) warnFewer(ctx context.Context, c *client.Client, state spexv1.NodeState) {
+	if state != spexv1.NodeState_NODE_STATE_DECOMMISSIONING && state != spexv1.NodeState_NODE_STATE_REMOVED {
+		return
+	}
+	s, err := c.Status(ctx, false)
+	if err != nil {
+		return // the wait, or the plan, says more
+	}
+	if left, asked := staying(s, ""), int(s.GetReplicasAsked()); left < asked {
+		a.warnf("%s for the %s that each shard should have: shards keep fewer copies until a node is added. 'spex cluster activate' takes a node back that is not forgotten yet",
+			are(left, "node stays", "nodes stay"), plural(asked, "replica"))
+	}
+}
+
+func are(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 // checkRemove refuses to call a node lost that answers.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,13 +23,14 @@ replicas belong, and what it waits for. Nothing is changed by this. A replica mo
 steps: the catalog places it, Raft adds it without a vote, it catches up and is
 promoted, the leadership leaves who goes, who is removed, and unplaced.
 
---wait waits until nothing is left to move, for instance after a node has joined.`,
+--wait waits until nothing is left to move, and nothing is waited for either, for
+instance after a node has joined and is ready.`,
 		Example: `  spex cluster plan
   spex cluster plan --wait --within 10m`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if wait.within != 0 && !wait.wait {
-				return usagef("--within goes with --wait")
+			if err := wait.check(); err != nil {
+				return err
 			}
 			return a.withClient(cmd.Context(), func(c *client.Client) error {
 				if wait.wait {
@@ -44,26 +46,50 @@ promoted, the leadership leaves who goes, who is removed, and unplaced.
 			})
 		},
 	}
-	wait.flags(cmd, "wait until nothing is left to move")
+	wait.flags(cmd, "wait until nothing is left to move or waited for")
 	return cmd
 }
 
-// settled waits until there is nothing left to move.
+// planAgain is after how long a plan without changes has to be so still: the leader of
+// the catalog looks once a second, and may not have seen yet what was done just now.
+const planAgain = 1500 * time.Millisecond
+
+// settled waits until there is nothing left to move, and nothing keeps anything from
+// being moved: a plan that waits for a node or a leader is not where it wants to be.
 func (w waiter) settled(ctx context.Context, a *app, c *client.Client) error {
+	var since time.Time // when the plan was first seen empty
 	return w.poll(ctx, a, func(ctx context.Context) (string, error) {
 		plan, err := c.Plan(ctx)
 		if err != nil {
 			return "", err
 		}
-		left := max(len(plan.GetSteps()), len(plan.GetRunning()))
+		left := planLeft(plan)
 		switch {
-		case left == 0:
+		case left != "":
+			since = time.Time{}
+			return left, nil
+		case since.IsZero():
+			since = a.now()
+		case a.now().Sub(since) >= planAgain:
 			return "", nil
-		case plan.GetPaused():
-			return plural(left, "change") + " left, and the placement is paused", nil
 		}
-		return plural(left, "change") + " left", nil
+		return "nothing left to move, if it stays so", nil
 	})
+}
+
+// planLeft says what keeps a plan from being settled. It does not change while only
+// time goes by.
+func planLeft(plan *spexv1.GetPlanResponse) string {
+	left, waits := max(len(plan.GetSteps()), len(plan.GetRunning())), len(plan.GetWaiting())
+	switch {
+	case plan.GetPaused() && left+waits > 0:
+		return "something is left to move, and the placement is paused: see 'spex cluster resume'"
+	case left > 0:
+		return plural(left, "change") + " left"
+	case waits > 0:
+		return "nothing can be moved now, and something is waited for: see 'spex cluster plan'"
+	}
+	return ""
 }
 
 func drawPlan(w io.Writer, p painter, plan *spexv1.GetPlanResponse) {
@@ -81,7 +107,11 @@ func drawPlan(w io.Writer, p painter, plan *spexv1.GetPlanResponse) {
 			fmt.Fprintf(w, "  %s\n", why.GetWhy())
 		}
 	}
-	if len(plan.GetRunning())+len(plan.GetNext())+len(plan.GetSteps()) == 0 {
+	switch {
+	case len(plan.GetRunning())+len(plan.GetNext())+len(plan.GetSteps()) > 0:
+	case len(plan.GetWaiting()) > 0:
+		fmt.Fprintf(w, "\n%s can be moved now.\n", p.paint(styleWarn, "Nothing"))
+	default:
 		fmt.Fprintf(w, "\n%s to move.\n", p.paint(styleGood, "Nothing"))
 	}
 }

@@ -21,11 +21,31 @@ type waiter struct {
 	within time.Duration
 	// done says in the end what came about.
 	done string
+	// begun is set when the cluster was told to do something, and does it without the wait too.
+	begun bool
 }
 
 func (w *waiter) flags(cmd *cobra.Command, usage string) {
 	cmd.Flags().BoolVar(&w.wait, "wait", false, usage)
 	cmd.Flags().DurationVar(&w.within, "within", 0, "with --wait: give up after this `time`, with exit status 1; 0 waits for ever")
+}
+
+func (w *waiter) check() error {
+	if w.within != 0 && !w.wait {
+		return usagef("--within goes with --wait")
+	}
+	return nil
+}
+
+// healthy waits until the cluster is healthy.
+func (w waiter) healthy(ctx context.Context, a *app, c *client.Client) error {
+	return w.poll(ctx, a, func(ctx context.Context) (string, error) {
+		s, err := c.Status(ctx, false)
+		if err != nil {
+			return "", err
+		}
+		return firstProblem(statusToJSON(s).Problems), nil
+	})
 }
 
 // until waits until a node is done with its state. What is left to do is noted
@@ -36,10 +56,14 @@ func (w waiter) until(ctx context.Context, a *app, c *client.Client, node string
 		if err != nil {
 			return "", err
 		}
+		left = holds(s, node)
 		if state == spexv1.NodeState_NODE_STATE_DRAINING {
-			return leads(s, node), nil
+			left = leads(s, node)
 		}
-		return holds(s, node), nil
+		if left != "" && s.GetPlacementPaused() {
+			left += ", and the placement is paused: see 'spex cluster resume'"
+		}
+		return left, nil
 	})
 }
 
@@ -60,7 +84,7 @@ func (w waiter) poll(ctx context.Context, a *app, ask func(ctx context.Context) 
 		case err == nil && left == "":
 			return nil
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return w.interrupted(ctx, a)
 		case err != nil:
 			left = a.describe(err)
 		}
@@ -73,9 +97,17 @@ func (w waiter) poll(ctx context.Context, a *app, ask func(ctx context.Context) 
 		case <-expired:
 			return answerNo("not done within %v: %s", w.within, left)
 		case <-ctx.Done():
-			return ctx.Err()
+			return w.interrupted(ctx, a)
 		}
 	}
+}
+
+// interrupted ends the wait, which is not what people may think that they end.
+func (w waiter) interrupted(ctx context.Context, a *app) error {
+	if w.begun {
+		a.notef("the wait is over, and the cluster goes on: 'spex cluster plan' shows with what, 'spex cluster activate' takes the node back")
+	}
+	return ctx.Err()
 }
 
 // leads says what a node still leads.

@@ -337,6 +337,7 @@ type statusJSON struct {
 	ReplicasAsked uint32      `json:"replicas_asked"`
 	Paused        bool        `json:"placement_paused"`
 	Healthy       bool        `json:"healthy"`
+	Problems      []string    `json:"problems"`
 	Nodes         []nodeJSON  `json:"nodes"`
 	Catalog       shardJSON   `json:"catalog"`
 	Shards        []shardJSON `json:"shards"`

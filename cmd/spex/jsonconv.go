@@ -217,7 +217,8 @@ func statusToJSON(s *spexv1.GetStatusResponse) statusJSON {
 		Catalog:       shardToJSON(s.GetCatalog()),
 		Shards:        mapSlice(s.GetShards(), shardToJSON),
 	}
-	out.Healthy = len(statusProblems(out)) == 0
+	out.Problems = append([]string{}, statusProblems(out)...)
+	out.Healthy = len(out.Problems) == 0
 	return out
 }
 
