@@ -105,7 +105,10 @@ type Gossip struct {
 	known   map[string]Member
 	fallen  []string // ids of the dead and left, the oldest first
 	refused map[string]string
-	subs    map[chan struct{}]struct{}
+	// elsewhere is the peer address of a process that calls itself by this node's id, as
+	// was heard since Elsewhere was asked last.
+	elsewhere string
+	subs      map[chan struct{}]struct{}
 
 	// life serialises Leave and Shutdown, and guards stopped. Whatever joins contacts
 	// does so under it while not stopped.
@@ -273,7 +276,19 @@ func (g *Gossip) PeerAddress(nodeID string) (string, bool) {
 	return m.PeerAddress, ok && m.PeerAddress != ""
 }
 
-// Subscribe returns a channel that gets a value after Members has changed;
+// Elsewhere returns the peer address, other than this node's, at which a process with
+// this node's id was said to be since it was last asked, "" for none. Mostly it is where
+// the node was before it moved; a process that still answers there has a copy of its
+// data directory. Subscribers are told.
+func (g *Gossip) Elsewhere() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	address := g.elsewhere
+	g.elsewhere = ""
+	return address
+}
+
+// Subscribe returns a channel that gets a value after Members has changed, or Elsewhere;
 // several changes may be one value, so re-read Members. cancel ends it.
 func (g *Gossip) Subscribe() (changes <-chan struct{}, cancel func()) {
 	ch := make(chan struct{}, 1)

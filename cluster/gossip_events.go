@@ -66,7 +66,14 @@ func (c gossipCallbacks) NotifyAlive(peer *memberlist.Node) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if m.ID == g.self.ID || !g.foreignLocked(m) {
+	if m.ID == g.self.ID {
+		if m.PeerAddress != g.self.PeerAddress {
+			g.elsewhere = m.PeerAddress
+			g.tellLocked()
+		}
+		return nil
+	}
+	if !g.foreignLocked(m) {
 		return nil
 	}
 	m.GossipAddress = peer.Address()
@@ -83,7 +90,7 @@ func (c gossipCallbacks) NotifyLeave(n *memberlist.Node)  { c.g.note(n, StatusDe
 func (g *Gossip) note(n *memberlist.Node, status MemberStatus) {
 	m, leaving, err := decodeMeta(n.Meta)
 	if err != nil {
-		g.log.Warn("gossip about a node that cannot be read", "node", n.Name, "error", err)
+		g.log.Warn("gossip about a node that cannot be read", "member", n.Name, "error", err)
 		return
 	}
 	g.mu.Lock()
@@ -106,7 +113,7 @@ func (g *Gossip) note(n *memberlist.Node, status MemberStatus) {
 		}
 	}
 	if !had || before.Status != status {
-		g.log.Info("gossip: node is "+status.String(), "node", m.ID, "gossip", m.GossipAddress, "peer", m.PeerAddress, "cluster_id", m.ClusterID)
+		g.log.Info("gossip: node is "+status.String(), "member", m.ID, "gossip", m.GossipAddress, "peer", m.PeerAddress, "cluster_id", m.ClusterID)
 	}
 	g.rebuildLocked()
 }
@@ -126,7 +133,7 @@ func (g *Gossip) logForeignLocked(m Member) {
 	}
 	g.refused[m.ID] = m.ClusterID
 	g.log.Error("refused a node of another cluster with the same name: give the clusters different names, or mend the --join list",
-		"node", m.ID, "gossip", m.GossipAddress, "its_cluster_id", m.ClusterID, "cluster_id", g.self.ClusterID)
+		"member", m.ID, "gossip", m.GossipAddress, "its_cluster_id", m.ClusterID, "cluster_id", g.self.ClusterID)
 }
 
 // rebuildLocked swaps in a new view and tells the subscribers.
@@ -145,6 +152,11 @@ func (g *Gossip) rebuildLocked() {
 	slices.SortFunc(v.members, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
 	g.view.Store(v)
 	g.cfg.Hints.nodes.Store(int32(len(v.members)))
+	g.tellLocked()
+}
+
+// tellLocked tells the subscribers that there is news.
+func (g *Gossip) tellLocked() {
 	for ch := range g.subs {
 		select {
 		case ch <- struct{}{}:

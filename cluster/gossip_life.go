@@ -187,7 +187,7 @@ func (g *Gossip) tellMembers(patience time.Duration) {
 		attempts++
 		g.contacts.Go(func() {
 			if _, err := g.list.Join([]string{m.GossipAddress}); err != nil {
-				g.log.Debug("gossip: a node was not told directly", "node", m.ID, "error", err)
+				g.log.Debug("gossip: a node was not told directly", "member", m.ID, "error", err)
 			}
 			select {
 			case told <- struct{}{}:

@@ -136,6 +136,7 @@ func (s *Server) start() (err error) {
 	s.api = s.newAPI()
 	if s.gossip != nil {
 		s.task(s.remember)
+		s.task(s.watchTwin)
 	}
 	s.task(func() { _ = s.peer.Serve(s.peerListener) })
 	s.task(func() { _ = s.api.Serve(s.listener) })
