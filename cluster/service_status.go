@@ -94,13 +94,22 @@ func (n *Node) Status(ctx context.Context, req *spexv1.GetStatusRequest) (*spexv
 	return resp, nil
 }
 
+// patienceOf is how long a status waits for the nodes. Hashes of large states take as
+// long as they take: they have nearly all of the time that the caller has, so that it
+// gets what the others say before it gives up.
+func patienceOf(ctx context.Context, hash bool) time.Duration {
+	if !hash {
+		return statusPatience
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		return max(time.Until(deadline)*9/10, statusPatience)
+	}
+	return 5 * statusPatience
+}
+
 // askAll returns the answers in the order of the nodes, nil for none.
 func (n *Node) askAll(ctx context.Context, nodes []*statev1.Node, hash bool) []*peerv1.StatusResponse {
-	patience := statusPatience
-	if hash {
-		patience = 5 * statusPatience
-	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, patienceOf(ctx, hash))
 	defer cancel()
 	answers := make([]*peerv1.StatusResponse, len(nodes))
 	var work sync.WaitGroup

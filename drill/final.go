@@ -120,10 +120,13 @@ func Disagreement(st *spexv1.GetStatusResponse) []string {
 	return odd
 }
 
+// statesPatience bounds one status with hashes. A minute of patience has room for two.
+const statesPatience = 25 * time.Second
+
 // states asks the n-th node for the status with the state hashes. Of large states
 // those take longer than any other answer.
 func (w *Workload) states(ctx context.Context, n int) (*spexv1.GetStatusResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, statesPatience)
 	defer cancel()
 	c, err := w.dial(ctx, n, true)
 	if err != nil {

@@ -30,6 +30,8 @@ their leader, term, applied index, and how many entries each replica lags behind
 
 --state-hash makes every replica compute a hash of its state, which costs a walk
 over all of it. Replicas with the same index must have the same hash.
+A replica that has not answered in time is shown as unreachable: give a longer
+--timeout where states are large.
 
 --wait waits until the cluster is healthy, as between the restarts of two nodes.`,
 		Example: `  spex cluster status
