@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spexio/spex/client"
+	"github.com/spexio/spex/cluster"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
 )
 
@@ -144,10 +145,10 @@ paused, leaders are spread evenly again afterwards, which may undo it.`,
 				out := transferJSON{Shard: shard, From: resp.GetFrom(), To: resp.GetTo()}
 				return a.emit(out, func(w io.Writer, _ painter) {
 					if out.From == out.To {
-						fmt.Fprintf(w, "%s was led by %s already.\n", groupLabel(shard), out.To)
+						fmt.Fprintf(w, "%s was led by %s already.\n", groupLabel(shard), cluster.NodeName(out.To))
 						return
 					}
-					fmt.Fprintf(w, "%s is led by %s now, and was by %s.\n", groupLabel(shard), out.To, out.From)
+					fmt.Fprintf(w, "%s is led by %s now, and was by %s.\n", groupLabel(shard), cluster.NodeName(out.To), cluster.NodeName(out.From))
 				})
 			})
 		},
