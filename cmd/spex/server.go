@@ -220,6 +220,7 @@ func (a *app) runServer(ctx context.Context, o *serverOptions) error {
 		Expect: o.expect, Shards: o.shards, Replicas: o.replicas, Settings: o.settings, Timing: raftTiming, GossipTimings: gossipTimings, Space: o.space,
 		DeadAfter: o.deadAfter, Placement: cluster.PlacementTiming{Stabilise: o.stabilise, Concurrent: o.moves}, CopyRate: int64(o.copyRate),
 		Version: buildVersion().Version, Logger: logger, OnFatal: fatal(logger),
+		Hooks: transport.ServerHooks{Now: failpoint.Clock()},
 	})
 	if err != nil {
 		return err

@@ -2,7 +2,10 @@
 
 package failpoint
 
-import "log/slog"
+import (
+	"log/slog"
+	"time"
+)
 
 // Enabled tells whether this build acts at failpoints.
 const Enabled = false
@@ -18,3 +21,7 @@ func Hit(string) {}
 
 // Error is a Hit that may also fail. In a build without failpoints it returns nil.
 func Error(string) error { return nil }
+
+// Clock is the clock that a test sets. A build without failpoints has none, and
+// returns nil.
+func Clock() func() time.Time { return nil }

@@ -21,6 +21,16 @@
 // that MarkerFile gives, in SPEX_FAILPOINT_DIR. The marker is on disk before the
 // action is taken. While it is written, which takes a few milliseconds, the other
 // goroutines of the process go on: only the one that hit stands still.
+//
+// With the tag, a test can also set the clock of a process that runs:
+//
+//	SPEX_CLOCK_FILE=/some/file
+//
+// The file says how far the clock is ahead of the machine's ("+2h", "-30s", "0s"),
+// how fast it runs ("drift 1.01": a hundred seconds are a hundred and one, from
+// where the clock stood), or both ("+2h drift 1.01"). It is read again every 50 ms
+// at most, and has to be replaced in one piece. Only the date changes: what the
+// process measures with its monotonic clock goes on, as on a machine whose date is set.
 package failpoint
 
 import (
@@ -34,6 +44,8 @@ const (
 	EnvPoints = "SPEX_FAILPOINTS"
 	// EnvDir is the directory of the markers. It must exist.
 	EnvDir = "SPEX_FAILPOINT_DIR"
+	// EnvClock is the file that sets the wall clock of the process. It must exist.
+	EnvClock = "SPEX_CLOCK_FILE"
 )
 
 // ErrInjected is what Error returns for the action "error".
