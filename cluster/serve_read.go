@@ -10,6 +10,7 @@ import (
 
 	"github.com/spexio/spex/api"
 	"github.com/spexio/spex/fsm"
+	"github.com/spexio/spex/internal/broken"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	spexv1 "github.com/spexio/spex/proto/spex/v1"
 	"github.com/spexio/spex/shard"
@@ -25,7 +26,7 @@ func (r *replica) prepare(ctx context.Context, c spexv1.Consistency, minIndex ui
 	} else if _, err := r.group.ReadIndex(ctx); err != nil {
 		return nil, err
 	}
-	if minIndex > 0 {
+	if minIndex > 0 && !(broken.Enabled && broken.Is(broken.MinIndexIgnored)) {
 		if err := r.group.WaitApplied(ctx, minIndex); err != nil {
 			return nil, err
 		}
@@ -34,8 +35,13 @@ func (r *replica) prepare(ctx context.Context, c spexv1.Consistency, minIndex ui
 	return info, nil
 }
 
-func (r *replica) instance(namespace, id string) (*fsm.InstanceView, error) {
-	if v, ok := r.machine.Instance(fsm.Key{Namespace: namespace, ID: id}); ok {
+// instance reads an instance, and makes info name the index that it is of: entries
+// may have been applied since prepare, and who has seen an instance must not be shown
+// an older one under the index that came with it.
+func (r *replica) instance(namespace, id string, info *spexv1.ReadInfo) (*fsm.InstanceView, error) {
+	v, index, ok := r.machine.InstanceAt(fsm.Key{Namespace: namespace, ID: id})
+	if ok {
+		info.Index = index
 		return v, nil
 	}
 	return nil, fsm.Errorf(typesv1.Reason_REASON_INSTANCE_IDENTIFIER_NOT_FOUND, "there is no instance %q in the namespace %q", id, namespace)
@@ -46,7 +52,7 @@ func (r *replica) serveGet(ctx context.Context, req *spexv1.GetInstanceRequest) 
 	if err != nil {
 		return nil, err
 	}
-	v, err := r.instance(req.GetNamespace(), req.GetId())
+	v, err := r.instance(req.GetNamespace(), req.GetId(), info)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +66,7 @@ func (r *replica) serveHistory(ctx context.Context, req *spexv1.GetHistoryReques
 	if err != nil {
 		return nil, err
 	}
-	v, err := r.instance(req.GetNamespace(), req.GetId())
+	v, err := r.instance(req.GetNamespace(), req.GetId(), info)
 	if err != nil {
 		return nil, err
 	}

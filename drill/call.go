@@ -69,6 +69,7 @@ func answered(o *Operation, r *spexv1.StepResponse, err error) error {
 		o.Answer = Answer{
 			Exists: true, Incarnation: r.GetIncarnation(), Seq: r.GetSeq(), From: r.GetFromState(), State: r.GetState(),
 			Verdict: r.GetVerdict(), Duplicate: r.GetDuplicate(), Shard: r.GetShard(),
+			Index: r.GetIndex(),
 		}
 	}
 	return err
@@ -111,10 +112,14 @@ func (w *Workload) look(ctx context.Context, c *client.Client, o Operation) Oper
 	o.Call = w.now()
 	var err error
 	switch o.Kind {
-	case Get:
+	case Get, Stale:
+		var opts []client.ReadOption
+		if o.Kind == Stale {
+			opts = []client.ReadOption{client.Stale(), client.MinIndex(o.MinIndex)}
+		}
 		var resp *spexv1.GetInstanceResponse
-		resp, err = c.Get(ctx, o.Instance)
-		o.Answer = seen(resp.GetInstance())
+		resp, err = c.Get(ctx, o.Instance, opts...)
+		o.Answer = seen(resp.GetInstance(), resp.GetRead())
 	case Read:
 		o.Answer, err = readHistory(ctx, c, o.Instance)
 	case List:
@@ -122,7 +127,7 @@ func (w *Workload) look(ctx context.Context, c *client.Client, o Operation) Oper
 			if failure != nil {
 				err = failure
 			} else if in.GetId() == o.Instance {
-				o.Answer = seen(in)
+				o.Answer = seen(in, nil)
 			}
 		}
 		if o.Answer.Exists {
@@ -134,8 +139,11 @@ func (w *Workload) look(ctx context.Context, c *client.Client, o Operation) Oper
 	return o
 }
 
-func seen(in *spexv1.Instance) Answer {
-	return Answer{Exists: in != nil, Incarnation: in.GetIncarnation(), Seq: in.GetSeq(), State: in.GetState(), Shard: in.GetShard()}
+func seen(in *spexv1.Instance, read *spexv1.ReadInfo) Answer {
+	return Answer{
+		Exists: in != nil, Incarnation: in.GetIncarnation(), Seq: in.GetSeq(), State: in.GetState(), Shard: in.GetShard(),
+		Index: read.GetIndex(), Age: time.Duration(read.GetAgeNanos()),
+	}
 }
 
 // maxReads bounds how often a history is begun again because its instance was
@@ -161,7 +169,7 @@ func readPages(ctx context.Context, c *client.Client, id string) (a Answer, rest
 			return Answer{}, token != "" && errors.Is(err, client.ErrInstanceNotFound), err
 		}
 		steps := a.Steps
-		a = seen(page.GetInstance())
+		a = seen(page.GetInstance(), page.GetRead())
 		a.Steps = steps
 		for _, s := range page.GetSteps() {
 			a.Steps = append(a.Steps, RecordedStep{

@@ -36,6 +36,11 @@ const (
 	// CheckStale: a linearizable read missed a step that was acknowledged, or seen by
 	// another such read, before it was called (I4).
 	CheckStale = "stale-read"
+	// CheckBack: a stale read shows less than the log index that it asked for (I4).
+	CheckBack = "stale-went-back"
+	// CheckIndex: a read names a log index before the one that it asked for, or shows
+	// less or more than was applied at the one that it names (I4).
+	CheckIndex = "index-untrue"
 	// CheckRetry: a request that was sent again got another answer than before (I2).
 	CheckRetry = "retry-other-answer"
 	// CheckDuplicate: a request that was sent again after it had been acknowledged
@@ -60,8 +65,8 @@ const (
 // Checks are the names of all checks.
 func Checks() []string {
 	return []string{
-		CheckLinearizable, CheckUndecided, CheckLost, CheckTwice, CheckOrder, CheckGap, CheckInvented, CheckStale, CheckRetry,
-		CheckDuplicate, CheckReuse, CheckVerdictChanged, CheckVerdictWrong, CheckVerdictMissing, CheckReplicas, CheckUnread,
+		CheckLinearizable, CheckUndecided, CheckLost, CheckTwice, CheckOrder, CheckGap, CheckInvented, CheckStale, CheckBack, CheckIndex,
+		CheckRetry, CheckDuplicate, CheckReuse, CheckVerdictChanged, CheckVerdictWrong, CheckVerdictMissing, CheckReplicas, CheckUnread,
 	}
 }
 

@@ -47,8 +47,20 @@ func tell() *story {
 		Call: ms(220), Return: ms(230), Outcome: Refused, Reason: mismatch, Answer: Answer{CurrentSeq: 5},
 	})
 	s.read(0, 240, 250, List)
+	s.stale(1, 260, 270)
 	s.end()
 	return s
+}
+
+// indexOf is the log index of the entry of a mark.
+func indexOf(mark int64) uint64 { return 100 + 10*uint64(mark) }
+
+// stale reads from a replica that has all, and asks for the last step.
+func (s *story) stale(client, call, ret int) {
+	s.read(client, call, ret, Stale)
+	o := s.op(len(s.h.Operations) - 1)
+	o.MinIndex, o.Answer.Age = indexOf(s.steps[len(s.steps)-1].Mark), ms(5)
+	o.Answer.Index = o.MinIndex + 3
 }
 
 func (s *story) op(i int) *Operation { return &s.h.Operations[i] }
@@ -63,7 +75,7 @@ func (s *story) write(client, call, ret int, o Operation, seq uint64) {
 	} else {
 		step.From = s.steps[len(s.steps)-1].State
 	}
-	o.Answer = Answer{Exists: true, Incarnation: incarnated, Seq: seq, From: step.From, State: step.State, Verdict: step.Verdict}
+	o.Answer = Answer{Exists: true, Incarnation: incarnated, Seq: seq, From: step.From, State: step.State, Verdict: step.Verdict, Index: indexOf(o.Mark)}
 	s.steps = append(s.steps, step)
 	s.h.Operations = append(s.h.Operations, o)
 }
@@ -154,6 +166,23 @@ var good = map[string]func(*story){
 		o.Answer = Answer{Exists: true, Incarnation: incarnated, Seq: 4, From: stateName(2), State: stateName(3), Verdict: typesv1.Verdict_VERDICT_OK, Duplicate: true}
 		s.h.Operations = append(s.h.Operations, o)
 	},
+	"a stale read is of an earlier time, and says so": func(s *story) {
+		s.older(3, ms(50))
+		s.op(10).MinIndex = indexOf(3)
+	},
+	"a stale read is of an earlier time, and nobody asked for more": func(s *story) {
+		s.older(1, ms(250))
+		s.op(10).MinIndex = 0
+	},
+	"a stale read comes before the replica has the instance": func(s *story) { s.op(10).Answer, s.op(10).MinIndex = Answer{}, 0 },
+	"a stale read asks for what was deleted since": func(s *story) {
+		s.h.Operations = append(s.h.Operations, Operation{
+			Instance: hero, Kind: Delete, RequestID: "d", Call: ms(255), Return: ms(258), Outcome: OK, Answer: Answer{Exists: true, Incarnation: incarnated},
+		})
+		s.op(10).Answer = Answer{}
+		s.steps = nil
+		s.end()
+	},
 	"a verdict is pending and comes later": func(s *story) { s.op(7).Answer.Verdict = typesv1.Verdict_VERDICT_PENDING },
 	"another body under a known request id is refused": func(s *story) {
 		o := *s.op(1)
@@ -166,8 +195,14 @@ var good = map[string]func(*story){
 func (s *story) withoutUnknown() {
 	s.op(7).Answer.Seq, s.op(7).Answer.From = 4, stateName(2)
 	s.op(8).Answer.CurrentSeq = 4
-	s.op(9).Answer.Seq = 4
+	s.op(9).Answer.Seq, s.op(10).Answer.Seq = 4, 4
 	s.last(func(steps []RecordedStep) []RecordedStep { return slices.Delete(steps, 3, 4) })
+}
+
+// older lets the stale read show the instance at a seq, of some time ago.
+func (s *story) older(seq uint64, age time.Duration) {
+	step := s.steps[seq-1]
+	s.op(10).Answer = Answer{Exists: true, Incarnation: incarnated, Seq: seq, State: step.State, Index: indexOf(step.Mark) + 3, Age: age}
 }
 
 func TestGoodStories(t *testing.T) {
@@ -216,11 +251,32 @@ var bad = []struct {
 	}, []string{CheckStale, CheckLinearizable}},
 	{"a read sees less than the one before, of a step that nobody acknowledged", func(s *story) {
 		s.read(1, 120, 130, Get)
-		s.op(10).Answer = Answer{Exists: true, Incarnation: incarnated, Seq: 4, State: stateName(3)}
+		s.op(11).Answer = Answer{Exists: true, Incarnation: incarnated, Seq: 4, State: stateName(3)}
 		s.read(1, 140, 150, Get)
-		s.op(11).Answer = Answer{Exists: true, Incarnation: incarnated, Seq: 3, State: stateName(2)}
+		s.op(12).Answer = Answer{Exists: true, Incarnation: incarnated, Seq: 3, State: stateName(2)}
 	}, []string{CheckStale, CheckLinearizable}},
 	{"a read misses the instance", func(s *story) { s.op(3).Answer = Answer{} }, []string{CheckStale, CheckLinearizable}},
+	{"a stale read shows less than it asked for, and says so", func(s *story) {
+		s.older(3, ms(50))
+	}, []string{CheckBack, CheckIndex}},
+	{"a stale read shows less than it asked for", func(s *story) {
+		s.older(3, ms(50))
+		s.op(10).Answer.Index = indexOf(5)
+	}, []string{CheckBack}},
+	{"a stale read misses the instance that it asked for", func(s *story) { s.op(10).Answer = Answer{} }, []string{CheckBack}},
+	{"a stale read goes back behind an earlier one", func(s *story) {
+		s.older(2, ms(50))
+		s.op(10).MinIndex = indexOf(1)
+		s.op(3).Kind, s.op(3).Answer.Index = Stale, indexOf(1)
+	}, []string{CheckBack, CheckIndex}},
+	{"a stale read shows less than its index", func(s *story) {
+		s.older(3, ms(50))
+		s.op(10).MinIndex, s.op(10).Answer.Index = 0, indexOf(5)
+	}, []string{CheckIndex}},
+	{"a stale read shows more than its index", func(s *story) {
+		s.op(10).MinIndex, s.op(10).Answer.Index = 0, indexOf(5)-1
+	}, []string{CheckIndex}},
+	{"a linearizable read names an index of long ago", func(s *story) { s.op(5).Answer.Index = indexOf(2) }, []string{CheckIndex}},
 	{"a refusal named the wrong seq", func(s *story) { s.op(8).Answer.CurrentSeq = 4 }, []string{CheckLinearizable}},
 	{"a read in the middle shows another order", func(s *story) {
 		steps := s.op(5).Answer.Steps

@@ -19,6 +19,9 @@ const (
 	Get Kind = "get"
 	// Read reads the instance with its history.
 	Read Kind = "read"
+	// Stale reads the instance without its history from any replica, with the log
+	// index that its client has seen.
+	Stale Kind = "stale"
 	// List looks the instance up in a listing of all instances.
 	List Kind = "list"
 	// Delete ends the instance.
@@ -60,6 +63,9 @@ type Operation struct {
 	State  string `json:"state,omitempty"`
 	// ExpectedSeq is what the Step asked for; 0 means any.
 	ExpectedSeq uint64 `json:"expected_seq,omitempty"`
+	// MinIndex is what a Stale asked for: the highest index that its client was told
+	// with an answer about the instance, 0 for none.
+	MinIndex uint64 `json:"min_index,omitempty"`
 	// Forged marks a call that used the request id of another request with
 	// another body: it has to be refused.
 	Forged bool `json:"forged,omitempty"`
@@ -88,6 +94,11 @@ type Answer struct {
 	Duplicate bool            `json:"duplicate,omitempty"`
 	// Shard is the one that answered, 0 when that is not known.
 	Shard uint32 `json:"shard,omitempty"`
+	// Index is the log index of a write, or the one that a read reflects; 0 when
+	// that is not known, as with a listing and where there was no instance.
+	Index uint64 `json:"index,omitempty"`
+	// Age is how old a Stale says that it may be.
+	Age time.Duration `json:"age_ns,omitempty"`
 	// CurrentSeq is the last seq that a refusal named.
 	CurrentSeq uint64 `json:"current_seq,omitempty"`
 	// Steps are those of a Read, all of them.

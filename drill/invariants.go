@@ -41,6 +41,7 @@ func (in *instanceHistory) invariants() []Violation {
 	in.checkPlaces(f)
 	in.checkFinal(f)
 	in.checkReads(f)
+	in.checkIndexes(f)
 	in.checkVerdicts(f)
 	slices.SortFunc(f.list, func(a, b Violation) int {
 		return cmp.Or(cmp.Compare(a.Check, b.Check), cmp.Compare(a.Detail, b.Detail))
@@ -268,6 +269,60 @@ func (in *instanceHistory) checkReads(f *findings) {
 			f.add(CheckStale, "the %s of client %d, called %s after %s as %s, saw %s",
 				o.Kind, o.Client, (o.Call - best.at).Round(time.Microsecond), best.what, best.seen, placeOf(o.Answer))
 		}
+	}
+}
+
+// mention is what an answer tells of a log index: the instance has come to a place
+// by then, and has been brought there by that entry if it is a write's.
+type mention struct {
+	seen  place
+	index uint64
+	what  string
+	write bool
+}
+
+// checkIndexes holds what reads show against the log index that they name, and that they asked for.
+func (in *instanceHistory) checkIndexes(f *findings) {
+	var all []mention
+	for _, r := range in.sorted() {
+		if o := r.answered(); o != nil && o.Kind != Delete {
+			all = append(all, mention{placeOf(o.Answer), o.Answer.Index, fmt.Sprintf("the %s #%d", o.Kind, o.Mark), true})
+		}
+	}
+	reads := slices.Concat(in.reads, in.stales)
+	for _, o := range reads {
+		if o.Answer.Exists {
+			all = append(all, mention{placeOf(o.Answer), o.Answer.Index, fmt.Sprintf("what the %s of client %d saw", o.Kind, o.Client), false})
+		}
+	}
+	for _, o := range reads {
+		if o.Answer.Exists && o.Answer.Index < o.MinIndex {
+			f.add(CheckIndex, "the %s of client %d asked for index %d and was answered from index %d", o.Kind, o.Client, o.MinIndex, o.Answer.Index)
+		}
+		for _, m := range all {
+			in.checkMention(f, o, m)
+		}
+	}
+}
+
+// checkMention holds one read against one thing that is known about its instance.
+func (in *instanceHistory) checkMention(f *findings, o *Operation, m mention) {
+	a, shows := o.Answer, "no instance"
+	if a.Exists {
+		shows = placeOf(a).String()
+	}
+	tell := func(check, format string, args ...any) {
+		f.add(check, "the %s of client %d, %s, shows %s; %s is %s and has index %d",
+			o.Kind, o.Client, fmt.Sprintf(format, args...), shows, m.what, m.seen, m.index)
+	}
+	// That there is nothing is less only while nobody can have deleted it.
+	less := a.Exists && placeOf(a).before(m.seen) || !a.Exists && o.Return < in.deletable()
+	switch {
+	case m.index == 0:
+	case less && m.index <= o.MinIndex:
+		tell(CheckBack, "which asked for index %d", o.MinIndex)
+	case less && m.index <= a.Index, !less && m.write && 0 < a.Index && a.Index < m.index:
+		tell(CheckIndex, "which names index %d", a.Index)
 	}
 }
 

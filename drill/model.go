@@ -236,6 +236,8 @@ type instanceHistory struct {
 	// byMark finds the requests of steps and initialisations.
 	byMark map[int64]*request
 	reads  []*Operation
+	// stales are the reads that need not be of the newest state.
+	stales []*Operation
 	// refusals are calls that changed nothing and tell something.
 	refusals []*Operation
 	forged   []*Operation
@@ -279,6 +281,10 @@ func split(h *History, f *Final) []*instanceHistory {
 
 func (in *instanceHistory) add(o *Operation) {
 	switch {
+	case o.Kind == Stale:
+		if o.Outcome == OK {
+			in.stales = append(in.stales, o)
+		}
 	case !o.Kind.writes():
 		if o.Outcome == OK {
 			in.reads = append(in.reads, o)

@@ -61,6 +61,8 @@ type player struct {
 	// target is what sent are the latest writes on.
 	target *target
 	sent   []Operation
+	// index is the highest one that this player was told about the target.
+	index uint64
 }
 
 // maxSent is how many of its writes a player may repeat.
@@ -73,7 +75,7 @@ func (p *player) play(ctx context.Context) {
 		in := p.group.current()
 		in.calls.Add(1)
 		if p.target != in {
-			p.target, p.sent = in, nil
+			p.target, p.sent, p.index = in, nil, 0
 		}
 		p.once(ctx, in)
 		pause(ctx, time.Duration(p.rng.Int64N(int64(p.w.cfg.Think)+1)))
@@ -87,7 +89,7 @@ func (p *player) once(ctx context.Context, in *target) {
 		return
 	}
 	if p.pinned && p.rng.IntN(10) < 6 {
-		p.read(ctx, in, []Kind{Get, Get, Read}[p.rng.IntN(3)])
+		p.read(ctx, in, []Kind{Get, Get, Read, Stale, Stale}[p.rng.IntN(5)])
 		return
 	}
 	if !in.live.Load() && p.rng.IntN(10) < 6 {
@@ -103,8 +105,10 @@ func (p *player) once(ctx context.Context, in *target) {
 		p.write(ctx, in, Operation{Kind: Step, Action: wrongAction, State: stateName(p.rng.IntN(states))})
 	case dice < 66:
 		p.write(ctx, in, Operation{Kind: Step, Action: silentAction, State: stateName(p.rng.IntN(states))})
-	case dice < 76:
+	case dice < 72:
 		p.read(ctx, in, Get)
+	case dice < 76:
+		p.read(ctx, in, Stale)
 	case dice < 84:
 		p.read(ctx, in, Read)
 	case dice < 86:
@@ -162,6 +166,7 @@ func (p *player) write(ctx context.Context, in *target, o Operation) {
 	case o.Outcome == Unknown:
 		in.unknown.Add(1)
 	case o.Outcome == OK && !o.Forged:
+		p.index = max(p.index, o.Answer.Index)
 		in.live.Store(o.Kind != Delete)
 		in.seq.Store(o.Answer.Seq)
 	case o.Reason == mismatch:
@@ -182,8 +187,13 @@ func (p *player) write(ctx context.Context, in *target, o Operation) {
 
 // read makes a read and records it.
 func (p *player) read(ctx context.Context, in *target, kind Kind) {
-	o := p.w.look(ctx, p.c, Operation{Client: p.number, Instance: in.id, Kind: kind})
-	if o.Outcome == OK {
+	o := Operation{Client: p.number, Instance: in.id, Kind: kind}
+	if kind == Stale {
+		o.MinIndex = p.index
+	}
+	o = p.w.look(ctx, p.c, o)
+	p.index = max(p.index, o.Answer.Index)
+	if o.Outcome == OK && kind != Stale {
 		in.live.Store(o.Answer.Exists)
 		in.seq.Store(o.Answer.Seq)
 	}

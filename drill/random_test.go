@@ -15,7 +15,12 @@ type cell struct {
 	live        bool
 	incarnation uint64
 	steps       []RecordedStep
-	answers     map[string]Answer
+	// index is that of the last log entry, told the highest that each client has heard
+	// of, and past what a read saw after each entry.
+	index   uint64
+	told    map[int]uint64
+	past    []Answer
+	answers map[string]Answer
 }
 
 func (c *cell) state() (seq uint64, state string) {
@@ -30,7 +35,31 @@ func (c *cell) append(o *Operation, action, state string) {
 	_, from := c.state()
 	v := expectedVerdict(action)
 	c.steps = append(slices.Clip(c.steps), RecordedStep{Seq: uint64(len(c.steps) + 1), From: from, Action: action, State: state, Mark: o.Mark, Verdict: v})
-	o.Outcome, o.Answer = OK, Answer{Exists: true, Incarnation: c.incarnation, Seq: uint64(len(c.steps)), From: from, State: state, Verdict: v}
+	o.Outcome, o.Answer = OK, Answer{Exists: true, Incarnation: c.incarnation, Seq: uint64(len(c.steps)), From: from, State: state, Verdict: v, Index: c.index}
+}
+
+// look is what a read sees.
+func (c *cell) look(kind Kind) Answer {
+	if !c.live {
+		return Answer{}
+	}
+	seq, state := c.state()
+	a := Answer{Exists: true, Incarnation: c.incarnation, Seq: seq, State: state, Index: c.index}
+	if kind == Read {
+		a.Steps = c.steps
+	}
+	return a
+}
+
+// stale answers from a replica that has what the client has heard of, and perhaps more.
+func (c *cell) stale(o *Operation, behind int) {
+	o.Outcome, o.MinIndex, o.Answer = OK, c.told[o.Client], c.look(Get)
+	for _, a := range c.past[max(0, len(c.past)-behind):] {
+		if a.Index >= o.MinIndex {
+			o.Answer = a
+			return
+		}
+	}
 }
 
 // apply does what is asked and fills in the answer.
@@ -41,7 +70,11 @@ func (c *cell) apply(o *Operation, now uint64) {
 		o.Answer.Duplicate = true
 		return
 	}
-	seq, state := c.state()
+	seq, _ := c.state()
+	if o.Kind.writes() {
+		c.past = append(c.past, c.look(Get))
+		c.index++
+	}
 	switch {
 	case o.Kind == Init && c.live:
 		refuse(inUse)
@@ -64,10 +97,7 @@ func (c *cell) apply(o *Operation, now uint64) {
 	case o.Kind == Step:
 		c.append(o, o.Action, o.State)
 	default:
-		o.Outcome, o.Answer = OK, Answer{Exists: true, Incarnation: c.incarnation, Seq: seq, State: state}
-		if o.Kind == Read {
-			o.Answer.Steps = c.steps
-		}
+		o.Outcome, o.Answer = OK, c.look(o.Kind)
 	}
 	if o.Outcome == OK && o.RequestID != "" {
 		c.answers[o.RequestID] = o.Answer
@@ -93,7 +123,7 @@ func drawStory(t *rapid.T) (*History, *Final) {
 		ret := call + rapid.IntRange(1, 30).Draw(t, "took")
 		clients[client] = ret
 		o := &Operation{Client: client, Instance: hero, Call: ms(call), Return: ms(ret)}
-		o.Kind = rapid.SampledFrom([]Kind{Init, Step, Step, Step, Step, Get, Read, Delete}).Draw(t, "kind")
+		o.Kind = rapid.SampledFrom([]Kind{Init, Step, Step, Step, Step, Get, Read, Stale, Stale, Delete}).Draw(t, "kind")
 		if i == 0 {
 			o.Kind = Init
 		}
@@ -129,13 +159,18 @@ func drawStory(t *rapid.T) (*History, *Final) {
 		}
 	}
 	slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
-	c := &cell{answers: map[string]Answer{}}
+	c := &cell{answers: map[string]Answer{}, told: map[int]uint64{}}
 	for i, e := range events {
 		unknown := e.o.Outcome == Unknown
-		c.apply(e.o, uint64(100+i))
+		if e.o.Kind == Stale {
+			c.stale(e.o, rapid.IntRange(0, 10).Draw(t, "behind"))
+		} else {
+			c.apply(e.o, uint64(100+i))
+		}
 		if unknown {
 			e.o.Outcome, e.o.Reason, e.o.Answer = Unknown, "", Answer{}
 		}
+		c.told[e.o.Client] = max(c.told[e.o.Client], e.o.Answer.Index)
 	}
 	h, f := &History{}, &Final{Asked: time.Hour, Instances: map[string]Answer{}}
 	for _, o := range ops {
@@ -198,6 +233,41 @@ func TestEveryLossIsSeen(t *testing.T) {
 		}
 		if !slices.Contains(v.Broken(), CheckLost) && !slices.Contains(v.Broken(), CheckTwice) {
 			t.Fatalf("no check says plainly what is wrong: %v", v.Err())
+		}
+	})
+}
+
+// TestEveryStepBackIsSeen: from any right story, a stale read that shows less than
+// its client has seen is seen.
+func TestEveryStepBackIsSeen(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h, f := drawStory(t)
+		var had []Answer
+		var stales []*Operation
+		for i := range h.Operations {
+			switch o := &h.Operations[i]; {
+			case o.Kind == Stale && o.MinIndex > 0:
+				stales = append(stales, o)
+			case o.Kind == Get && o.Answer.Exists:
+				had = append(had, o.Answer)
+			}
+		}
+		if len(had) == 0 || len(stales) == 0 {
+			return
+		}
+		o, a := rapid.SampledFrom(stales).Draw(t, "read"), rapid.SampledFrom(had).Draw(t, "answer")
+		less := slices.ContainsFunc(h.Operations, func(p Operation) bool {
+			return p.Kind != Delete && p.Outcome == OK && p.Answer.Index > 0 && p.Answer.Index <= o.MinIndex && placeOf(a).before(placeOf(p.Answer))
+		})
+		if !less {
+			return
+		}
+		// It says that it is as new as was asked for, or as it is.
+		if o.Answer = a; rapid.Bool().Draw(t, "lies") {
+			o.Answer.Index = o.MinIndex
+		}
+		if v := Check(h, f); !slices.Contains(v.Broken(), CheckBack) {
+			t.Fatalf("it was not seen: %v", v.Err())
 		}
 	})
 }

@@ -83,13 +83,19 @@ func (v *InstanceView) Step(seq uint64) (StepView, bool) {
 
 // Instance returns the instance that uses the identifier.
 func (s *Shard) Instance(key Key) (*InstanceView, bool) {
+	v, _, ok := s.InstanceAt(key)
+	return v, ok
+}
+
+// InstanceAt is Instance, with the log index of the last entry that it reflects.
+func (s *Shard) InstanceAt(key Key) (v *InstanceView, index uint64, ok bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	r := s.record(key)
 	if r == nil || r.live == nil {
-		return nil, false
+		return nil, s.applied, false
 	}
-	return s.addDeadlines(viewOf(r), r.live), true
+	return s.addDeadlines(viewOf(r), r.live), s.applied, true
 }
 
 // List returns up to limit instances of a namespace in the order of their ids,

@@ -108,8 +108,8 @@ func (e *engine) instance(namespace, id string, minIndex uint64) (*fsm.InstanceV
 	if minIndex > info.Index {
 		return nil, nil, out(fsm.Errorf(typesv1.Reason_REASON_UNAVAILABLE, "index %d is not reached: the newest is %d", minIndex, info.Index))
 	}
-	v, ok := e.shard.Instance(fsm.Key{Namespace: namespace, ID: id})
-	if !ok {
+	v, index, ok := e.shard.InstanceAt(fsm.Key{Namespace: namespace, ID: id})
+	if info.Index = index; !ok {
 		return nil, nil, out(fsm.Errorf(typesv1.Reason_REASON_INSTANCE_IDENTIFIER_NOT_FOUND, "there is no instance %q in the namespace %q", id, namespace))
 	}
 	return v, info, nil

@@ -22,6 +22,8 @@ const (
 	AckBeforeCommit Break = "ack-before-commit"
 	// DedupeOff applies a request each time it comes.
 	DedupeOff Break = "dedupe-off"
+	// MinIndexIgnored answers reads at once, without waiting for the index that they ask for.
+	MinIndexIgnored Break = "min-index-ignored"
 	// ReadsUnconfirmed answers linearizable reads without asking the voters whether
 	// there is a newer leader, by a leadership of up to ten seconds ago.
 	ReadsUnconfirmed Break = "reads-unconfirmed"
@@ -33,5 +35,5 @@ const (
 
 // Breaks are all of them.
 func Breaks() []Break {
-	return []Break{AckBeforeCommit, DedupeOff, ReadsUnconfirmed, TailLost, VerdictTwice}
+	return []Break{AckBeforeCommit, DedupeOff, MinIndexIgnored, ReadsUnconfirmed, TailLost, VerdictTwice}
 }

@@ -46,6 +46,7 @@ type breakCase struct {
 var breakCases = []breakCase{
 	{broken.AckBeforeCommit, 2, func(r *drillRun) { r.killLeaders(2) }, []string{drill.CheckLost, drill.CheckLinearizable}, true},
 	{broken.DedupeOff, 2, func(r *drillRun) { r.writes(600) }, []string{drill.CheckTwice, drill.CheckRetry, drill.CheckLinearizable}, true},
+	{broken.MinIndexIgnored, 2, func(r *drillRun) { r.writes(600) }, []string{drill.CheckBack, drill.CheckIndex}, false},
 	{broken.ReadsUnconfirmed, 1, func(r *drillRun) { r.pauseLeaders(3) }, []string{drill.CheckStale, drill.CheckLinearizable}, false},
 	{broken.TailLost, 2, func(r *drillRun) { r.killAll(1) }, []string{drill.CheckLost, drill.CheckLinearizable}, false},
 	{broken.VerdictTwice, 2, func(r *drillRun) { r.writes(600) }, []string{drill.CheckVerdictChanged}, false},
