@@ -135,8 +135,8 @@ func killLeaving(leaving []*node) fault {
 	}}
 }
 
-// settled waits until the cluster has nothing left to move, and every shard has
-// three voters on nodes that it lists.
+// settled waits until the cluster has nothing left to move, every shard has three
+// voters on nodes that it lists, and no node leads two shards more than another.
 func (r *round) settled() {
 	t := r.a.t
 	t.Helper()
@@ -174,6 +174,13 @@ func (r *round) unsettled() string {
 	st := r.a.look()
 	if len(st.GetNodes()) != len(r.a.nodes) {
 		odd = append(odd, fmt.Sprintf("%d nodes are listed", len(st.GetNodes())))
+	}
+	least, most := len(st.GetShards()), 0
+	for _, nd := range st.GetNodes() {
+		least, most = min(least, int(nd.GetLeaders())), max(most, int(nd.GetLeaders()))
+	}
+	if most-least > 1 {
+		odd = append(odd, fmt.Sprintf("a node leads %d shards, another one %d", most, least))
 	}
 	for _, sh := range st.GetShards() {
 		if len(sh.GetReplicas()) != 3 || sh.GetLeader() == "" {
