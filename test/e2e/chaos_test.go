@@ -278,6 +278,7 @@ func (r *round) check() *drill.Verdict {
 		r.walkers.check(t)
 	}
 	r.timers.check(t)
+	r.timers.checkLate(t, r.probe)
 	r.checkOneCluster()
 	r.a.checkAlive()
 	// A node that is asked to stop does: nothing hangs after all that.

@@ -28,10 +28,84 @@ type timers struct {
 
 	mu   sync.Mutex // guards the fields below
 	seen map[string]string
+	came []came
 	err  error
 	// quiet is how many responses in a row brought nothing and named no shard that
 	// could not be read.
 	quiet int
+}
+
+// came is a report, of log time.
+type came struct {
+	key       string
+	shard     uint32
+	due, done time.Time
+}
+
+const (
+	// lateness is how long a shard that writes may let what is due wait: two seconds, by half.
+	lateness = 3 * time.Second
+	// unwritable is the time without an acknowledged write of a shard's probe from
+	// which on the shard counts as one that cannot be written.
+	unwritable = 500 * time.Millisecond
+)
+
+// written is the longest part of a span in which a shard was written to all the time.
+// acked is when writes were acknowledged, in order.
+func written(acked []time.Time, from, to time.Time) (longest time.Duration) {
+	begin, last := time.Time{}, time.Time{}
+	for _, at := range acked {
+		if at.Before(from) || at.After(to) {
+			continue
+		}
+		if last.IsZero() || at.Sub(last) > unwritable {
+			begin = at
+		}
+		last = at
+		longest = max(longest, at.Sub(begin))
+	}
+	return longest
+}
+
+// TestWritten holds what counts as late against made-up writes.
+func TestWritten(t *testing.T) {
+	at := func(ms int) time.Time { return time.UnixMilli(int64(ms)) }
+	var acked []time.Time
+	for _, span := range [][2]int{{0, 2000}, {4000, 9000}, {9600, 9700}} {
+		for ms := span[0]; ms <= span[1]; ms += 100 {
+			acked = append(acked, at(ms))
+		}
+	}
+	for _, c := range []struct{ from, to, want int }{{0, 2000, 2000}, {0, 3900, 2000}, {1000, 4500, 1000}, {1500, 9900, 5000}, {5000, 6000, 1000}, {2100, 3900, 0}} {
+		if got := written(acked, at(c.from), at(c.to)); got != time.Duration(c.want)*time.Millisecond {
+			t.Errorf("%v: %s", c, got)
+		}
+	}
+}
+
+// checkLate wants each report to have come within lateness once its shard could be
+// written to, whoever led it until then (I5).
+func (w *timers) checkLate(t *testing.T, p *probes) {
+	t.Helper()
+	acked := map[uint32][]time.Time{}
+	for _, one := range p.list {
+		one.mu.Lock()
+		for _, a := range one.acked {
+			acked[one.shard] = append(acked[one.shard], a.done)
+		}
+		one.mu.Unlock()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	worst := time.Duration(0)
+	for _, c := range w.came {
+		late := written(acked[c.shard], c.due, c.done)
+		if worst = max(worst, late); late > lateness {
+			t.Errorf("%s was due at %s and came %s later; shard %d could be written to for %s of that without a pause",
+				c.key, c.due.Format(time.StampMilli), c.done.Sub(c.due), c.shard, late)
+		}
+	}
+	t.Logf("of %d timeouts and prunes the latest came %s after its shard could be written to", len(w.came), worst.Round(time.Millisecond))
 }
 
 // quietBeats is how many responses without a report say that there is none: the
@@ -79,6 +153,7 @@ func (w *timers) take(ctx context.Context, r client.Report, err error) {
 		w.err = errors.Join(w.err, fmt.Errorf("%s was reported as %s and as %s", key, first, id))
 	}
 	w.seen[key] = id
+	w.came = append(w.came, came{key, r.GetShard(), r.GetDeadline().AsTime(), r.GetTime().AsTime()})
 	if r.GetTime().AsTime().Before(r.GetDeadline().AsTime()) {
 		w.err = errors.Join(w.err, fmt.Errorf("%s at %v, before its deadline %v", key, r.GetTime().AsTime(), r.GetDeadline().AsTime()))
 	}
