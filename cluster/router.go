@@ -10,6 +10,7 @@ import (
 	"github.com/spexio/spex/fsm"
 	"github.com/spexio/spex/internal/broken"
 	"github.com/spexio/spex/internal/callctx"
+	"github.com/spexio/spex/internal/failpoint"
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
 	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	"github.com/spexio/spex/ring"
@@ -316,7 +317,12 @@ func effectOf(req *peerv1.ForwardRequest) effect {
 
 func (r *router) ask(ctx context.Context, id uint32, target string, req *peerv1.ForwardRequest) (*peerv1.ForwardResponse, error) {
 	if target != r.node.cfg.Self.GetId() {
-		return r.node.cfg.Peers.Forward(ctx, target, req)
+		failpoint.Hit("cluster/before-forward")
+		resp, err := r.node.cfg.Peers.Forward(ctx, target, req)
+		if err == nil {
+			failpoint.Hit("cluster/forwarded-before-reply")
+		}
+		return resp, err
 	}
 	rep, err := r.node.replica(id)
 	if rep == nil {

@@ -42,6 +42,8 @@ var points = []Point{
 	{Name: "cluster/transfer-done", Window: "A leader has handed its leadership over; who asked for it has no answer."},
 	{Name: "cluster/leadership-moved", Window: "A leadership has moved; the catalog's leader, who had it moved, has more to move."},
 	{Name: "cluster/payload-staged", Window: "The chunks of a large payload are in a shard's log; the command that uses them is not."},
+	{Name: "cluster/before-forward", Window: "A node is about to pass a request on to the leader of its shard; the leader has not heard of it."},
+	{Name: "cluster/forwarded-before-reply", Window: "The leader of a shard has answered a request that a node passed on; the node's client has no answer."},
 	{Name: "shard/proposed", Window: "The leader has handed a batch to Raft and has no answer: the entry may be on no disk, on some, or committed."},
 	{Name: "store/logs-write", Window: "Entries are about to be written to a log; none is. An error here is a failed disk.", Fallible: true},
 	{Name: "store/logs-durable", Window: "Entries are on this node's disk; its Raft does not know. On a leader no follower has them, on a follower the leader does not count them."},

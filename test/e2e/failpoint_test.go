@@ -64,6 +64,8 @@ var windows = []window{
 	{name: "store/snapshot-written", note: "catalog", action: "kill", hit: at(1)},
 	{name: "store/snapshot-recorded", note: "catalog", action: "kill", hit: at(1)},
 	{name: "cluster/payload-staged", action: "kill", hit: at(1), padding: 300},
+	{name: "cluster/before-forward", action: "kill", hit: spread(60, 37)},
+	{name: "cluster/forwarded-before-reply", action: "kill", hit: spread(60, 41)},
 	{name: "shard/proposed", action: "kill", hit: spread(60, 37)},
 	{name: "store/logs-write", action: "error", hit: spread(150, 83)},
 	{name: "store/logs-durable", action: "kill", hit: spread(200, 71)},
