@@ -3,9 +3,12 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,8 +16,8 @@ import (
 )
 
 // TestCyclesLeaveNothingBehind cuts nodes off and back a hundred times. The files
-// and connections that a process has open, its threads and its memory must not
-// grow with that (I12).
+// and connections that a process has open, its threads, its memory and what it has on
+// disk must not grow with that (I12).
 func TestCyclesLeaveNothingBehind(t *testing.T) {
 	long(t)
 	if !inNetwork(t) {
@@ -41,6 +44,9 @@ func TestCyclesLeaveNothingBehind(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if u.disk, err = sizeOf(nd.dir); err != nil {
+				t.Fatal(err)
+			}
 			all[nd] = u
 			t.Logf("%s: %+v", nd.name, u)
 		}
@@ -58,7 +64,7 @@ func TestCyclesLeaveNothingBehind(t *testing.T) {
 	a.checkAlive()
 	for nd, was := range before {
 		is := after[nd]
-		if is.files > was.files+10 || is.threads > was.threads+10 || is.resident > was.resident*3/2+32<<20 {
+		if is.files > was.files+10 || is.threads > was.threads+10 || is.resident > was.resident*3/2+32<<20 || is.disk > was.disk+maxDiskGrowth {
 			t.Errorf("%s grew over 100 cycles: it had %+v and has %+v", nd.name, was, is)
 		}
 	}
@@ -67,10 +73,31 @@ func TestCyclesLeaveNothingBehind(t *testing.T) {
 	p.check(t.Context(), t)
 }
 
+// maxDiskGrowth is how much more a node may have on disk: what the probes write
+// meanwhile is less than the log after which a snapshot is due.
+const maxDiskGrowth = 8 << 20
+
 // usage is what a process uses.
 type usage struct {
 	files, threads int
-	resident       int64 // bytes
+	resident, disk int64 // bytes
+}
+
+// sizeOf is what the files of a directory hold. Files may go away meanwhile.
+func sizeOf(dir string) (size int64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			var info fs.FileInfo
+			if info, err = e.Info(); err == nil {
+				size += info.Size()
+			}
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	return size, err
 }
 
 func usageOf(pid int) (usage, error) {
