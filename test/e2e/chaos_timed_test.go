@@ -97,15 +97,20 @@ func (w *timers) checkLate(t *testing.T, p *probes) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	worst := time.Duration(0)
+	worst, longest := time.Duration(0), time.Duration(0)
 	for _, c := range w.came {
+		if len(acked[c.shard]) == 0 {
+			t.Errorf("%s: nobody wrote to shard %d", c.key, c.shard)
+		}
 		late := written(acked[c.shard], c.due, c.done)
+		longest = max(longest, c.done.Sub(c.due))
 		if worst = max(worst, late); late > lateness {
 			t.Errorf("%s was due at %s and came %s later; shard %d could be written to for %s of that without a pause",
 				c.key, c.due.Format(time.StampMilli), c.done.Sub(c.due), c.shard, late)
 		}
 	}
-	t.Logf("of %d timeouts and prunes the latest came %s after its shard could be written to", len(w.came), worst.Round(time.Millisecond))
+	t.Logf("%d timeouts and prunes came at most %s late, and after %s in which their shard could be written to", len(w.came),
+		longest.Round(time.Millisecond), worst.Round(time.Millisecond))
 }
 
 // quietBeats is how many responses without a report say that there is none: the
