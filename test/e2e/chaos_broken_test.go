@@ -33,6 +33,7 @@ var chaosBreaks = []struct {
 	{broken.ReadsUnconfirmed, "pause-leader", []string{drill.CheckStale, drill.CheckLinearizable}},
 	{broken.TailLost, "kill-all", []string{drill.CheckLost, drill.CheckLinearizable, oneWriter}},
 	{broken.VerdictTwice, "kill-one", []string{drill.CheckVerdictChanged}},
+	{broken.MinIndexIgnored, "pause-leader", []string{drill.CheckBack, drill.CheckIndex}},
 }
 
 // TestChaosFaultIsKnown: a fault that does not exist is no reason to inject others.
