@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"google.golang.org/grpc"
 
 	"github.com/spexio/spex/cluster"
@@ -27,6 +28,7 @@ type Server struct {
 	identity *cluster.Identity
 	gossip   *cluster.Gossip
 	hints    *cluster.LeaderHints
+	process  string // distinguishes this process from all others
 	book     *cluster.AddressBook
 	boot     *cluster.Bootstrap
 	net      *PeerNet
@@ -79,7 +81,7 @@ func StartServer(cfg ServerConfig) (*Server, error) {
 	if cfg.OnFatal == nil {
 		cfg.OnFatal = func(err error) { panic(err) }
 	}
-	s := &Server{cfg: cfg, lifecycle: NewLifecycle(), gate: &gate{}, hints: cluster.NewLeaderHints(), ready: make(chan struct{}), failed: make(chan struct{})}
+	s := &Server{cfg: cfg, lifecycle: NewLifecycle(), gate: &gate{}, hints: cluster.NewLeaderHints(), process: uuid.NewString(), ready: make(chan struct{}), failed: make(chan struct{})}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	if err := s.start(); err != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)

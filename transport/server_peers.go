@@ -75,6 +75,9 @@ func (h peerHandler) Join(ctx context.Context, req *peerv1.JoinRequest) (*peerv1
 }
 
 func (h peerHandler) Status(ctx context.Context, req *peerv1.StatusRequest) (*peerv1.StatusResponse, error) {
+	if h.s.asksItself(ctx) {
+		return nil, errItself
+	}
 	return withNode(h, ctx, req, (*cluster.Node).PeerStatus)
 }
 

@@ -3,11 +3,22 @@ package transport
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
+	"google.golang.org/grpc/metadata"
+
+	"github.com/spexio/spex/fsm"
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
+	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	"github.com/spexio/spex/shard/store"
 )
+
+// processKey is the key of the metadata by which a process knows its own question.
+const processKey = "spex-process"
+
+// errItself answers a server that has asked itself whether it has a twin.
+var errItself = fsm.Errorf(typesv1.Reason_REASON_WRONG_TARGET, "this is the process that asks")
 
 // twinPatience bounds the question whether somebody else is this node.
 const twinPatience = 2 * time.Second
@@ -38,16 +49,22 @@ func (s *Server) watchTwin() {
 }
 
 // twinAt tells whether a process that takes itself for this node answers at an address.
-// Where the node was before it moved nobody does, or one with another id, who refuses.
+// Where the node was before it moved nobody does, or one with another id, who refuses; or
+// this very process, if only the address that it gives as its own has changed.
 func (s *Server) twinAt(address string) bool {
 	conn, err := s.net.dial(address)
 	if err != nil {
 		return false
 	}
 	defer func() { _ = conn.Close() }() // It only reports that it was closed before.
-	ctx, cancel := context.WithTimeout(s.ctx, twinPatience)
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(s.ctx, processKey, s.process), twinPatience)
 	defer cancel()
 	_, err = peerv1.NewPeerServiceClient(conn).Status(ctx, &peerv1.StatusRequest{
 		Target: s.net.target(store.CatalogGroup, s.self.ID), Groups: []uint32{store.CatalogGroup}})
 	return err == nil
+}
+
+// asksItself tells whether the question that is being answered is this process's own.
+func (s *Server) asksItself(ctx context.Context) bool {
+	return slices.Contains(metadata.ValueFromIncomingContext(ctx, processKey), s.process)
 }
