@@ -81,8 +81,9 @@ func (n *Node) PeerStatus(_ context.Context, req *peerv1.StatusRequest) (*peerv1
 	return n.localStatus(req.GetStateHash(), req.GetGroups()...), nil
 }
 
-// Join takes another node into the cluster: it gets the catalog, without a
-// vote, and is listed. Placement moves shards to it then.
+// Join takes another node into the cluster: it is listed, and gets the catalog, without
+// a vote. Placement moves shards to it then. Listed first, since only what is listed can
+// be removed, should it never come back.
 func (n *Node) Join(ctx context.Context, req *peerv1.JoinRequest) (*peerv1.JoinResponse, error) {
 	cluster := n.catalog.machine.Cluster()
 	if cluster.ID == "" {
@@ -97,15 +98,15 @@ func (n *Node) Join(ctx context.Context, req *peerv1.JoinRequest) (*peerv1.JoinR
 	if n.catalog.machine.NodeState(req.GetNode().GetId()) == statev1.NodeState_NODE_STATE_GONE {
 		return nil, fsm.Errorf(typesv1.Reason_REASON_NODE_REMOVED, "the node %s was removed from the cluster: start its server with an empty data directory", req.GetNode().GetId())
 	}
-	if err := n.catalog.admit(ctx, req.GetNode().GetId()); err != nil {
-		return nil, err
-	}
-	failpoint.Hit("cluster/join-admitted")
 	cmd := &statev1.Command{Principal: "node/" + req.GetNode().GetId(), Kind: &statev1.Command_RegisterNode{RegisterNode: &statev1.RegisterNode{Node: req.GetNode()}}}
 	if _, err := n.catalog.propose(ctx, cmd); err != nil {
 		return nil, err
 	}
 	failpoint.Hit("cluster/join-listed")
+	if err := n.catalog.admit(ctx, req.GetNode().GetId()); err != nil {
+		return nil, err
+	}
+	failpoint.Hit("cluster/join-admitted")
 	return &peerv1.JoinResponse{ClusterId: cluster.ID}, nil
 }
 
