@@ -76,7 +76,7 @@ func (h peerHandler) Join(ctx context.Context, req *peerv1.JoinRequest) (*peerv1
 
 func (h peerHandler) Status(ctx context.Context, req *peerv1.StatusRequest) (*peerv1.StatusResponse, error) {
 	if h.s.asksItself(ctx) {
-		return nil, errItself
+		return nil, fsm.Errorf(typesv1.Reason_REASON_WRONG_TARGET, "this is the process that asks")
 	}
 	return withNode(h, ctx, req, (*cluster.Node).PeerStatus)
 }

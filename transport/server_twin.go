@@ -8,17 +8,12 @@ import (
 
 	"google.golang.org/grpc/metadata"
 
-	"github.com/spexio/spex/fsm"
 	peerv1 "github.com/spexio/spex/proto/spex/peer/v1"
-	typesv1 "github.com/spexio/spex/proto/spex/types/v1"
 	"github.com/spexio/spex/shard/store"
 )
 
 // processKey is the key of the metadata by which a process knows its own question.
 const processKey = "spex-process"
-
-// errItself answers a server that has asked itself whether it has a twin.
-var errItself = fsm.Errorf(typesv1.Reason_REASON_WRONG_TARGET, "this is the process that asks")
 
 // twinPatience bounds the question whether somebody else is this node.
 const twinPatience = 2 * time.Second
